@@ -1,0 +1,156 @@
+# silodns: build, test, install.   make help
+
+VERSION := 0.1.0
+PREFIX ?= /usr/local
+DESTDIR ?=
+CC ?= cc
+PKG_CONFIG ?= pkg-config
+# SANITIZE=asan (address and undefined behaviour) or tsan: a variant in its own directory
+SANITIZE ?=
+BUILD ?= build$(if $(SANITIZE),/$(SANITIZE))
+
+ifneq ($(V),1)
+Q := @
+say = @printf '  %-7s %s\n' '$(1)' '$(2)'
+endif
+
+PACKAGES_common := jansson libcurl libsodium
+PACKAGES_api := libulfius liborcania libyder libmicrohttpd libmariadb libbsd $(PACKAGES_common)
+PACKAGES_updater := $(PACKAGES_common)
+PACKAGES_hostsync := $(PACKAGES_common)
+PACKAGES_test := cmocka
+
+pkg = $(shell $(PKG_CONFIG) $(1) $(2) 2>/dev/null)
+
+warnings := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual \
+	-Wwrite-strings -Wformat=2 -Wundef -Wvla -Wno-gnu-zero-variadic-macro-arguments -Werror
+hardening := -fPIE -fstack-protector-strong -fstack-clash-protection -fcf-protection
+CFLAGS ?= -O2 -g
+LDFLAGS ?=
+
+ifeq ($(SANITIZE),asan)
+sanitize := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+else ifeq ($(SANITIZE),tsan)
+sanitize := -fsanitize=thread -fno-omit-frame-pointer
+else ifeq ($(SANITIZE),)
+hardening += -D_FORTIFY_SOURCE=2
+else
+$(error SANITIZE is asan, tsan or empty, not '$(SANITIZE)')
+endif
+
+override CFLAGS += -std=c17 $(warnings) $(hardening) $(sanitize) -pthread
+override CPPFLAGS += -D_GNU_SOURCE -DHASH_NONFATAL_OOM=1 -DSILODNS_VERSION='"$(VERSION)"' -Iservices -Iservices/common
+override LDFLAGS += -pie -Wl,-z,relro,-z,now -Wl,--as-needed -pthread $(sanitize)
+
+services := api updater hostsync
+programs := $(services:%=$(BUILD)/silodns-%)
+
+# sources of one part, without its main.c
+sources = $(filter-out services/$(1)/main.c,$(wildcard services/$(1)/*.c services/$(1)/*/*.c))
+objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(call sources,$(1)))
+
+unit_sources := $(wildcard tests/unit/*/test_*.c)
+unit_tests := $(unit_sources:tests/unit/%.c=$(BUILD)/tests/unit/%)
+
+.PHONY: all
+all: $(programs)
+
+.PHONY: help
+help:
+	@echo 'make            the three programs, in $(BUILD)/'
+	@echo 'make run        everything on this machine: database, hub, updater, hosts keeper (PORT=, RUN_DIR=)'
+	@echo 'make test       every test that this machine can run'
+	@echo 'make unit       the unit tests only;  make unit SANITIZE=asan  under ASan and UBSan'
+	@echo 'make lint       formatter and static analysis'
+	@echo 'make format     rewrite the sources as .clang-format says'
+	@echo 'make install    into $$(DESTDIR)$$(PREFIX)'
+	@echo 'V=1 shows commands; CC=clang another compiler; SANITIZE=asan|tsan a variant'
+
+# A change of compiler or flags rebuilds everything.
+flags_file := $(BUILD)/flags
+flags_now := $(CC) $(CFLAGS) $(CPPFLAGS) $(LDFLAGS)
+.PHONY: force
+$(flags_file): force
+	$(Q)mkdir -p $(@D); printf '%s\n' '$(subst ','\'',$(flags_now))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(flags_now))' >$@
+
+$(BUILD)/obj/services/common/%.o: PKGS = $(PACKAGES_common)
+$(BUILD)/obj/services/api/%.o: PKGS = $(PACKAGES_api)
+$(BUILD)/obj/services/updater/%.o: PKGS = $(PACKAGES_updater)
+$(BUILD)/obj/services/hostsync/%.o: PKGS = $(PACKAGES_hostsync)
+$(BUILD)/obj/tests/unit/%.o: PKGS = $(PACKAGES_api) $(PACKAGES_test)
+$(BUILD)/obj/$(BUILD)/%.o: PKGS = $(PACKAGES_api)
+
+$(BUILD)/obj/%.o: %.c $(flags_file)
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(call pkg,--cflags,$(PKGS)) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+# The migrations become part of silodns-api: one file to ship, never the wrong version beside it.
+migrations := $(sort $(wildcard db/migrations/*.sql))
+$(BUILD)/migrations.c: $(migrations) scripts/embed-migrations
+	$(call say,EMBED,db/migrations)
+	$(Q)mkdir -p $(@D)
+	$(Q)scripts/embed-migrations $(migrations) >$@.tmp && mv $@.tmp $@
+
+$(BUILD)/obj/migrations.o: $(BUILD)/migrations.c $(flags_file)
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
+
+$(BUILD)/libsilodns.a: $(call objects,common)
+$(BUILD)/libapi.a: $(call objects,api) $(BUILD)/obj/migrations.o
+$(BUILD)/libupdater.a: $(call objects,updater)
+$(BUILD)/libhostsync.a: $(call objects,hostsync)
+$(BUILD)/lib%.a:
+	$(call say,AR,$@)
+	$(Q)mkdir -p $(@D); rm -f $@; $(AR) rcs $@ $^
+
+$(BUILD)/silodns-%: $(BUILD)/obj/services/%/main.o $(BUILD)/lib%.a $(BUILD)/libsilodns.a
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(call pkg,--libs,$(PACKAGES_$*))
+
+# tests/unit/<part>/test_x.c is linked with lib<part>.a
+.SECONDEXPANSION:
+$(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $$(if $$(filter common,$$(*D)),,$(BUILD)/lib$$(*D).a) $(BUILD)/libsilodns.a
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(call pkg,--libs,$(PACKAGES_$(*D)) $(PACKAGES_test))
+
+.PHONY: unit-build unit
+unit-build: $(unit_tests)
+unit: unit-build
+	$(Q)tests/unit/run $(BUILD)
+
+.PHONY: run test
+run:
+	$(Q)scripts/setup build run
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)exec scripts/run
+
+test:
+	$(Q)scripts/setup build run test
+	$(Q)exec tests/run
+
+c_files = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h')
+.PHONY: format lint
+format:
+	$(Q)clang-format -i $(c_files)
+lint:
+	$(Q)scripts/lint
+
+.PHONY: install
+install: all
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/doc/silodns'
+	install -m 755 $(programs) '$(DESTDIR)$(PREFIX)/bin'
+	install -m 644 README.md LICENSE CHANGELOG.md '$(DESTDIR)$(PREFIX)/share/doc/silodns'
+	install -d '$(DESTDIR)$(PREFIX)/lib/systemd/system'
+	for unit in deploy/systemd/*.service deploy/systemd/*.timer; do \
+		sed 's#/usr/local/bin/#$(PREFIX)/bin/#' "$$unit" >'$(DESTDIR)$(PREFIX)/lib/systemd/system/'"$${unit##*/}" && \
+		chmod 644 '$(DESTDIR)$(PREFIX)/lib/systemd/system/'"$${unit##*/}" || exit; done
+
+.PHONY: clean
+clean:
+	rm -rf build
+
+.SECONDARY:
+-include $(shell [ -d $(BUILD)/obj ] && find $(BUILD)/obj -name '*.d')

@@ -1,0 +1,36 @@
+/*
+ * Who is this? HTTP Basic against the users in the store. A password is verified once by Argon2id in the `password`
+ * room's own thread, then recognised by a keyed hash, until the user's stored hash changes; so the cost is not paid on
+ * every request. Unknown users cost as much as known ones. What somebody may do is decided where the state is known:
+ * role checks in the routes, ownership in handlers (reading) and journal (writing). Thread-safe.
+ */
+#ifndef SILODNS_ACCESS_H
+#define SILODNS_ACCESS_H
+
+#include <stdint.h>
+
+#include "err.h"
+#include "store.h"
+
+struct principal {
+	uint32_t user_id; /* 0: the command line on the hub itself, which may do everything */
+	enum role role;
+	char name[USER_NAME_MAX + 1];
+};
+
+struct access;
+
+int access_new(struct store *store, struct access **ret_access);
+void access_free(struct access *access);
+
+/* `authorization` is the header's value or NULL. ERR_UNAUTHORIZED with a reason for the caller (that never tells
+ * whether the user exists), ERR_BUSY when too many passwords are being verified, ERR_UNAVAILABLE while the store is not
+ * loaded. */
+int access_check(struct access *access, const char *authorization, struct principal *ret_principal,
+		 struct why *ret_why);
+
+/* The hash of a new password. Blocks for its turn. ERR_BUSY, ERR_NOMEM. */
+int access_hash_password(struct access *access, const char *password, size_t len,
+			 char ret_hash[static PASSWORD_HASH_MAX]);
+
+#endif

@@ -1,0 +1,329 @@
+#include "batch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <sodium.h>
+
+#include "cleanup.h"
+#include "lifecycle.h"
+
+int order_init_take(struct order *order, struct change *change)
+{
+	_cleanup_free_ char *json = NULL;
+	size_t len;
+
+	memset(order, 0, sizeof *order);
+	order->kind = change->kind;
+	order->actor = *change->actor;
+	order->peer = change->peer;
+	order->precondition = change->precondition;
+	order->set_role = change->set_role;
+	order->set_quota = change->set_quota;
+	order->role = change->role;
+	order->quota = change->quota;
+	snprintf(order->subject, sizeof order->subject, "%s", change->subject);
+	snprintf(order->owner, sizeof order->owner, "%s", change->owner ? change->owner : "");
+	snprintf(order->password_hash, sizeof order->password_hash, "%s",
+		 change->password_hash ? change->password_hash : "");
+	if (change->kind != CHANGE_SILO_PUT)
+		return ERR_OK;
+
+	order->silo = *change->silo;
+	memset(change->silo, 0, sizeof *change->silo);
+	int err = silo_to_json(&order->silo, &json, &len);
+	if (!err && !(order->body = silo_body_new(json, len, 0, 0)))
+		err = ERR_NOMEM;
+	if (err)
+		order_release(order);
+	return err;
+}
+
+void order_release(struct order *order)
+{
+	if (!order)
+		return;
+	silo_release(&order->silo);
+	silo_body_unref(order->body);
+	sodium_memzero(order, sizeof *order);
+}
+
+void batch_init(struct batch *batch, struct store *store)
+{
+	memset(batch, 0, sizeof *batch);
+	batch->store = store;
+	batch->revision = store_revision(store);
+	batch->at = clock_wall_us();
+	randombytes_buf(&batch->id, sizeof batch->id);
+}
+
+void batch_release(struct batch *batch)
+{
+	struct batch_silo *silo, *next;
+
+	HASH_ITER (hh, batch->silos, silo, next) {
+		HASH_DEL(batch->silos, silo);
+		silo_body_unref(silo->before);
+		silo_body_unref(silo->now);
+		free(silo);
+	}
+}
+
+/* --- silos
+ * ------------------------------------------------------------------------------------------------------------ */
+
+static int batch_silo(struct batch *batch, const char *id, struct batch_silo **ret_silo)
+{
+	struct batch_silo *silo;
+
+	HASH_FIND_STR(batch->silos, id, silo);
+	if (!silo) {
+		silo = calloc(1, sizeof *silo);
+		if (!silo)
+			return ERR_NOMEM;
+		silo->id = id;
+		if (!store_get(batch->store, id, &silo->before))
+			silo->now = silo_body_ref(silo->before);
+		HASH_ADD_KEYPTR(hh, batch->silos, silo->id, strlen(silo->id), silo);
+		if (!silo->hh.tbl) {
+			silo_body_unref(silo->before);
+			silo_body_unref(silo->now);
+			free(silo);
+			return ERR_NOMEM;
+		}
+	}
+	*ret_silo = silo;
+	return ERR_OK;
+}
+
+static void batch_silo_set_take(struct batch_silo *silo, struct silo_body *now, const struct silo *records)
+{
+	silo_body_unref(silo->now);
+	silo->now = now;
+	silo->records = records;
+}
+
+static bool precondition_holds(const struct precondition *precondition, const struct silo_body *current)
+{
+	bool named = precondition->any;
+
+	for (size_t i = 0; i < precondition->count; i++)
+		named |= current && precondition->revisions[i] == current->revision;
+	switch (precondition->kind) {
+	case PRECONDITION_MATCH:
+		return current && named;
+	case PRECONDITION_NONE_MATCH:
+		return !(current && named);
+	case PRECONDITION_NONE:
+		break;
+	}
+	return true;
+}
+
+/* Silos that `owner` would own after this batch as decided so far. */
+static uint32_t batch_owned(struct batch *batch, const struct user *owner)
+{
+	uint32_t owned = owner->silos;
+
+	for (struct batch_silo *silo = batch->silos; silo; silo = silo->hh.next) {
+		owned += silo->now && silo->now->owner == owner->id;
+		owned -= silo->before && silo->before->owner == owner->id;
+	}
+	return owned;
+}
+
+/* Who will own the silo. */
+static int decide_owner(struct batch *batch, const struct order *order, const struct user *actor,
+			const struct silo_body *current, uint32_t *ret_owner, struct why *why)
+{
+	struct user owner;
+
+	*ret_owner = current ? current->owner : actor->id;
+	if (!order->owner[0])
+		return ERR_OK;
+	if (actor->role != ROLE_ADMIN)
+		return why_set(why, ERR_FORBIDDEN, "owner", "only an admin may choose the owner of a silo");
+	if (store_user(batch->store, order->owner, &owner))
+		return why_set(why, ERR_INVALID, "owner", "there is no user \"%s\"", order->owner);
+	*ret_owner = owner.id;
+	return ERR_OK;
+}
+
+static int check_silo_rights(struct batch *batch, const struct order *order, const struct user *actor,
+			     const struct silo_body *current, struct outcome *outcome)
+{
+	if (current && actor->role != ROLE_ADMIN && current->owner != actor->id)
+		return why_set(&outcome->why, ERR_FORBIDDEN, "", "silo \"%s\" belongs to somebody else",
+			       order->subject);
+	if (!precondition_holds(&order->precondition, current)) {
+		outcome->revision = current ? current->revision : 0;
+		return why_set(&outcome->why, ERR_PRECONDITION, "",
+			       current ? "silo \"%s\" is at revision %llu: read it again"
+				       : "silo \"%s\" does not exist",
+			       order->subject, current ? (unsigned long long)current->revision : 0);
+	}
+	if (order->kind == CHANGE_SILO_DELETE && !current)
+		return why_set(&outcome->why, ERR_NOT_FOUND, "", "there is no silo \"%s\"", order->subject);
+	if (order->kind == CHANGE_SILO_PUT && !current && actor->role != ROLE_ADMIN &&
+	    batch_owned(batch, actor) >= actor->quota)
+		return why_set(&outcome->why, ERR_QUOTA, "",
+			       "user \"%s\" may own %u silos and has no quota left for \"%s\": an admin can raise it",
+			       actor->name, actor->quota, order->subject);
+	return ERR_OK;
+}
+
+static void batch_log(struct batch *batch, const struct order *order, uint32_t owner)
+{
+	batch->entries[batch->count++] =
+		(struct batch_entry){.revision = ++batch->revision, .order = order, .owner = owner};
+}
+
+static int decide_silo(struct batch *batch, struct order *order, const struct user *actor, struct outcome *outcome)
+{
+	struct batch_silo *silo;
+	uint32_t owner = 0;
+	int err = batch_silo(batch, order->subject, &silo);
+
+	if (!err)
+		err = check_silo_rights(batch, order, actor, silo->now, outcome);
+	if (!err && order->kind == CHANGE_SILO_PUT)
+		err = decide_owner(batch, order, actor, silo->now, &owner, &outcome->why);
+	if (err)
+		return err;
+
+	if (order->kind == CHANGE_SILO_DELETE) {
+		batch_log(batch, order, silo->now->owner);
+		batch_silo_set_take(silo, NULL, NULL);
+		outcome->changed = true;
+		outcome->revision = batch->revision;
+		return ERR_OK;
+	}
+
+	const struct silo_body *current = silo->now;
+	outcome->created = !current;
+	outcome->changed = !current || current->owner != owner || current->len != order->body->len ||
+			   memcmp(current->json, order->body->json, current->len) != 0;
+	if (outcome->changed) {
+		batch_log(batch, order, owner);
+		order->body->owner = owner;
+		order->body->revision = batch->revision;
+		batch_silo_set_take(silo, silo_body_ref(order->body), &order->silo);
+	}
+	outcome->revision = silo->now->revision;
+	outcome->body = silo_body_ref(silo->now);
+	return ERR_OK;
+}
+
+/* --- users
+ * ------------------------------------------------------------------------------------------------------------ */
+
+static bool is_last_admin(struct batch *batch, const struct user *user)
+{
+	_cleanup_free_ struct user *users = NULL;
+	size_t count, admins = 0;
+
+	if (user->role != ROLE_ADMIN)
+		return false;
+	if (store_users(batch->store, &users, &count))
+		return true; /* without memory: the safe answer */
+	for (size_t i = 0; i < count; i++)
+		admins += users[i].role == ROLE_ADMIN;
+	return admins <= 1;
+}
+
+static int decide_user_put(struct batch *batch, const struct order *order, const struct user *current,
+			   struct outcome *outcome)
+{
+	struct user *user = &batch->user;
+
+	if (current && order->precondition.kind == PRECONDITION_NONE_MATCH)
+		return why_set(&outcome->why, ERR_PRECONDITION, "", "user \"%s\" exists already", order->subject);
+	if (!current && !order->password_hash[0])
+		return why_set(&outcome->why, ERR_INVALID, "password", "user \"%s\" is new and needs a password",
+			       order->subject);
+	if (current && order->set_role && order->role != ROLE_ADMIN && is_last_admin(batch, current))
+		return why_set(&outcome->why, ERR_CONFLICT, "role",
+			       "\"%s\" is the last admin: make somebody else admin first", order->subject);
+	if (current)
+		*user = *current;
+	snprintf(user->name, sizeof user->name, "%s", order->subject);
+	if (order->set_role)
+		user->role = order->role;
+	if (order->set_quota)
+		user->quota = order->quota;
+	if (order->password_hash[0])
+		memcpy(user->password_hash, order->password_hash, sizeof user->password_hash);
+	outcome->created = !current;
+	outcome->changed = !current || memcmp(user, current, sizeof *user) != 0;
+	return ERR_OK;
+}
+
+static int decide_user(struct batch *batch, const struct order *order, const struct user *actor,
+		       struct outcome *outcome)
+{
+	struct user target;
+	const struct user *current = store_user(batch->store, order->subject, &target) ? NULL : &target;
+	bool own_password = order->kind == CHANGE_USER_PUT && current && current->id == actor->id && !order->set_role &&
+			    !order->set_quota;
+
+	if (actor->role != ROLE_ADMIN && !own_password)
+		return why_set(&outcome->why, ERR_FORBIDDEN, "", "only an admin may do this");
+	if (order->kind == CHANGE_USER_PUT) {
+		int err = decide_user_put(batch, order, current, outcome);
+		if (err)
+			return err;
+	} else {
+		if (!current)
+			return why_set(&outcome->why, ERR_NOT_FOUND, "", "there is no user \"%s\"", order->subject);
+		if (current->silos)
+			return why_set(&outcome->why, ERR_CONFLICT, "",
+				       "user \"%s\" still owns %u silos: delete them or give them to somebody else "
+				       "(PUT /silos/{id}?owner=…)",
+				       order->subject, current->silos);
+		if (is_last_admin(batch, current))
+			return why_set(&outcome->why, ERR_CONFLICT, "", "\"%s\" is the last admin", order->subject);
+		batch->user = *current;
+		outcome->changed = true;
+	}
+	if (outcome->changed)
+		batch_log(batch, order, batch->user.id);
+	outcome->revision = batch->revision;
+	return ERR_OK;
+}
+
+int batch_decide(struct batch *batch, struct order *order, struct outcome *ret_outcome)
+{
+	struct user actor = {.role = ROLE_ADMIN};
+
+	memset(ret_outcome, 0, sizeof *ret_outcome);
+	/* The rights that count are those of now, not those of when the request came in. */
+	if (order->actor.user_id && store_user_by_id(batch->store, order->actor.user_id, &actor))
+		return why_set(&ret_outcome->why, ERR_UNAUTHORIZED, "", "the user was removed meanwhile");
+	if (order->kind == CHANGE_SILO_PUT || order->kind == CHANGE_SILO_DELETE)
+		return decide_silo(batch, order, &actor, ret_outcome);
+	return decide_user(batch, order, &actor, ret_outcome);
+}
+
+int batch_apply(struct batch *batch)
+{
+	_cleanup_free_ struct store_change *changes = calloc(BATCH_MAX, sizeof *changes);
+	size_t count = 0;
+
+	if (!changes)
+		return ERR_NOMEM;
+	for (struct batch_silo *silo = batch->silos; silo; silo = silo->hh.next) {
+		if (silo->now == silo->before)
+			continue;
+		changes[count++] = (struct store_change){
+			.op = silo->now ? STORE_PUT_SILO : STORE_DELETE_SILO, .subject = silo->id, .body = silo->now};
+	}
+	for (size_t i = 0; i < batch->count; i++) {
+		enum change_kind kind = batch->entries[i].order->kind;
+		if (kind == CHANGE_USER_PUT || kind == CHANGE_USER_DELETE)
+			changes[count++] = (struct store_change){.op = kind == CHANGE_USER_PUT ? STORE_PUT_USER
+											       : STORE_DELETE_USER,
+								 .subject = batch->user.name,
+								 .user = batch->user};
+	}
+	return store_apply(batch->store, changes, count, batch->revision);
+}

@@ -1,0 +1,77 @@
+/*
+ * Several changes decided as one transaction, against the store and what earlier changes of the same batch made of it.
+ * No SQL and no waiting here: the result is data (entries for the log, silos before and after) that `changelog` writes
+ * and the journal then applies to the store.
+ *
+ * Used by the journal's thread only, which also is the only writer of the store: the store does not change underneath.
+ */
+#ifndef SILODNS_BATCH_H
+#define SILODNS_BATCH_H
+
+#include <uthash.h>
+
+#include "change.h"
+#include "store.h"
+
+#define BATCH_MAX 256              /* changes in one transaction */
+#define BATCH_BYTES_MAX (4u << 20) /* documents in one transaction; a quarter of max_allowed_packet's default */
+
+/* What one item of the journal's queue asks for; owned by the item. */
+struct order {
+	enum change_kind kind;
+	char subject[SILO_ID_MAX + 1];
+	struct principal actor;
+	struct ipaddr peer;
+	struct precondition precondition;
+
+	struct silo silo;       /* CHANGE_SILO_PUT */
+	struct silo_body *body; /* CHANGE_SILO_PUT: the document; owner and revision are set when decided */
+	char owner[USER_NAME_MAX + 1];
+
+	char password_hash[PASSWORD_HASH_MAX]; /* "" = unchanged */
+	bool set_role, set_quota;
+	enum role role;
+	uint32_t quota;
+};
+
+/* Copies `change` (its silo is taken) and renders the document. ERR_NOMEM. */
+int order_init_take(struct order *order, struct change *change);
+void order_release(struct order *order);
+
+/* What the batch makes of one silo. */
+struct batch_silo {
+	UT_hash_handle hh;
+	const char *id;             /* borrowed from an order */
+	struct silo_body *before;   /* as in the store; NULL: not there; owned */
+	struct silo_body *now;      /* NULL: deleted; owned */
+	const struct silo *records; /* of `now`, borrowed from an order; NULL if now == before or deleted */
+};
+
+struct batch_entry {
+	uint64_t revision;
+	const struct order *order; /* borrowed: outlives the batch */
+	uint32_t owner;
+};
+
+struct batch {
+	struct store *store;
+	uint64_t id;       /* random: recognises the transaction in the log */
+	uint64_t revision; /* of the newest entry, or of the store */
+	int64_t at;        /* microseconds since 1970 */
+	struct batch_entry entries[BATCH_MAX];
+	size_t count;
+	struct batch_silo *silos;
+	struct user user; /* a change of a user stands alone in its batch: what it makes of the user; id 0: new */
+};
+
+void batch_init(struct batch *batch, struct store *store);
+void batch_release(struct batch *batch);
+
+/* ERR_OK: `ret_outcome` says what it will be once the batch is committed. Otherwise this order is refused
+ * (`ret_outcome->why`) and the batch is as before. */
+int batch_decide(struct batch *batch, struct order *order, struct outcome *ret_outcome);
+
+/* Applies the committed batch to the store. ERR_NOMEM: the store is unchanged. */
+int batch_apply(struct batch *batch);
+
+#endif

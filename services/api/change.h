@@ -1,0 +1,54 @@
+/*
+ * One wanted change and what became of it: the values that handlers hand to the journal. Plain data.
+ */
+#ifndef SILODNS_CHANGE_H
+#define SILODNS_CHANGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "access.h"
+#include "err.h"
+#include "ipaddr.h"
+#include "silo.h"
+#include "store.h"
+
+/* If-Match / If-None-Match as parsed; all zero = none. */
+#define PRECONDITION_TAGS_MAX 8
+enum precondition_kind { PRECONDITION_NONE, PRECONDITION_MATCH, PRECONDITION_NONE_MATCH };
+struct precondition {
+	enum precondition_kind kind;
+	bool any; /* "*" */
+	uint64_t revisions[PRECONDITION_TAGS_MAX];
+	size_t count;
+};
+
+enum change_kind { CHANGE_SILO_PUT = 1, CHANGE_SILO_DELETE, CHANGE_USER_PUT, CHANGE_USER_DELETE };
+
+/* Pointers are borrowed until journal_submit() returns. Rights, ownership, quotas and preconditions are decided by the
+ * journal, against the state that the change would meet. */
+struct change {
+	enum change_kind kind;
+	const char *subject;              /* silo id or user name, valid already */
+	const struct principal *actor;    /* who asks */
+	struct ipaddr peer;               /* from where; family 0: the command line */
+	struct precondition precondition; /* of users only "does not exist yet" (NONE_MATCH, any) counts */
+
+	struct silo *silo; /* CHANGE_SILO_PUT; its records are taken: it is empty afterwards */
+	const char *owner; /* CHANGE_SILO_PUT: name of the new owner (an admin's right), or NULL */
+
+	const char *password_hash; /* CHANGE_USER_PUT: NULL = unchanged (required for a new user) */
+	bool set_role, set_quota;  /* CHANGE_USER_PUT: which of the two are given */
+	enum role role;
+	uint32_t quota;
+};
+
+struct outcome {
+	uint64_t revision; /* of the silo or user now; after ERR_PRECONDITION: the current one, 0 if there is none */
+	bool created, changed;
+	struct silo_body *body; /* CHANGE_SILO_PUT: the silo as it is now; silo_body_unref() */
+	struct why why;         /* on failure: the reason, for people */
+};
+
+#endif

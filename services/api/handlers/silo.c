@@ -1,0 +1,113 @@
+#include <string.h>
+
+#include "../password.h"
+#include "cleanup.h"
+#include "handlers.h"
+#include "log.h"
+
+static void unref(struct silo_body **body)
+{
+	silo_body_unref(*body);
+}
+
+static int check_id(struct request *request)
+{
+	return silo_id_check(request->subject, request->subject_len, &request->why);
+}
+
+int handle_silo_get(struct request *request, struct reply *reply)
+{
+	_cleanup_(unref) struct silo_body *silo = NULL;
+	int err = check_id(request);
+
+	if (!err)
+		err = request_query_only(request, NULL);
+	if (err)
+		return err;
+	if (store_get(request->hub->store, request->subject, &silo))
+		return why_set(&request->why, ERR_NOT_FOUND, "", "there is no silo \"%s\"", request->subject);
+	if (request->principal.role != ROLE_ADMIN && silo->owner != request->principal.user_id)
+		return why_set(&request->why, ERR_FORBIDDEN, "", "silo \"%s\" belongs to somebody else",
+			       request->subject);
+
+	/* May be kept, but must be asked for again each time. A 304 takes the same way: the server sends its headers.
+	 */
+	err = reply_header(reply, "Cache-Control", "no-cache");
+	return err ? err : reply_silo(reply, request_has_revision(request, silo->revision) ? 304 : 200, silo);
+}
+
+/* Submits, and does what PUT and DELETE have in common. `ret_outcome->body` is the caller's. */
+static int submit(struct request *request, struct reply *reply, struct change *change, size_t records,
+		  struct outcome *ret_outcome)
+{
+	change->subject = request->subject;
+	change->actor = &request->principal;
+	change->peer = request->peer;
+	int err = journal_submit(request->hub->journal, change, ret_outcome);
+	if (err) {
+		request->why = ret_outcome->why;
+		if (err == ERR_PRECONDITION && ret_outcome->revision)
+			reply_etag(reply, ret_outcome->revision);
+		return err;
+	}
+	if (ret_outcome->changed)
+		log_info("silo changed", LOG_STR("silo", request->subject), LOG_U64("revision", ret_outcome->revision),
+			 LOG_STR("user", request->principal.name), LOG_IP("peer", &request->peer),
+			 LOG_U64("records", records), LOG_MS("ms", request_ms(request)));
+	return ERR_OK;
+}
+
+static int query_owner(struct request *request, const char **ret_owner)
+{
+	static const char *const known[] = {"owner", NULL};
+	const char *owner = NULL;
+	int err = request_query_only(request, known);
+
+	if (!err)
+		err = request_query(request, "owner", &owner);
+	if (err || !owner)
+		return err;
+	err = user_name_check(owner, strlen(owner), &request->why);
+	if (err)
+		snprintf(request->why.field, sizeof request->why.field, "owner");
+	else
+		*ret_owner = owner;
+	return err;
+}
+
+int handle_silo_put(struct request *request, struct reply *reply)
+{
+	_cleanup_(silo_release) struct silo silo = {0};
+	struct change change = {.kind = CHANGE_SILO_PUT, .silo = &silo};
+	struct outcome outcome = {0};
+	int err = check_id(request);
+
+	if (!err)
+		err = query_owner(request, &change.owner);
+	if (!err)
+		err = request_precondition(request, &change.precondition);
+	if (!err)
+		err = silo_parse(request->body ? request->body : "", request->body_len, request->subject,
+				 &request->peer, &silo, &request->why);
+	if (!err)
+		err = submit(request, reply, &change, silo.count, &outcome);
+	_cleanup_(unref) struct silo_body *body = outcome.body;
+	return err ? err : reply_silo(reply, outcome.created ? 201 : 200, body);
+}
+
+int handle_silo_delete(struct request *request, struct reply *reply)
+{
+	struct change change = {.kind = CHANGE_SILO_DELETE};
+	struct outcome outcome = {0};
+	int err = check_id(request);
+
+	if (!err)
+		err = request_query_only(request, NULL);
+	if (!err)
+		err = request_precondition(request, &change.precondition);
+	if (!err)
+		err = submit(request, reply, &change, 0, &outcome);
+	if (!err)
+		reply_status(reply, 204);
+	return err;
+}

@@ -1,0 +1,107 @@
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "buf.h"
+#include "cleanup.h"
+#include "handlers.h"
+
+#define LIST_MAX 10000
+#define LIST_BYTES_MAX (8u << 20) /* a page ends before this is exceeded, whatever the limit says */
+
+struct page {
+	struct silo_body **bodies; /* owned, with one reference each */
+	size_t count;
+	bool more;
+};
+
+static void page_release(struct page *page)
+{
+	for (size_t i = 0; i < page->count; i++)
+		silo_body_unref(page->bodies[i]);
+	free(page->bodies);
+}
+
+static int parse_limit(struct request *request, const char *text, size_t *ret_limit)
+{
+	size_t limit = 0;
+
+	if (!text) {
+		*ret_limit = LIST_MAX;
+		return ERR_OK;
+	}
+	for (size_t i = 0; text[i] >= '0' && text[i] <= '9' && i < 6; i++)
+		limit = limit * 10 + (size_t)(text[i] - '0');
+	if (!text[0] || text[strspn(text, "0123456789")] || strlen(text) > 5 || !limit || limit > LIST_MAX)
+		return why_set(&request->why, ERR_INVALID, "limit", "is a number from 1 to %d", LIST_MAX);
+	*ret_limit = limit;
+	return ERR_OK;
+}
+
+/* The id that a canonical document begins with: {"id":"silo1",… An id has no character that JSON escapes. */
+static void document_id(const struct silo_body *body, char ret_id[static SILO_ID_MAX + 1])
+{
+	const char *id = body->json + strlen("{\"id\":\"");
+
+	snprintf(ret_id, SILO_ID_MAX + 1, "%.*s", (int)strcspn(id, "\""), id);
+}
+
+/* Writes the array; returns how many silos had room in it: at least one, so that reading on comes to an end. */
+static size_t write_page(const struct page *page, struct buf *text)
+{
+	size_t used = 0;
+
+	buf_append_str(text, "[");
+	for (; used < page->count; used++) {
+		if (used && text->len + page->bodies[used]->len + 2 > LIST_BYTES_MAX)
+			break;
+		if (used)
+			buf_append_str(text, ",");
+		buf_append(text, page->bodies[used]->json, page->bodies[used]->len);
+	}
+	buf_append_str(text, "]");
+	return used;
+}
+
+static int link_next(struct reply *reply, const struct silo_body *last, size_t limit)
+{
+	char id[SILO_ID_MAX + 1], link[REPLY_HEADER_VALUE_MAX];
+
+	document_id(last, id);
+	snprintf(link, sizeof link, "</silos?limit=%zu&after=%s>; rel=\"next\"", limit, id);
+	return reply_header(reply, "Link", link);
+}
+
+int handle_silos_list(struct request *request, struct reply *reply)
+{
+	static const char *const known[] = {"limit", "after", NULL};
+	_cleanup_(page_release) struct page page = {0};
+	_cleanup_(buf_release) struct buf text = BUF_INIT(SIZE_MAX / 4);
+	uint32_t owner = request->principal.role == ROLE_ADMIN ? 0 : request->principal.user_id;
+	const char *limit_text = NULL, *after = NULL;
+	size_t limit = 0, len;
+	uint64_t revision;
+	int err = request_query_only(request, known);
+
+	if (!err)
+		err = request_query(request, "limit", &limit_text);
+	if (!err)
+		err = request_query(request, "after", &after);
+	if (!err)
+		err = parse_limit(request, limit_text, &limit);
+	if (!err)
+		err = store_list(request->hub->store, owner, after, limit, &page.bodies, &page.count, &page.more,
+				 &revision);
+	if (err)
+		return err;
+	size_t used = write_page(&page, &text);
+	if (text.err)
+		return text.err;
+	if (page.more || used < page.count)
+		err = link_next(reply, page.bodies[used - 1], limit);
+	if (err)
+		return err;
+	char *body = buf_take(&text, &len);
+	reply_body_take(reply, "application/json", body, len);
+	return ERR_OK;
+}

@@ -1,0 +1,25 @@
+/*
+ * What a request handler may use: the rooms of one running hub. Everything is borrowed and outlives the server.
+ */
+#ifndef SILODNS_HUB_H
+#define SILODNS_HUB_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "access.h"
+#include "ipaddr.h"
+#include "journal.h"
+#include "store.h"
+
+struct hub {
+	struct store *store;     /* to read */
+	struct journal *journal; /* to write */
+	struct access *access;
+	const struct cidr *trusted_proxies;
+	size_t trusted_proxy_count;
+	size_t body_max;      /* bytes */
+	atomic_bool draining; /* set once SIGTERM came: /readyz says no */
+};
+
+#endif

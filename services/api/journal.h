@@ -1,0 +1,57 @@
+/*
+ * The only writer, and the follower. One thread owns one database connection and the right to change the store:
+ *
+ *   queue → one transaction: lock the hub's revision row → catch up with what other processes committed → decide every
+ * waiting change against memory → write in bulk → commit → apply to the store → answer
+ *
+ * So a change is answered only once it is durable, revisions are in commit order without gaps, and one fsync serves as
+ * many changes as were waiting. When nothing waits, the thread polls the revision. It finds a lost database again by
+ * itself; until then changes are refused at once. If the answer to COMMIT is lost, it looks up whether the batch landed
+ * before it answers.
+ *
+ * All functions may be called from any thread. journal_submit() blocks for at most a few seconds (see there).
+ */
+#ifndef SILODNS_JOURNAL_H
+#define SILODNS_JOURNAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "change.h"
+#include "db.h"
+#include "store.h"
+
+struct journal_settings {
+	struct db_settings db;
+	long poll_ms;           /* how often to look for other processes' changes */
+	const char *admin_user; /* made when the hub has no admin yet; NULL = do not */
+	const char *admin_password;
+	bool migrate; /* apply migrations on connecting */
+};
+
+struct journal;
+
+/* Starts the thread. Strings of `settings` are borrowed for the journal's life. */
+int journal_start(struct store *store, const struct journal_settings *settings, struct journal **ret_journal);
+/* Answers what is waiting, then ends the thread. */
+void journal_stop(struct journal *journal);
+
+/*
+ * Returns ERR_OK once the change (or the fact that nothing had to change) is durable. Else nothing was changed, and
+ * `ret_outcome->why` says why: ERR_UNAVAILABLE (no database; at once when that is known, within JOURNAL_WAIT_MS
+ * otherwise), ERR_BUSY, ERR_PRECONDITION, ERR_FORBIDDEN, ERR_QUOTA, ERR_NOT_FOUND, ERR_CONFLICT, ERR_INVALID (no such
+ * owner), ERR_NOMEM, ERR_INTERNAL. Only ERR_UNKNOWN_OUTCOME leaves it open. Fills `ret_outcome` in every case.
+ */
+int journal_submit(struct journal *journal, struct change *change, struct outcome *ret_outcome);
+
+struct journal_status {
+	bool database_up;
+	char reason[256]; /* why not, for people */
+	int64_t down_ms;  /* for how long not */
+	uint64_t batches, changes, reloads;
+	size_t waiting; /* changes in the queue */
+};
+void journal_status(struct journal *journal, struct journal_status *ret_status);
+
+#endif

@@ -1,0 +1,151 @@
+#include "loader.h"
+
+#include <string.h>
+
+#include "cleanup.h"
+#include "lifecycle.h"
+#include "log.h"
+#include "silo.h"
+
+enum { SQL_HUB, SQL_USERS, SQL_SILOS, SQL_COUNT };
+
+static const char *const sql[SQL_COUNT] = {
+	[SQL_HUB] = "SELECT revision, identity FROM hub WHERE id = 1",
+	[SQL_USERS] = "SELECT " LOADER_USER_COLUMNS " FROM account",
+	[SQL_SILOS] = "SELECT s.id, s.owner, s.revision, r.hostname, r.ip FROM silo s "
+		      "LEFT JOIN record r ON r.silo = s.id ORDER BY s.id",
+};
+
+int loader_read_hub(void *arg, const struct db_value *row, size_t columns)
+{
+	struct hub_row *hub = arg;
+
+	(void)columns;
+	hub->revision = row[0].u64;
+	snprintf(hub->identity, sizeof hub->identity, "%s", row[1].text);
+	return ERR_OK;
+}
+
+void loader_read_user(const struct db_value *row, struct user *ret_user)
+{
+	memset(ret_user, 0, sizeof *ret_user);
+	ret_user->id = (uint32_t)row[0].u64;
+	ret_user->role = row[1].u64 == 2 ? ROLE_ADMIN : ROLE_COMMON; /* positions in the ENUM */
+	ret_user->quota = (uint32_t)row[2].u64;
+	snprintf(ret_user->name, sizeof ret_user->name, "%s", row[3].text);
+	snprintf(ret_user->password_hash, sizeof ret_user->password_hash, "%s", row[4].text);
+}
+
+static int load_user(void *arg, const struct db_value *row, size_t columns)
+{
+	struct user user;
+
+	(void)columns;
+	loader_read_user(row, &user);
+	return store_state_add_user(arg, &user);
+}
+
+/* The rows of one silo follow each other; a silo is complete when the next one begins. */
+struct silo_loader {
+	struct store_state *state;
+	struct silo silo;
+	uint32_t owner;
+	uint64_t revision;
+	uint64_t newest; /* revision of any silo */
+	size_t count;
+	int64_t reported; /* clock_mono_ms */
+};
+
+static int finish_silo(struct silo_loader *loader)
+{
+	_cleanup_free_ char *json = NULL;
+	size_t len;
+
+	if (!loader->silo.id[0])
+		return ERR_OK;
+	silo_sort(&loader->silo);
+	int err = silo_to_json(&loader->silo, &json, &len);
+	if (err)
+		return err;
+	struct silo_body *body = silo_body_new(json, len, loader->owner, loader->revision);
+	if (!body)
+		return ERR_NOMEM;
+	err = store_state_add_silo_take(loader->state, loader->silo.id, body);
+	silo_release(&loader->silo);
+	loader->count++;
+	if (clock_mono_ms() - loader->reported >= 1000) {
+		loader->reported = clock_mono_ms();
+		log_info("loading silos", LOG_U64("silos", loader->count));
+	}
+	return err;
+}
+
+static int load_record(void *arg, const struct db_value *row, size_t columns)
+{
+	struct silo_loader *loader = arg;
+	struct ipaddr ip;
+	struct why why;
+	int err;
+
+	(void)columns;
+	if (strcmp(loader->silo.id, row[0].text) != 0) {
+		err = finish_silo(loader);
+		if (err)
+			return err;
+		snprintf(loader->silo.id, sizeof loader->silo.id, "%s", row[0].text);
+		loader->owner = (uint32_t)row[1].u64;
+		loader->revision = row[2].u64;
+		if (loader->newest < loader->revision)
+			loader->newest = loader->revision;
+	}
+	if (row[3].type == DB_NULL) /* a silo without records */
+		return ERR_OK;
+	err = ipaddr_parse(row[4].text, row[4].len, &ip, &why);
+	return err ? err : silo_add(&loader->silo, row[3].text, &ip);
+}
+
+static int load_tables(struct db *db, struct store_state *state, struct hub_row *ret_hub, struct why *why)
+{
+	struct silo_loader loader = {.state = state, .reported = clock_mono_ms()};
+	int err = db_begin_snapshot(db);
+
+	if (!err)
+		err = db_query(db, SQL_HUB, NULL, 0, loader_read_hub, ret_hub);
+	if (!err)
+		err = db_query(db, SQL_USERS, NULL, 0, load_user, state);
+	if (!err)
+		err = db_query(db, SQL_SILOS, NULL, 0, load_record, &loader);
+	if (!err)
+		err = finish_silo(&loader);
+	silo_release(&loader.silo);
+	if (err)
+		return why_set(why, err, "", "%s", db_error(db));
+	/* A dump restores table after table: half of one must not pass for the whole. */
+	if (loader.newest > ret_hub->revision)
+		return why_set(why, ERR_UNAVAILABLE, "",
+			       "the tables are of different revisions: is a backup being restored?");
+	return ERR_OK;
+}
+
+int loader_load(const struct db_settings *settings, struct store *store, struct why *ret_why)
+{
+	struct store_state *state = store_state_new();
+	struct hub_row hub = {0};
+	struct db *db = NULL;
+	int64_t started = clock_mono_ms();
+	int err = state ? db_open(settings, sql, SQL_COUNT, &db, ret_why)
+			: why_set(ret_why, ERR_NOMEM, "", "out of memory");
+
+	if (!err)
+		err = load_tables(db, state, &hub, ret_why);
+	db_close(db);
+	if (err) {
+		store_state_free(state);
+		return err;
+	}
+	store_replace_take(store, state, hub.identity, hub.revision);
+	struct store_size size = store_size(store);
+	log_info("state loaded", LOG_U64("revision", hub.revision), LOG_U64("silos", size.silos),
+		 LOG_U64("users", size.users), LOG_I64("ms", clock_mono_ms() - started));
+	return ERR_OK;
+}

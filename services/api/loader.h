@@ -1,0 +1,24 @@
+/*
+ * The whole hub out of the database: all users and silos of one instant, over a connection of its own.
+ */
+#ifndef SILODNS_LOADER_H
+#define SILODNS_LOADER_H
+
+#include "db.h"
+#include "store.h"
+
+/* Replaces what the store has. Logs progress once a second, and success. Errors as db.h, with a reason. */
+int loader_load(const struct db_settings *settings, struct store *store, struct why *ret_why);
+
+/* Columns of every query for users, in this order, and their meaning. */
+#define LOADER_USER_COLUMNS "id, CAST(role AS UNSIGNED), quota, name, password_hash"
+void loader_read_user(const struct db_value *row, struct user *ret_user);
+
+struct hub_row {
+	uint64_t revision;
+	char identity[HUB_IDENTITY_LEN + 1];
+};
+/* A db_row_fn for "SELECT revision, identity FROM hub"; `arg` is a struct hub_row. */
+int loader_read_hub(void *arg, const struct db_value *row, size_t columns);
+
+#endif

@@ -1,0 +1,199 @@
+/*
+ * silodns-api: the hub. This file only picks the subcommand, and puts the rooms together and takes them apart again.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include <sodium.h>
+
+#include "access.h"
+#include "cleanup.h"
+#include "exitcode.h"
+#include "http.h"
+#include "hub.h"
+#include "lifecycle.h"
+#include "log.h"
+#include "migrate.h"
+#include "secrets.h"
+#include "server.h"
+#include "settings.h"
+#include "usercmd.h"
+
+/* A connection is a file descriptor; the soft limit is often 1,024. */
+static void raise_descriptor_limit(long connections)
+{
+	struct rlimit limit;
+	rlim_t wanted = (rlim_t)connections + 256;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur >= wanted)
+		return;
+	limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	if (limit.rlim_cur < wanted)
+		log_warn("fewer file descriptors allowed than connections", LOG_U64("descriptors", limit.rlim_cur),
+			 LOG_I64("max_connections", connections));
+}
+
+static int serve_until_stopped(const struct settings *settings, struct hub *hub)
+{
+	const struct server_settings server_settings = {.listen = (const char *const *)settings->listen.items,
+							.listen_count = settings->listen.count,
+							.threads = (unsigned)settings->threads,
+							.body_max = (size_t)settings->body_max,
+							.connections_max = (unsigned)settings->connections_max,
+							.idle_timeout_ms = settings->idle_timeout_ms};
+	struct server *server;
+	struct why why = {0};
+
+	if (server_start(hub, &server_settings, &server, &why)) {
+		log_error("cannot listen", LOG_STR("reason", why.text));
+		return EXIT_FAILED;
+	}
+	for (size_t i = 0; i < settings->listen.count; i++)
+		log_info("listening", LOG_STR("address", settings->listen.items[i]),
+			 LOG_STR("version", SILODNS_VERSION));
+	while (lifecycle_wait(-1, -1) != LIFECYCLE_STOP)
+		;
+	log_info("stopping", LOG_I64("drain_ms", settings->drain_timeout_ms));
+	server_stop(server, settings->drain_timeout_ms);
+	return 0;
+}
+
+static int run_serve(const struct settings *settings)
+{
+	const struct journal_settings journal_settings = {.db = settings_db(settings),
+							  .poll_ms = settings->poll_ms,
+							  .admin_user = settings->admin_user,
+							  .admin_password = settings->admin_password,
+							  .migrate = true};
+	struct cidr *proxies = NULL;
+	struct hub hub = {.store = store_new(), .body_max = (size_t)settings->body_max};
+	int code = EXIT_FAILED;
+
+	raise_descriptor_limit(settings->connections_max);
+	int err = hub.store ? settings_proxies(settings, &proxies, &hub.trusted_proxy_count) : ERR_NOMEM;
+	hub.trusted_proxies = proxies;
+	if (!err)
+		err = access_new(hub.store, &hub.access);
+	if (!err)
+		err = journal_start(hub.store, &journal_settings, &hub.journal);
+	if (err)
+		log_error("cannot start", LOG_ERR(err));
+	else
+		code = serve_until_stopped(settings, &hub);
+	journal_stop(hub.journal);
+	access_free(hub.access);
+	store_free(hub.store);
+	free(proxies);
+	if (!code)
+		log_info("stopped", LOG_I64("code", code));
+	return code;
+}
+
+static int run_migrate(const struct settings *settings)
+{
+	const struct db_settings db = settings_db(settings);
+	unsigned applied = 0;
+	struct why why = {0};
+	int err = migrate_run(&db, &applied, &why);
+
+	if (err) {
+		fprintf(stderr, "silodns-api: %s\n", why.text);
+		return err == ERR_UNAVAILABLE ? EXIT_DATABASE : EXIT_FAILED;
+	}
+	printf("%u migration%s applied; the schema is at %u\n", applied, applied == 1 ? "" : "s", migration_count);
+	return 0;
+}
+
+/* The address where this machine's own hub answers. */
+static void own_url(const struct settings *settings, char *ret_url, size_t size)
+{
+	const char *address = settings->listen.items[0];
+	const char *colon = strrchr(address, ':');
+	int host_len = colon ? (int)(colon - address) : 0;
+	bool wildcard = host_len == 0 || !strncmp(address, "[::]", (size_t)host_len) ||
+			!strncmp(address, "0.0.0.0", (size_t)host_len) || !strncmp(address, "*", (size_t)host_len);
+
+	if (wildcard)
+		snprintf(ret_url, size, "http://127.0.0.1%s/readyz", colon ? colon : "");
+	else
+		snprintf(ret_url, size, "http://%s/readyz", address);
+}
+
+static int run_check(const struct settings *settings)
+{
+	const struct http_settings http_settings = {
+		.connect_timeout_ms = 2000, .timeout_ms = 4000, .answer_max = 65536};
+	struct http_request request = {.method = "GET"};
+	struct http_answer answer = {0};
+	struct http *http;
+	struct why why = {0};
+	char url[512];
+
+	own_url(settings, url, sizeof url);
+	request.url = url;
+	if (http_global_init() || http_open(&http_settings, &http))
+		return EXIT_FAILED;
+	int err = http_send(http, &request, &answer, &why);
+	int code = err || answer.status != 200 ? EXIT_DATABASE : 0;
+	if (err)
+		fprintf(stderr, "silodns-api: %s\n", why.text);
+	else
+		printf("%s\n", answer.body.data ? answer.body.data : "");
+	http_answer_release(&answer);
+	http_close(http);
+	http_global_release();
+	return code;
+}
+
+static int run(const struct settings *settings, char **words, int count)
+{
+	const char *word = count ? words[0] : "serve";
+	bool has_threads = !strcmp(word, "serve") || !strcmp(word, "user");
+
+	/* The others are to be ended by a signal as any command is. */
+	if (has_threads && lifecycle_init()) {
+		fprintf(stderr, "silodns-api: cannot initialise\n");
+		return EXIT_FAILED;
+	}
+	if (!strcmp(word, "serve") && count <= 1)
+		return run_serve(settings);
+	if (!strcmp(word, "migrate") && count == 1)
+		return run_migrate(settings);
+	if (!strcmp(word, "user"))
+		return usercmd_run(settings, words + 1, count - 1);
+	if (!strcmp(word, "secrets") && count == 2)
+		return secrets_run(settings, words[1]);
+	if (!strcmp(word, "check") && count == 1)
+		return run_check(settings);
+	fprintf(stderr, "silodns-api: unknown or incomplete command \"%s\"; see silodns-api --help\n", word);
+	return EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+	struct settings settings = {0};
+	enum conf_outcome outcome;
+	enum log_level level = LOG_LEVEL_INFO;
+	enum log_format format = LOG_FORMAT_LOGFMT;
+	int words = 0;
+
+	if (sodium_init() < 0) {
+		fprintf(stderr, "silodns-api: cannot initialise\n");
+		return EXIT_FAILED;
+	}
+	if (conf_load(&settings_program, argc, argv, stderr, &settings, &outcome, &words))
+		return EXIT_USAGE;
+	if (outcome == CONF_EXIT)
+		return 0;
+	log_level_parse(settings.log_level, &level); /* checked by the table */
+	log_format_parse(settings.log_format, &format);
+	/* A person at a prompt wants to hear of trouble only. */
+	bool command = words && strcmp(argv[1], "serve") != 0;
+	log_init("silodns-api", command && level == LOG_LEVEL_INFO ? LOG_LEVEL_WARN : level, format);
+	int code = run(&settings, argv + 1, words);
+	conf_release(&settings_program, &settings);
+	return code;
+}

@@ -1,0 +1,101 @@
+#include "migrate.h"
+
+#include <string.h>
+
+#include "cleanup.h"
+#include "log.h"
+
+enum { SQL_LOCK, SQL_UNLOCK, SQL_TABLE, SQL_APPLIED, SQL_RECORD, SQL_COUNT };
+
+static const char *const sql[SQL_COUNT] = {
+	[SQL_LOCK] = "SELECT CAST(COALESCE(GET_LOCK(CONCAT('silodns.migrate.', DATABASE()), ?), 0) AS UNSIGNED)",
+	[SQL_UNLOCK] = "DO RELEASE_LOCK(CONCAT('silodns.migrate.', DATABASE()))",
+	[SQL_TABLE] = "CREATE TABLE IF NOT EXISTS schema_migration ("
+		      "number INT UNSIGNED NOT NULL PRIMARY KEY, "
+		      "name VARCHAR(128) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, "
+		      "applied TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP) ENGINE = InnoDB",
+	[SQL_APPLIED] = "SELECT CAST(COALESCE(MAX(number), 0) AS UNSIGNED) FROM schema_migration",
+	[SQL_RECORD] = "INSERT INTO schema_migration (number, name) VALUES (?, ?)",
+};
+
+static void close_db(struct db **db)
+{
+	db_close(*db);
+}
+
+static int read_number(void *arg, const struct db_value *row, size_t columns)
+{
+	(void)columns;
+	*(uint64_t *)arg = row[0].u64;
+	return ERR_OK;
+}
+
+static int apply_missing(struct db *db, unsigned *ret_applied, struct why *ret_why)
+{
+	uint64_t applied = 0;
+	int err = db_exec(db, SQL_TABLE, NULL, 0);
+
+	if (!err)
+		err = db_query(db, SQL_APPLIED, NULL, 0, read_number, &applied);
+	if (err)
+		return why_set(ret_why, err, "", "schema_migration: %s", db_error(db));
+	if (applied > migration_count)
+		return why_set(ret_why, ERR_CONFLICT, "",
+			       "the database's schema (%u) is newer than this program's (%u): run the newer program",
+			       (unsigned)applied, migration_count);
+
+	*ret_applied = 0;
+	for (unsigned i = (unsigned)applied; i < migration_count; i++) {
+		const struct migration *m = &migrations[i];
+		const struct db_value record[] = {DB_U64_VALUE(m->number), DB_TEXT_VALUE(m->name, strlen(m->name))};
+		err = db_script(db, m->sql);
+		if (!err)
+			err = db_exec(db, SQL_RECORD, record, 2);
+		if (err)
+			return why_set(ret_why, err, "", "migration %s: %s", m->name, db_error(db));
+		log_info("migration applied", LOG_STR("name", m->name));
+		++*ret_applied;
+	}
+	return ERR_OK;
+}
+
+/* The usual case, without waiting for anything longer than a request may. Also false when that cannot be told. */
+static bool is_current(const struct db_settings *settings)
+{
+	_cleanup_(close_db) struct db *db = NULL;
+	uint64_t applied = 0;
+	struct why why;
+
+	return !db_open(settings, sql, SQL_COUNT, &db, &why) &&
+	       !db_query(db, SQL_APPLIED, NULL, 0, read_number, &applied) && applied == migration_count;
+}
+
+int migrate_run(const struct db_settings *settings, unsigned *ret_applied, struct why *ret_why)
+{
+	_cleanup_(close_db) struct db *db = NULL;
+	struct db_settings patient = *settings;
+	uint64_t locked = 0;
+	unsigned applied = 0;
+
+	if (is_current(settings)) {
+		if (ret_applied)
+			*ret_applied = 0;
+		return ERR_OK;
+	}
+	/* A migration of a large table, or the wait for another process that runs one, takes longer than a request may.
+	 */
+	patient.timeout_ms = 600 * 1000;
+	int err = db_open(&patient, sql, SQL_COUNT, &db, ret_why);
+	if (err)
+		return err;
+	err = db_query(db, SQL_LOCK, (const struct db_value[]){DB_U64_VALUE(300)}, 1, read_number, &locked);
+	if (err)
+		return why_set(ret_why, err, "", "GET_LOCK: %s", db_error(db));
+	if (!locked)
+		return why_set(ret_why, ERR_UNAVAILABLE, "", "another process has been migrating for five minutes");
+	err = apply_missing(db, &applied, ret_why);
+	db_exec(db, SQL_UNLOCK, NULL, 0); /* closing the connection does it, too */
+	if (!err && ret_applied)
+		*ret_applied = applied;
+	return err;
+}

@@ -1,0 +1,85 @@
+/*
+ * Changes on their way from the threads that answer requests to the one that writes: waiting, time limits, withdrawal,
+ * and the answer back.
+ *
+ * An item is shared by the two sides and freed by whichever lets go last. Up to queue_enter_commit() a request that has
+ * waited too long withdraws its item: it is then certain that nothing was changed. After it, only the outcome of the
+ * commit counts. queue_submit() and queue_status() may be called from any thread, the rest from the writer's.
+ */
+#ifndef SILODNS_QUEUE_H
+#define SILODNS_QUEUE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "batch.h"
+#include "change.h"
+
+#define QUEUE_MAX 4096             /* waiting changes; beyond it ERR_BUSY */
+#define QUEUE_WAIT_MS 900          /* a change that is not being committed by then is withdrawn */
+#define QUEUE_COMMIT_WAIT_MS 10000 /* one that is being committed gets the answer "unknown" by then */
+
+enum item_state {
+	ITEM_QUEUED,
+	ITEM_TAKEN,      /* the writer has it; it may still be withdrawn */
+	ITEM_COMMITTING, /* COMMIT is under way */
+	ITEM_DONE        /* err and outcome are final */
+};
+
+struct item {
+	struct item *prev, *next; /* guarded by the queue's lock, as all down to `done` */
+	enum item_state state;
+	unsigned holders;
+	bool withdrawn;
+	pthread_cond_t done;
+	struct order order; /* the writer's */
+	int err;            /* as decided, as `outcome`: the writer's until ITEM_DONE, the request's then */
+	struct outcome outcome;
+};
+
+struct queue {
+	pthread_mutex_t lock; /* guards all below, and the items */
+	pthread_cond_t work;
+	struct item *items;
+	size_t count;
+	bool stopping;
+	bool open;            /* the database is there */
+	bool stalled;         /* open, but an item had to be withdrawn: refuse until something has gone through again */
+	int64_t closed_since; /* clock_mono_ms */
+	char reason[256];     /* why not open */
+	uint64_t batches, changes;
+};
+
+void queue_init(struct queue *queue);
+void queue_release(struct queue *queue);
+
+/* The request's side; see journal_submit(). */
+int queue_submit(struct queue *queue, struct change *change, struct outcome *ret_outcome);
+
+/* --- the writer's side --- */
+
+/* Whether to accept changes. Closing refuses what waits; `ret_was_closed_ms` of opening: for how long, -1: it was open.
+ */
+void queue_close(struct queue *queue, const char *reason);
+int64_t queue_open(struct queue *queue);
+void queue_stop(struct queue *queue); /* refuses new items; any thread */
+/* Waits up to `timeout_ms` for items, or for queue_stop(), and takes what is there, within a batch's limits. A change
+ * of a user comes alone. */
+size_t queue_take(struct queue *queue, int64_t timeout_ms, struct item *ret_items[static BATCH_MAX]);
+bool queue_is_drained(struct queue *queue); /* stopped, and nothing waits */
+
+/* An item of the writer's own, that nobody waits for; already taken. */
+struct item *queue_own_item(struct change *change);
+void queue_drop_own_item(struct queue *queue, struct item *item);
+
+/* What may become of taken items: back to the head of the queue; committed or not at all; answered as decided; refused.
+ */
+void queue_return(struct queue *queue, struct item *items[], size_t count);
+/* False if one was withdrawn meanwhile: then none may be committed. */
+bool queue_enter_commit(struct queue *queue, struct item *items[], size_t count);
+void queue_finish(struct queue *queue, struct item *items[], size_t count, bool committed);
+void queue_refuse(struct queue *queue, struct item *items[], size_t count, int err, const char *reason);
+
+#endif

@@ -1,0 +1,86 @@
+/*
+ * One HTTP request as a handler sees it, free of the server library's types: already routed, authenticated and bounded.
+ * Valid until the handler returns. A handler fills the reply (reply.h) and returns ERR_OK, or returns an error (with a
+ * reason in `request->why`), which routes turns into problem+json: so every error of the hub looks the same.
+ */
+#ifndef SILODNS_REQUEST_H
+#define SILODNS_REQUEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "access.h"
+#include "err.h"
+#include "hub.h"
+#include "ipaddr.h"
+#include "journal.h"
+#include "reply.h"
+
+#define REQUEST_SUBJECT_MAX 255
+#define REQUEST_PARAMS_MAX 16 /* query parameters */
+
+struct request_header {
+	const char *name;  /* borrowed */
+	const char *value; /* borrowed, or `joined` */
+	char *joined;      /* owned; NULL unless the header came more than once */
+};
+
+struct request_param {
+	const char *name, *value; /* into request->query_text */
+};
+
+struct request {
+	struct hub *hub;
+	const char *method; /* "GET" also for HEAD */
+	const char *path;   /* for the log: as it came, without query; need not end where it ends */
+	size_t path_len;
+	char subject[REQUEST_SUBJECT_MAX +
+		     1];            /* the path's {id} or {name}, percent-decoded; "" if the route has none */
+	size_t subject_len;         /* may hold any byte, NUL included: check before use */
+	struct principal principal; /* user_id 0 and empty name where no credentials are needed */
+	struct ipaddr peer;         /* the client, trusted proxies taken into account */
+	const char *body;           /* NULL if none; need not end in NUL */
+	size_t body_len;
+	int64_t started_us; /* clock_mono_us() */
+	struct why why;     /* out: the reason of a failure */
+
+	/* For the functions below only. */
+	const char *query; /* after the '?', as it came, or NULL */
+	char *query_text;  /* owned: decoded */
+	struct request_param params[REQUEST_PARAMS_MAX];
+	size_t param_count;
+	struct request_header *headers; /* owned */
+	size_t header_count, header_capacity;
+};
+
+typedef int (*handler_fn)(struct request *request, struct reply *reply);
+
+/* The header's value or NULL; a header given twice: the values joined by ", " as RFC 9110 5.3 allows. */
+const char *request_header(const struct request *request, const char *name);
+/* A query parameter, percent-decoded; NULL if absent. ERR_MALFORMED if it is given twice or holds a NUL byte. */
+int request_query(struct request *request, const char *name, const char **ret_value);
+/* Refuses query parameters that are not in `known` (ends in NULL; NULL = none are known). ERR_MALFORMED. */
+int request_query_only(struct request *request, const char *const *known);
+
+/* If-Match, or If-None-Match, for changes: entity tags other than the hub's own simply do not match. Both given, not a
+ * list of tags, or more than PRECONDITION_TAGS_MAX: ERR_MALFORMED. */
+int request_precondition(struct request *request, struct precondition *ret_precondition);
+/* For reads: does If-None-Match name `revision`? (Weak comparison, RFC 9110 13.1.2.) */
+bool request_has_revision(const struct request *request, uint64_t revision);
+
+/* Milliseconds since the request came. */
+double request_ms(const struct request *request);
+
+/* --- for those that make requests: the server and tests --- */
+
+/* Name and value are borrowed as long as the request lives. In the order of arrival: that matters to X-Forwarded-For.
+ * ERR_NOMEM. */
+int request_add_header(struct request *request, const char *name, const char *value);
+void request_release(struct request *request); /* what it owns */
+
+/* Decodes the percent escapes of `len` bytes into `ret_text` (room for `size` bytes with the final NUL; what does not
+ * fit is left out). ERR_MALFORMED: an escape that is none. */
+int percent_decode(const char *text, size_t len, char *ret_text, size_t size, size_t *ret_len);
+
+#endif

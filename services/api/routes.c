@@ -1,0 +1,211 @@
+#include "routes.h"
+
+#include <string.h>
+#include <strings.h>
+
+#include "buf.h"
+#include "cleanup.h"
+#include "handlers/handlers.h"
+#include "log.h"
+#include "peer.h"
+
+enum who { ANYONE, USER, ADMIN };
+
+/* Rows of one path stand together; {…} becomes request->subject. HEAD is answered wherever GET is. */
+static const struct route {
+	const char *path, *method;
+	enum who who; /* at least; what belongs to whom is for handlers and journal */
+	handler_fn handler;
+} routes[] = {
+	{"/", "GET", ANYONE, handle_index},
+	{"/ping", "GET", ANYONE, handle_ping},
+	{"/ping", "POST", ANYONE, handle_ping},
+	{"/ping", "PUT", ANYONE, handle_ping},
+	{"/ip", "GET", ANYONE, handle_ip},
+	{"/healthz", "GET", ANYONE, handle_healthz},
+	{"/readyz", "GET", ANYONE, handle_readyz},
+	{"/silos", "GET", USER, handle_silos_list},
+	{"/silos/{id}", "GET", USER, handle_silo_get},
+	{"/silos/{id}", "PUT", USER, handle_silo_put},
+	{"/silos/{id}", "DELETE", USER, handle_silo_delete},
+	{"/users", "GET", ADMIN, handle_users_list},
+	{"/users/{name}", "GET", USER, handle_user_get},
+	{"/users/{name}", "PUT", USER, handle_user_put},
+	{"/users/{name}", "DELETE", ADMIN, handle_user_delete},
+};
+
+#define ROUTE_COUNT (sizeof routes / sizeof routes[0])
+#define SEGMENTS_MAX 4 /* no path of the table has more */
+
+/* A path, decoded segment by segment: an escaped slash is part of a name. */
+struct path {
+	struct {
+		char text[REQUEST_SUBJECT_MAX + 1];
+		size_t len;
+	} segments[SEGMENTS_MAX];
+	size_t count; /* SEGMENTS_MAX + 1: more */
+};
+
+/* Strips scheme and authority of the absolute form (RFC 9112, 3.2.2), and finds the query. */
+static void split_uri(struct request *request, const char *uri)
+{
+	const char *rest = uri;
+
+	if (strncasecmp(uri, "http://", 7) == 0 || strncasecmp(uri, "https://", 8) == 0) {
+		rest = strchr(uri, ':') + 3;
+		rest += strcspn(rest, "/?");
+	}
+	request->path = rest;
+	request->path_len = strcspn(rest, "?");
+	request->query = rest[request->path_len] ? rest + request->path_len + 1 : NULL;
+}
+
+static int parse_path(struct request *request, struct path *ret_path)
+{
+	const char *at = request->path, *end = at + request->path_len;
+
+	ret_path->count = 0;
+	while (at < end && *at == '/') {
+		const char *text = at + 1;
+		const char *slash = memchr(text, '/', (size_t)(end - text));
+		at = slash ? slash : end;
+		if (ret_path->count == SEGMENTS_MAX) {
+			ret_path->count++;
+			break;
+		}
+		/* A segment that is too long is cut, and then is longer than any name may be, still. */
+		if (percent_decode(text, (size_t)(at - text), ret_path->segments[ret_path->count].text,
+				   sizeof ret_path->segments[0].text, &ret_path->segments[ret_path->count].len))
+			return why_set(&request->why, ERR_MALFORMED, "",
+				       "the path has a '%%' that is not followed by two hexadecimal digits");
+		ret_path->count++;
+	}
+	return ERR_OK;
+}
+
+/* `*ret_subject` is the segment that stands for {…}, or SEGMENTS_MAX. */
+static bool path_matches(const char *pattern, const struct path *path, size_t *ret_subject)
+{
+	size_t i = 0;
+
+	if (path->count > SEGMENTS_MAX)
+		return false;
+	*ret_subject = SEGMENTS_MAX;
+	for (const char *at = pattern, *end; *at; at = end, i++) {
+		size_t len = strcspn(++at, "/");
+		end = at + len;
+		if (i == path->count)
+			return false;
+		if (*at == '{') {
+			if (!path->segments[i].len)
+				return false;
+			*ret_subject = i;
+		} else if (path->segments[i].len != len || memcmp(path->segments[i].text, at, len) != 0) {
+			return false;
+		}
+	}
+	return i == path->count;
+}
+
+static int refuse_method(struct request *request, const char *path, struct reply *reply)
+{
+	_cleanup_(buf_release) struct buf allow = BUF_INIT(REPLY_HEADER_VALUE_MAX - 1);
+
+	for (size_t i = 0; i < ROUTE_COUNT; i++)
+		if (strcmp(routes[i].path, path) == 0)
+			buf_append_fmt(&allow, "%s%s%s", allow.len ? ", " : "", routes[i].method,
+				       strcmp(routes[i].method, "GET") == 0 ? ", HEAD" : "");
+	if (allow.err)
+		return allow.err;
+	int err = reply_header(reply, "Allow", allow.data);
+	return err ? err : why_set(&request->why, ERR_METHOD, "", "only %s here", allow.data);
+}
+
+static int find_route(struct request *request, struct reply *reply, const struct route **ret_route)
+{
+	struct path path;
+	const char *known = NULL;
+	size_t subject;
+	int err = parse_path(request, &path);
+
+	if (err)
+		return err;
+	for (size_t i = 0; i < ROUTE_COUNT; i++) {
+		if (!path_matches(routes[i].path, &path, &subject))
+			continue;
+		known = routes[i].path;
+		if (strcmp(routes[i].method, request->method) != 0)
+			continue;
+		if (subject < SEGMENTS_MAX) {
+			request->subject_len = path.segments[subject].len;
+			memcpy(request->subject, path.segments[subject].text, request->subject_len + 1);
+		}
+		*ret_route = &routes[i];
+		return ERR_OK;
+	}
+	if (known)
+		return refuse_method(request, known, reply);
+	return why_set(&request->why, ERR_NOT_FOUND, "", "there is no such path");
+}
+
+static int admit(struct request *request, const struct route *route)
+{
+	const struct hub *hub = request->hub;
+
+	if (request->body_len > hub->body_max)
+		return why_set(&request->why, ERR_TOO_LARGE, "", "a body may have %zu bytes, not more", hub->body_max);
+	if (route->who == ANYONE)
+		return ERR_OK;
+	int err =
+		access_check(hub->access, request_header(request, "Authorization"), &request->principal, &request->why);
+	if (err)
+		return err;
+	if (route->who == ADMIN && request->principal.role != ROLE_ADMIN)
+		return why_set(&request->why, ERR_FORBIDDEN, "", "only an admin may do this");
+	return ERR_OK;
+}
+
+static void log_request(const struct request *request, const char *method, int status)
+{
+	enum log_level level = LOG_LEVEL_DEBUG;
+	char path[REQUEST_SUBJECT_MAX + 1];
+
+	if (status == 401 || status == 403 || status >= 500)
+		level = LOG_LEVEL_INFO;
+	snprintf(path, sizeof path, "%.*s", (int)request->path_len, request->path);
+	const struct log_field fields[] = {
+		LOG_STR("method", method),      LOG_STR("path", path),
+		LOG_I64("status", status),      LOG_STR("user", request->principal.name),
+		LOG_IP("peer", &request->peer), LOG_MS("ms", request_ms(request)),
+	};
+	log_write(level,
+		  status >= 500             ? "request failed"
+		  : level == LOG_LEVEL_INFO ? "request refused"
+					    : "request",
+		  fields, sizeof fields / sizeof fields[0]);
+}
+
+void routes_handle(struct request *request, const char *method, const char *uri, struct reply *reply)
+{
+	const struct route *route = NULL;
+	const struct peer_trust trust = {request->hub->trusted_proxies, request->hub->trusted_proxy_count};
+
+	request->method = strcmp(method, "HEAD") == 0 ? "GET" : method;
+	request->peer = peer_resolve(&request->peer, request_header(request, "Forwarded"),
+				     request_header(request, "X-Forwarded-For"), &trust);
+	/* What is said to one user at one time must not be kept for another; handlers may allow more. */
+	reply_header(reply, "Cache-Control", "no-store");
+	reply_header(reply, "X-Content-Type-Options", "nosniff");
+	split_uri(request, uri);
+
+	int err = find_route(request, reply, &route);
+	if (!err)
+		err = admit(request, route);
+	if (!err)
+		err = route->handler(request, reply);
+	if (err)
+		reply_problem(reply, err, &request->why);
+	if (!reply->status)
+		reply->status = 200;
+	log_request(request, method, reply->status);
+}

@@ -1,0 +1,20 @@
+/*
+ * From a request to its reply: which handler, who may, what went wrong, one line in the log. The table in routes.c is
+ * the only place that knows the hub's paths. Thread-safe.
+ */
+#ifndef SILODNS_ROUTES_H
+#define SILODNS_ROUTES_H
+
+#include "reply.h"
+#include "request.h"
+
+/*
+ * `method` and `uri` are as the request line has them. The caller has set in `request`: hub, headers, body, started_us,
+ * and in `peer` the address of the connection. Always leaves a whole reply.
+ *
+ * In this order: 400 for a path that cannot be decoded, 404, 405 (for everyone), 413, 401 (whether or not what the path
+ * names exists), 403, and then the handler's own.
+ */
+void routes_handle(struct request *request, const char *method, const char *uri, struct reply *reply);
+
+#endif

@@ -1,0 +1,63 @@
+#include "secrets.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <sodium.h>
+
+#include "cleanup.h"
+#include "exitcode.h"
+#include "password.h"
+
+#define SECRET_LEN 32 /* characters of 32 letters: 160 bits */
+
+static const char *const names[] = {"db-password", "admin-password"};
+
+/* Under a temporary name first: a secret that is half written would be used for ever. */
+static int make_secret(int dir, const char *name, mode_t mode)
+{
+	char temporary[64], unique[9], secret[SECRET_LEN + 2];
+
+	/* Others may be at it at the same moment, in other containers with the same process id. */
+	password_random(sizeof unique - 1, unique);
+	snprintf(temporary, sizeof temporary, ".%s.%s", name, unique);
+	_cleanup_close_ int fd = openat(dir, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return ERR_SYSTEM;
+	password_random(SECRET_LEN, secret);
+	secret[SECRET_LEN] = '\n';
+	ssize_t written = write(fd, secret, SECRET_LEN + 1);
+	sodium_memzero(secret, sizeof secret);
+	if (written != SECRET_LEN + 1 || fchmod(fd, mode) || fsync(fd))
+		return ERR_SYSTEM;
+	/* link() instead of rename(): two that start at once agree on the first one's secret. */
+	int failed = linkat(dir, temporary, dir, name, 0) && errno != EEXIST;
+	unlinkat(dir, temporary, 0);
+	return failed || fsync(dir) ? ERR_SYSTEM : ERR_OK;
+}
+
+int secrets_run(const struct settings *settings, const char *dir_path)
+{
+	mode_t mode = (mode_t)strtoul(settings->mode, NULL, 8);
+	_cleanup_close_ int dir = open(dir_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (dir < 0) {
+		fprintf(stderr, "silodns-api: %s: %s\n", dir_path, strerror(errno));
+		return EXIT_FAILED;
+	}
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+		if (faccessat(dir, names[i], F_OK, 0) == 0)
+			continue;
+		if (make_secret(dir, names[i], mode)) {
+			fprintf(stderr, "silodns-api: %s/%s: %s\n", dir_path, names[i], strerror(errno));
+			return EXIT_FAILED;
+		}
+		printf("made %s/%s\n", dir_path, names[i]);
+	}
+	return 0;
+}

@@ -1,0 +1,243 @@
+#include "settings.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+#include "password.h"
+
+static int check_admin_user(const char *value, struct why *ret_why)
+{
+	return user_name_check(value, strlen(value), ret_why);
+}
+
+static int check_password(const char *value, struct why *ret_why)
+{
+	return password_check(value, strlen(value), ret_why);
+}
+
+static int check_role(const char *value, struct why *ret_why)
+{
+	return strcmp(value, "admin") != 0 && strcmp(value, "common") != 0
+		       ? why_set(ret_why, ERR_INVALID, "", "is admin or common")
+		       : 0;
+}
+
+static int check_mode(const char *value, struct why *ret_why)
+{
+	return strlen(value) != 4 || strspn(value, "01234567") != 4 || value[0] != '0'
+		       ? why_set(ret_why, ERR_INVALID, "", "is a file mode of four octal digits, such as 0400")
+		       : 0;
+}
+
+#define AT(field) .offset = offsetof(struct settings, field)
+
+static const struct conf_option options[] = {
+	{.name = "LISTEN",
+	 .type = CONF_LIST,
+	 AT(listen),
+	 .def = "[::]:8080",
+	 .arg = "ADDRESS:PORT",
+	 .help = "Where to answer. [::] means IPv6 and IPv4."},
+	{.name = "TRUSTED_PROXIES",
+	 .type = CONF_LIST,
+	 AT(trusted_proxies),
+	 .arg = "CIDR",
+	 .check = conf_check_cidr,
+	 .help = "Proxies whose Forwarded and X-Forwarded-For headers are believed."},
+	{.name = "DB_HOST",
+	 .type = CONF_STRING,
+	 AT(db_host),
+	 .def = "127.0.0.1",
+	 .arg = "HOST",
+	 .help = "MariaDB's host."},
+	{.name = "DB_PORT",
+	 .type = CONF_INT,
+	 AT(db_port),
+	 .def = "3306",
+	 .min = 1,
+	 .max = 65535,
+	 .arg = "PORT",
+	 .help = "MariaDB's port."},
+	{.name = "DB_SOCKET",
+	 .type = CONF_STRING,
+	 AT(db_socket),
+	 .arg = "FILE",
+	 .help = "MariaDB's Unix socket; instead of host and port."},
+	{.name = "DB_NAME",
+	 .type = CONF_STRING,
+	 AT(db_name),
+	 .def = "silodns",
+	 .arg = "NAME",
+	 .help = "The database. It must exist; its tables are made by the hub."},
+	{.name = "DB_USER",
+	 .type = CONF_STRING,
+	 AT(db_user),
+	 .def = "silodns",
+	 .arg = "NAME",
+	 .help = "The user in MariaDB; needs all privileges on that database."},
+	{.name = "DB_PASSWORD", .type = CONF_SECRET, AT(db_password), .help = "Its password."},
+	{.name = "DB_TLS_CA",
+	 .type = CONF_STRING,
+	 AT(db_tls_ca),
+	 .arg = "FILE",
+	 .help = "Use TLS to MariaDB and verify its certificate by this CA (PEM)."},
+	{.name = "DB_TIMEOUT",
+	 .type = CONF_DURATION,
+	 AT(db_timeout_ms),
+	 .def = "3s",
+	 .min = 1000,
+	 .max = 60000,
+	 .arg = "TIME",
+	 .help = "A database that does not answer for so long counts as away."},
+	{.name = "POLL",
+	 .type = CONF_DURATION,
+	 AT(poll_ms),
+	 .def = "25ms",
+	 .min = 5,
+	 .max = 60000,
+	 .arg = "TIME",
+	 .help = "How often to look for changes made through other hubs on the same database."},
+	{.name = "ADMIN_USER",
+	 .type = CONF_STRING,
+	 AT(admin_user),
+	 .def = "admin",
+	 .arg = "NAME",
+	 .check = check_admin_user,
+	 .help = "The first admin, made when the hub has no admin yet."},
+	{.name = "ADMIN_PASSWORD",
+	 .type = CONF_SECRET,
+	 AT(admin_password),
+	 .check = check_password,
+	 .help = "The first admin's password. Later changes of this setting change nothing: use user passwd."},
+	{.name = "THREADS",
+	 .type = CONF_INT,
+	 AT(threads),
+	 .def = "64",
+	 .min = 2,
+	 .max = 1024,
+	 .arg = "N",
+	 .help = "Threads that answer requests. Each change holds one until it is durable."},
+	{.name = "MAX_BODY",
+	 .type = CONF_INT,
+	 AT(body_max),
+	 .def = "1048576",
+	 .min = 1024,
+	 .max = 16 << 20,
+	 .arg = "BYTES",
+	 .help = "Longest body of a request; more is answered with 413."},
+	{.name = "MAX_CONNECTIONS",
+	 .type = CONF_INT,
+	 AT(connections_max),
+	 .def = "12000",
+	 .min = 16,
+	 .max = 1000000,
+	 .arg = "N",
+	 .help = "Connections at a time; further ones are closed. Needs as many file descriptors."},
+	{.name = "IDLE_TIMEOUT",
+	 .type = CONF_DURATION,
+	 AT(idle_timeout_ms),
+	 .def = "30s",
+	 .min = 1000,
+	 .max = 3600000,
+	 .arg = "TIME",
+	 .help = "A connection on which nothing happens for so long is closed."},
+	{.name = "DRAIN_TIMEOUT",
+	 .type = CONF_DURATION,
+	 AT(drain_timeout_ms),
+	 .def = "10s",
+	 .min = 0,
+	 .max = 600000,
+	 .arg = "TIME",
+	 .help = "After SIGTERM: how long to wait for requests under way."},
+	{.name = "ROLE",
+	 .type = CONF_STRING,
+	 AT(role),
+	 .arg = "admin|common",
+	 .check = check_role,
+	 .help = "For user add and user set: the role; common if not given to user add."},
+	{.name = "QUOTA",
+	 .type = CONF_INT,
+	 AT(quota),
+	 .def = "-1",
+	 .min = -1,
+	 .max = 1000000,
+	 .arg = "N",
+	 .help = "For user add and user set: how many silos the user may own; 0 if not given to user add."},
+	{.name = "NEW_PASSWORD",
+	 .type = CONF_SECRET,
+	 AT(new_password),
+	 .check = check_password,
+	 .help = "For user add and user passwd; without it, it is asked for, or read from standard input."},
+	{.name = "MODE",
+	 .type = CONF_STRING,
+	 AT(mode),
+	 .def = "0400",
+	 .arg = "MODE",
+	 .check = check_mode,
+	 .help = "For secrets: the mode of the files that it makes."},
+	{.name = "LOG_LEVEL",
+	 .type = CONF_STRING,
+	 AT(log_level),
+	 .def = "info",
+	 .arg = "LEVEL",
+	 .check = conf_check_log_level,
+	 .help = "debug, info, warn or error."},
+	{.name = "LOG_FORMAT",
+	 .type = CONF_STRING,
+	 AT(log_format),
+	 .def = "logfmt",
+	 .arg = "FORMAT",
+	 .check = conf_check_log_format,
+	 .help = "logfmt or json."},
+};
+
+const struct conf_program settings_program = {
+	.name = "silodns-api",
+	.summary = "The silodns hub: keeps silos of DNS records in MariaDB and serves them over HTTP.",
+	.usage = "[serve]                  answer requests (the default)\n"
+		 "migrate                  bring the database's tables up to date, and exit\n"
+		 "user list                all users\n"
+		 "user add NAME            a new user; --role, --quota, --new-password-file\n"
+		 "user set NAME            change --role or --quota\n"
+		 "user passwd NAME         a new password\n"
+		 "user remove NAME         only while it owns no silo\n"
+		 "secrets DIR              make the random secrets that DIR does not have yet\n"
+		 "check                    is the hub on this machine ready? For health checks",
+	.epilog = "Exit codes: 0 done; 1 failed; 2 wrong settings or usage; 3 the database or the hub is not there.",
+	.options = options,
+	.option_count = sizeof options / sizeof options[0],
+	.foreign = conf_all_names,
+};
+
+struct db_settings settings_db(const struct settings *settings)
+{
+	return (struct db_settings){.host = settings->db_host,
+				    .port = (unsigned)settings->db_port,
+				    .socket = settings->db_socket,
+				    .name = settings->db_name,
+				    .user = settings->db_user,
+				    .password = settings->db_password,
+				    .tls_ca = settings->db_tls_ca,
+				    .timeout_ms = settings->db_timeout_ms};
+}
+
+int settings_proxies(const struct settings *settings, struct cidr **ret_proxies, size_t *ret_count)
+{
+	const struct conf_list *list = &settings->trusted_proxies;
+	struct cidr *proxies = calloc(list->count + 1, sizeof *proxies);
+	struct why why;
+
+	if (!proxies)
+		return ERR_NOMEM;
+	for (size_t i = 0; i < list->count; i++) {
+		int err = cidr_parse(list->items[i], strlen(list->items[i]), &proxies[i], &why);
+		if (err) {
+			free(proxies);
+			return err;
+		}
+	}
+	*ret_proxies = proxies;
+	*ret_count = list->count;
+	return ERR_OK;
+}

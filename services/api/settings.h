@@ -1,0 +1,38 @@
+/*
+ * The api's settings: one table for all subcommands.
+ */
+#ifndef SILODNS_SETTINGS_H
+#define SILODNS_SETTINGS_H
+
+#include <stdbool.h>
+
+#include "conf.h"
+#include "db.h"
+#include "ipaddr.h"
+
+struct settings {
+	struct conf_list listen, trusted_proxies;
+	long threads, body_max, connections_max;
+	long idle_timeout_ms, drain_timeout_ms;
+
+	char *db_host, *db_name, *db_user, *db_password, *db_socket, *db_tls_ca;
+	long db_port, db_timeout_ms, poll_ms;
+
+	char *admin_user, *admin_password;
+
+	char *role; /* user add, user set */
+	long quota; /* -1: not given */
+	char *new_password;
+	char *mode; /* secrets */
+
+	char *log_level, *log_format;
+};
+
+extern const struct conf_program settings_program;
+
+/* Borrows from `settings`. */
+struct db_settings settings_db(const struct settings *settings);
+/* free() the array. ERR_NOMEM. */
+int settings_proxies(const struct settings *settings, struct cidr **ret_proxies, size_t *ret_count);
+
+#endif

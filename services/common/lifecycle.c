@@ -1,0 +1,148 @@
+#include "lifecycle.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+static int signal_fd = -1;
+/* Wakes the waiting thread when another one took the signal out of signal_fd, or asked for a stop itself. */
+static int wake_fd = -1;
+static sigset_t mask_before;
+static atomic_bool stop, reload;
+
+int lifecycle_init(void)
+{
+	sigset_t mask;
+	if (signal_fd >= 0)
+		return 0;
+	sigemptyset(&mask);
+	sigaddset(&mask, SIGTERM);
+	sigaddset(&mask, SIGINT);
+	sigaddset(&mask, SIGHUP);
+	if (signal(SIGPIPE, SIG_IGN) == SIG_ERR)
+		return ERR_SYSTEM;
+	wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (wake_fd < 0)
+		return ERR_SYSTEM;
+	signal_fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (signal_fd >= 0 && sigprocmask(SIG_BLOCK, &mask, &mask_before) == 0)
+		return 0;
+	if (signal_fd >= 0)
+		close(signal_fd);
+	close(wake_fd);
+	signal_fd = wake_fd = -1;
+	return ERR_SYSTEM;
+}
+
+static void wake(void)
+{
+	const uint64_t one = 1;
+	if (wake_fd >= 0)
+		while (write(wake_fd, &one, sizeof(one)) < 0 && errno == EINTR)
+			;
+}
+
+static void take_signals(void)
+{
+	struct signalfd_siginfo info;
+	int saved = errno;
+	while (signal_fd >= 0 && read(signal_fd, &info, sizeof(info)) == sizeof(info)) {
+		atomic_store(info.ssi_signo == SIGHUP ? &reload : &stop, true);
+		wake();
+	}
+	errno = saved;
+}
+
+bool lifecycle_stop_requested(void)
+{
+	/* Looks at the signals itself, so that a request under way in the only thread notices one. */
+	if (!atomic_load(&stop))
+		take_signals();
+	return atomic_load(&stop);
+}
+
+void lifecycle_request_stop(void)
+{
+	atomic_store(&stop, true);
+	wake();
+}
+
+/* Until `deadline` (-1: none), one of the two descriptors above or `fd`. True if `fd` is readable. */
+static bool wait_readable(int64_t deadline, int fd)
+{
+	struct pollfd fds[] = {{signal_fd, POLLIN, 0}, {wake_fd, POLLIN, 0}, {fd, POLLIN, 0}};
+	int64_t left = deadline < 0 ? -1 : deadline - clock_mono_ms();
+	uint64_t count;
+	if (deadline >= 0 && left < 0)
+		left = 0;
+	if (poll(fds, 3, left > INT_MAX ? INT_MAX : (int)left) <= 0)
+		return false;
+	if (fds[1].revents && read(wake_fd, &count, sizeof(count)) < 0)
+		return false;
+	return fds[2].revents != 0;
+}
+
+enum lifecycle_wake lifecycle_wait(int64_t timeout_ms, int fd)
+{
+	int64_t now = clock_mono_ms();
+	int64_t deadline = timeout_ms < 0 ? -1 : timeout_ms > INT64_MAX - now ? INT64_MAX : now + timeout_ms;
+	bool readable = false;
+	for (bool polled = false;; polled = true) {
+		if (lifecycle_stop_requested())
+			return LIFECYCLE_STOP;
+		if (atomic_exchange(&reload, false))
+			return LIFECYCLE_RELOAD;
+		if (readable)
+			return LIFECYCLE_READABLE;
+		if (polled && deadline >= 0 && clock_mono_ms() >= deadline)
+			return LIFECYCLE_TIMEOUT;
+		readable = wait_readable(deadline, fd);
+	}
+}
+
+void lifecycle_child(void)
+{
+	if (signal_fd < 0)
+		return;
+	sigprocmask(SIG_SETMASK, &mask_before, NULL);
+	signal(SIGPIPE, SIG_DFL);
+}
+
+static int64_t clock_us(clockid_t id)
+{
+	struct timespec ts;
+	clock_gettime(id, &ts);
+	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+int64_t clock_mono_ms(void)
+{
+	return clock_us(CLOCK_MONOTONIC) / 1000;
+}
+
+int64_t clock_mono_us(void)
+{
+	return clock_us(CLOCK_MONOTONIC);
+}
+
+int64_t clock_wall_us(void)
+{
+	return clock_us(CLOCK_REALTIME);
+}
+
+void clock_format(int64_t wall_us, char ret_text[static CLOCK_TEXT_MAX])
+{
+	time_t seconds = (time_t)(wall_us / 1000000);
+	struct tm tm;
+	char day[sizeof("2026-11-24T13:29:09")] = "";
+	if (gmtime_r(&seconds, &tm))
+		strftime(day, sizeof(day), "%Y-%m-%dT%H:%M:%S", &tm);
+	snprintf(ret_text, CLOCK_TEXT_MAX, "%s.%06dZ", day, (int)(wall_us % 1000000));
+}

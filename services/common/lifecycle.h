@@ -1,0 +1,36 @@
+/*
+ * Start and stop of a program: SIGTERM and SIGINT ask it to stop, SIGHUP to look again at once; SIGPIPE is ignored.
+ * Waiting is done here, so that a signal ends it at once. One instance per process; lifecycle_stop_requested() and
+ * lifecycle_request_stop() may be called from any thread, the others from the main thread only.
+ */
+#ifndef SILODNS_LIFECYCLE_H
+#define SILODNS_LIFECYCLE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "err.h"
+
+enum lifecycle_wake { LIFECYCLE_TIMEOUT, LIFECYCLE_STOP, LIFECYCLE_RELOAD, LIFECYCLE_READABLE };
+
+/* Blocks the signals and opens a signalfd; call before the first thread starts, so that all inherit the mask.
+ * ERR_SYSTEM. */
+int lifecycle_init(void);
+/* Waits up to `timeout_ms` (-1 = for ever) for a signal, or for `fd` (-1 = none) to be readable. Once stop was asked
+ * for it returns LIFECYCLE_STOP at once, always. */
+enum lifecycle_wake lifecycle_wait(int64_t timeout_ms, int fd);
+bool lifecycle_stop_requested(void);
+void lifecycle_request_stop(void);
+/* Undoes the signal mask in a child between fork and exec. */
+void lifecycle_child(void);
+
+/* Monotonic clock, milliseconds / microseconds; wall clock, microseconds since 1970. */
+int64_t clock_mono_ms(void);
+int64_t clock_mono_us(void);
+int64_t clock_wall_us(void);
+
+#define CLOCK_TEXT_MAX 28 /* with the final NUL */
+/* RFC 3339 in UTC, to the microsecond: 2026-11-24T13:29:09.123456Z. For times since 1970 (before the year 10000). */
+void clock_format(int64_t wall_us, char ret_text[static CLOCK_TEXT_MAX]);
+
+#endif

@@ -1,0 +1,20 @@
+/*
+ * The loop: asks the hub, brings the hosts file in line, waits until the hub is due again, the file was touched or a
+ * signal came. For ever, or once.
+ */
+#ifndef SILODNS_FOLLOW_H
+#define SILODNS_FOLLOW_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "settings.h"
+
+/* Runs what the settings ask for (follow, once or print) until done or asked to stop. Logs its failures. */
+enum exit_code follow_run(const struct settings *settings);
+
+/* Where the status for --check is kept; ERR_TOO_LARGE if the path is too long. */
+int follow_status_path(const struct settings *settings, char *ret_path, size_t size);
+int64_t follow_status_max_age_ms(const struct settings *settings);
+
+#endif

@@ -1,0 +1,52 @@
+/*
+ * silodns-updater: tells the hub this machine's address.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <sodium.h>
+
+#include "http.h"
+#include "lifecycle.h"
+#include "run.h"
+
+static enum exit_code run(const struct settings *settings)
+{
+	if (settings->check)
+		return run_check(settings);
+	if (settings->state_dir && mkdir(settings->state_dir, 0755) && errno != EEXIST) {
+		log_error("state directory cannot be made", LOG_STR("dir", settings->state_dir),
+			  LOG_STR("reason", strerror(errno)));
+		return EXIT_SETTINGS;
+	}
+	if (lifecycle_init() || http_global_init())
+		return EXIT_INTERNAL;
+	enum exit_code code = run_updater(settings);
+	http_global_release();
+	return code;
+}
+
+int main(int argc, char **argv)
+{
+	struct settings settings = {0};
+	enum conf_outcome outcome;
+	enum log_level level = LOG_LEVEL_INFO;
+	enum log_format format = LOG_FORMAT_LOGFMT;
+	enum exit_code code = EXIT_SETTINGS;
+
+	if (sodium_init() < 0)
+		return EXIT_INTERNAL;
+	if (conf_load(&updater_program, argc, argv, stderr, &settings, &outcome, NULL))
+		return EXIT_SETTINGS;
+	if (outcome == CONF_EXIT)
+		return EXIT_DONE;
+	if (!settings_finish(&settings, stderr)) {
+		log_level_parse(settings.log_level, &level); /* checked by the table */
+		log_format_parse(settings.log_format, &format);
+		log_init("silodns-updater", level, format);
+		code = run(&settings);
+	}
+	conf_release(&updater_program, &settings);
+	return code;
+}

@@ -1,0 +1,113 @@
+"""A private MariaDB server, for one test session: own directory, own socket, own port on 127.0.0.1."""
+
+import os
+import pathlib
+import pwd
+import random
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+
+def free_port():
+    """Not from the range out of which the kernel gives clients theirs: a hub that is started again must find its port free."""
+    first = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(10000, max(first, 11000))
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return port
+
+
+def wait_until(condition, timeout=15, what="the condition"):
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        result = condition()
+        if result:
+            return result
+        time.sleep(0.01)
+    raise AssertionError(f"{what} did not come true within {timeout} s")
+
+
+class MariaDB:
+    def __init__(self, directory):
+        self.directory = pathlib.Path(directory)
+        self.socket = str(self.directory / "s")  # short: a socket's path has a limit
+        self.port = free_port()
+        self.process = None
+        self.as_root = ["--user=root"] if os.geteuid() == 0 else [f"--user={pwd.getpwuid(os.geteuid()).pw_name}"]
+        install = ["mariadb-install-db", "--no-defaults", *self.as_root, f"--datadir={self.directory}/data",
+                   "--auth-root-authentication-method=normal", "--skip-test-db"]
+        subprocess.run(install, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.start()
+
+    def start(self, wait=True):
+        server = shutil.which("mariadbd") or "/usr/sbin/mariadbd"
+        log = open(self.directory / "log", "ab")
+        self.process = subprocess.Popen(
+            [server, "--no-defaults", *self.as_root, f"--datadir={self.directory}/data", f"--socket={self.socket}",
+             f"--port={self.port}", "--bind-address=127.0.0.1", "--skip-name-resolve",
+             "--innodb-flush-log-at-trx-commit=1", "--innodb-buffer-pool-size=64M", "--max-connections=200"],
+            stdout=log, stderr=log)
+        log.close()
+        if wait:
+            wait_until(self.answers, 60, "MariaDB")
+
+    def answers(self):
+        if self.process.poll() is not None:
+            raise AssertionError((self.directory / "log").read_text()[-3000:])
+        return subprocess.run(self.client("SELECT 1"), stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL).returncode == 0
+
+    def client(self, sql, *more):
+        return ["mariadb", "--no-defaults", "-uroot", f"-S{self.socket}", "--batch", "--skip-column-names", *more,
+                "-e", sql]
+
+    def sql(self, statement, database=None):
+        """Rows as lists of text."""
+        done = subprocess.run(self.client(statement, *([database] if database else [])), check=True,
+                              stdout=subprocess.PIPE, timeout=60)
+        return [line.split("\t") for line in done.stdout.decode().splitlines()]
+
+    def stop(self):
+        self._end(signal.SIGTERM)
+
+    def kill(self):
+        self._end(signal.SIGKILL)
+
+    def _end(self, how):
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.send_signal(how)
+        if self.process:
+            self.process.wait(60)
+
+    def pause(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.process.send_signal(signal.SIGCONT)
+
+
+class Database:
+    """A schema and a user of its own."""
+
+    def __init__(self, server):
+        self.server = server
+        self.name = "t" + secrets.token_hex(4)
+        self.password = secrets.token_hex(8)
+        server.sql(f"CREATE DATABASE {self.name}; CREATE USER {self.name}@'%' IDENTIFIED BY '{self.password}'; "
+                   f"GRANT ALL ON {self.name}.* TO {self.name}@'%'")
+
+    def settings(self):
+        return {"DB_HOST": "127.0.0.1", "DB_PORT": self.server.port, "DB_NAME": self.name, "DB_USER": self.name,
+                "DB_PASSWORD": self.password}
+
+    def sql(self, statement):
+        return self.server.sql(statement, self.name)
+
+    def drop(self):
+        self.server.sql(f"DROP DATABASE IF EXISTS {self.name}; DROP USER IF EXISTS {self.name}@'%'")

@@ -1,0 +1,209 @@
+"""The database is absent, killed, paused, locked or refuses: the hub says so, answers, and comes back by itself."""
+
+import contextlib
+import subprocess
+import threading
+import time
+
+import pytest
+from hub import SLOW
+from ledger import OPEN, REFUSED, Ledger
+from mariadb import Database, wait_until
+from test_http import problem
+
+pytestmark = pytest.mark.hub
+
+
+def timed(call):
+    started = time.monotonic()
+    answer = call()
+    return answer, time.monotonic() - started
+
+
+def unavailable(answer):
+    problem(answer, 503, "unavailable")
+    assert int(answer.headers["Retry-After"]) >= 1
+
+
+def not_ready(hub):
+    """The reason."""
+    answer = hub.get("/readyz", auth=None)
+    assert answer.status == 503 and answer.json["status"] == "unavailable" and answer.json["database"] == "down"
+    return answer.json["reason"]
+
+
+@contextlib.contextmanager
+def paused(server):
+    server.pause()
+    try:
+        yield
+    finally:
+        server.resume()
+
+
+@contextlib.contextmanager
+def revision_locked(database):
+    """Somebody else holds the lock through which every change must go."""
+    lock = f"held-{database.name}"
+    sql = f"START TRANSACTION; SELECT id FROM hub FOR UPDATE; DO GET_LOCK('{lock}', 0); DO SLEEP(60)"
+    holder = subprocess.Popen(database.server.client(sql, database.name), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        session = wait_until(lambda: database.sql(f"SELECT IS_USED_LOCK('{lock}')")[0][0].replace("NULL", ""), what="the lock")
+        yield
+        database.sql(f"KILL {session}")
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+class Reader:
+    """Reads one silo without a pause; remembers the slowest answer, and every one that was not as it should be."""
+
+    def __init__(self, hub, path):
+        self.hub, self.path, self.bad, self.slowest, self.reads = hub, path, [], 0, 0
+        self.done = threading.Event()
+        self.thread = threading.Thread(target=self._read)
+        self.thread.start()
+
+    def _read(self):
+        connection = self.hub.connect()
+        while not self.done.wait(0.001):
+            try:
+                answer, seconds = timed(lambda: self.hub.get(self.path, connection=connection))
+            except OSError as failure:
+                self.bad.append(failure)
+                break
+            self.reads, self.slowest = self.reads + 1, max(self.slowest, seconds)
+            if answer.status != 200:
+                self.bad.append(answer)
+        connection.close()
+
+    def check(self):
+        self.done.set()
+        self.thread.join()
+        assert not self.bad and self.reads > 10, (self.reads, self.bad[:3])
+        assert self.slowest < 0.5 * SLOW
+
+
+def test_without_a_database_it_starts_says_so_and_recovers_by_itself(own_mariadb, make_hub):
+    database = Database(own_mariadb)
+    own_mariadb.stop()
+    hub = make_hub(database, wait_ready=False)
+    assert hub.get("/healthz", auth=None).status == 200
+    assert len(not_ready(hub)) > 5
+    for call in (lambda: hub.get("/silos"), lambda: hub.put("/silos/a", {"dnsrecords": []}), lambda: hub.get("/users")):
+        answer, seconds = timed(call)
+        unavailable(answer)
+        assert seconds < 1
+    assert hub.get("/ping", auth=None).status == hub.get("/ip", auth=None).status == 200
+    own_mariadb.start()
+    hub.wait_ready(10 * SLOW)
+    assert hub.put_silo("a", {"h": "192.0.2.1"}).status == 201
+
+
+def test_a_refused_password_and_a_missing_schema_are_said_and_recovered_from(own_mariadb, make_hub):
+    database = Database(own_mariadb)
+    own_mariadb.sql(f"SET PASSWORD FOR {database.name}@'%' = PASSWORD('something else')")
+    hub = make_hub(database, wait_ready=False)
+    wait_until(lambda: "ccess denied" in not_ready(hub), what="the reason")
+    assert database.password not in not_ready(hub)
+    unavailable(hub.put_silo("a", {"h": "192.0.2.1"}))
+    own_mariadb.sql(f"SET PASSWORD FOR {database.name}@'%' = PASSWORD('{database.password}'); DROP DATABASE {database.name}")
+    wait_until(lambda: database.name in not_ready(hub), what="the next reason")
+    own_mariadb.sql(f"CREATE DATABASE {database.name}")
+    hub.wait_ready(10 * SLOW)
+    assert hub.put_silo("a", {"h": "192.0.2.1"}).status == 201
+
+
+def test_while_the_database_is_away_reads_go_on_and_changes_are_refused_at_once(own_mariadb, make_hub):
+    hub = make_hub(Database(own_mariadb))
+    hub.put_silo("a", {"h": "192.0.2.1"})
+    reader = Reader(hub, "/silos/a")
+    own_mariadb.kill()
+    wait_until(lambda: hub.get("/readyz", auth=None).status == 503, what="the outage to be noticed")
+    assert not_ready(hub) and hub.get("/healthz", auth=None).status == 200
+    for call in (lambda: hub.put_silo("a", {"h": "192.0.2.2"}), lambda: hub.delete("/silos/a"),
+                 lambda: hub.put("/users/new", {"password": "a-users-password"}), lambda: hub.delete("/users/nobody")):
+        answer, seconds = timed(call)
+        unavailable(answer)
+        assert seconds < 0.5 * SLOW
+    assert hub.get("/silos/a").json["dnsrecords"] == [{"hostname": "h", "ip": "192.0.2.1"}]
+    own_mariadb.start()
+    _, seconds = timed(lambda: hub.wait_ready(10 * SLOW))
+    assert seconds < 2 * SLOW
+    assert hub.put_silo("a", {"h": "192.0.2.2"}).status == 200
+    reader.check()
+
+
+def test_a_paused_database_counts_as_away_and_a_refused_change_never_happens(own_mariadb, make_hub):
+    database = Database(own_mariadb)
+    hub = make_hub(database)
+    hub.put_silo("a", {"h": "192.0.2.1"})
+    with paused(own_mariadb):
+        reader = Reader(hub, "/silos/a")
+        answer, seconds = timed(lambda: hub.put_silo("a", {"h": "192.0.2.2"}))
+        unavailable(answer)
+        assert seconds < 1.5 * SLOW
+        assert not_ready(hub)
+        answer, seconds = timed(lambda: hub.put_silo("a", {"h": "192.0.2.3"}))
+        unavailable(answer)
+        assert seconds < 0.5 * SLOW, "known to be away: refused at once"
+        reader.check()
+    wait_until(lambda: hub.put_silo("a", {"h": "192.0.2.4"}).status == 200, 10 * SLOW, "recovery")
+    assert [ip for (ip,) in database.sql("SELECT JSON_VALUE(document, '$.dnsrecords[0].ip') FROM change_log "
+                                         "WHERE kind = 'silo-put' ORDER BY revision")] == ["192.0.2.1", "192.0.2.4"]
+
+
+def test_a_database_that_is_locked_by_somebody_else_is_waited_for_no_longer_than_a_second(make_hub, database):
+    hub = make_hub(database)
+    hub.put_silo("a", {"h": "192.0.2.1"})
+    with revision_locked(database):
+        reader = Reader(hub, "/silos/a")
+        answer, seconds = timed(lambda: hub.put_silo("a", {"h": "192.0.2.2"}))
+        unavailable(answer)
+        assert seconds < 1.5 * SLOW
+        reader.check()
+    wait_until(lambda: hub.put_silo("a", {"h": "192.0.2.3"}).status == 200, 10 * SLOW, "recovery")
+    assert database.sql("SELECT ip FROM record") == [["192.0.2.3"]]
+    assert database.sql("SELECT COUNT(*) FROM change_log WHERE document LIKE '%192.0.2.2%'") == [["0"]]
+
+
+def test_a_database_killed_under_load_loses_nothing_acknowledged_and_makes_nothing_refused(own_mariadb, make_hub):
+    database = Database(own_mariadb)
+    hub = make_hub(database)
+    ledger = Ledger(hub)
+    for _ in range(4):
+        ledger.progress()
+        own_mariadb.kill()
+        own_mariadb.start()
+        ledger.progress()
+    ledger.settle()
+    assert ledger.count(REFUSED) + ledger.count(OPEN), "the outage was never met: this test showed nothing"
+    ledger.check(database)
+
+
+def test_a_database_paused_under_load_loses_nothing_acknowledged_and_makes_nothing_refused(own_mariadb, make_hub):
+    database = Database(own_mariadb)
+    hub = make_hub(database)
+    ledger = Ledger(hub)
+    for _ in range(4):
+        ledger.progress()
+        before = ledger.count(REFUSED) + ledger.count(OPEN)
+        with paused(own_mariadb):
+            wait_until(lambda: ledger.count(REFUSED) + ledger.count(OPEN) > before, 30, "a refusal")  # noqa: B023
+        ledger.progress()
+    ledger.settle()
+    ledger.check(database)
+
+
+def test_a_connection_cut_by_the_database_harms_no_change(own_mariadb, make_hub):
+    database = Database(own_mariadb)
+    hub = make_hub(database)
+    ledger = Ledger(hub)
+    for _ in range(10):
+        ledger.progress(20)
+        for (session,) in own_mariadb.sql(f"SELECT id FROM information_schema.processlist WHERE user = '{database.name}'"):
+            subprocess.run(own_mariadb.client(f"KILL {session}"), stderr=subprocess.DEVNULL, check=False)
+    ledger.progress()
+    ledger.settle()
+    ledger.check(database)

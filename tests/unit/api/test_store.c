@@ -1,0 +1,258 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/store.h"
+
+static struct silo_body *body(const char *text, uint32_t owner, uint64_t revision)
+{
+	struct silo_body *made = silo_body_new(text, strlen(text), owner, revision);
+
+	assert_non_null(made);
+	return made;
+}
+
+static struct user user(uint32_t id, const char *name)
+{
+	struct user made = {.id = id, .quota = 5};
+
+	snprintf(made.name, sizeof made.name, "%s", name);
+	return made;
+}
+
+/* Two users (1 alice, 2 bob), silos a, b (alice's) and c (bob's), at revision 3. */
+static int setup(void **state)
+{
+	struct store *store = store_new();
+	struct store_state *loaded = store_state_new();
+	const struct user alice = user(1, "alice"), bob = user(2, "bob");
+
+	assert_int_equal(store_state_add_user(loaded, &alice), ERR_OK);
+	assert_int_equal(store_state_add_user(loaded, &bob), ERR_OK);
+	assert_int_equal(store_state_add_silo_take(loaded, "b", body("B", 1, 1)), ERR_OK);
+	assert_int_equal(store_state_add_silo_take(loaded, "a", body("A", 1, 2)), ERR_OK);
+	assert_int_equal(store_state_add_silo_take(loaded, "c", body("C", 2, 3)), ERR_OK);
+	store_replace_take(store, loaded, "0123456789abcdef0123456789abcdef", 3);
+	*state = store;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	store_free(*state);
+	return 0;
+}
+
+static void put(struct store *store, const char *id, const char *text, uint32_t owner, uint64_t revision)
+{
+	struct silo_body *made = body(text, owner, revision);
+	const struct store_change change = {.op = STORE_PUT_SILO, .subject = id, .body = made};
+
+	assert_int_equal(store_apply(store, &change, 1, revision), ERR_OK);
+	silo_body_unref(made);
+}
+
+/* The bodies of a listing, as one word. */
+static const char *list(struct store *store, uint32_t owner, const char *after, size_t limit, bool *ret_more)
+{
+	static char word[64];
+	struct silo_body **bodies;
+	size_t count;
+	uint64_t revision;
+
+	word[0] = '\0';
+	assert_int_equal(store_list(store, owner, after, limit, &bodies, &count, ret_more, &revision), ERR_OK);
+	for (size_t i = 0; i < count; i++) {
+		strncat(word, bodies[i]->json, sizeof word - strlen(word) - 1);
+		silo_body_unref(bodies[i]);
+	}
+	free(bodies);
+	return word;
+}
+
+static void test_nothing_is_found_before_the_first_load(void **state)
+{
+	struct store *store = store_new();
+	struct silo_body *found = NULL;
+	bool more = true;
+
+	(void)state;
+	assert_false(store_is_loaded(store));
+	assert_int_equal(store_get(store, "a", &found), ERR_NOT_FOUND);
+	assert_null(found);
+	assert_string_equal(list(store, 0, NULL, 10, &more), "");
+	assert_false(more);
+	store_free(store);
+}
+
+static void test_a_reader_keeps_its_body_when_the_silo_changes(void **state)
+{
+	struct silo_body *old, *new;
+
+	assert_int_equal(store_get(*state, "a", &old), ERR_OK);
+	put(*state, "a", "A2", 1, 4);
+	assert_int_equal(store_get(*state, "a", &new), ERR_OK);
+	assert_string_equal(old->json, "A");
+	assert_string_equal(new->json, "A2");
+	assert_int_equal(new->revision, 4);
+	assert_int_equal(store_revision(*state), 4);
+	silo_body_unref(old);
+	silo_body_unref(new);
+}
+
+static void test_listings_are_ordered_by_id_and_filtered_by_owner(void **state)
+{
+	bool more;
+
+	assert_string_equal(list(*state, 0, NULL, 10, &more), "ABC");
+	assert_false(more);
+	assert_string_equal(list(*state, 1, NULL, 10, &more), "AB");
+	assert_string_equal(list(*state, 2, NULL, 10, &more), "C");
+	assert_string_equal(list(*state, 3, NULL, 10, &more), "");
+}
+
+static void test_pages_join_without_gap_or_repetition(void **state)
+{
+	bool more;
+
+	assert_string_equal(list(*state, 0, NULL, 2, &more), "AB");
+	assert_true(more);
+	assert_string_equal(list(*state, 0, "b", 2, &more), "C");
+	assert_false(more);
+	assert_string_equal(list(*state, 0, "aa", 1, &more), "B"); /* the last one seen may be gone */
+	assert_true(more);
+	assert_string_equal(list(*state, 1, NULL, 1, &more), "A");
+	assert_true(more);
+	assert_string_equal(list(*state, 1, "a", 1, &more), "B");
+	assert_false(more);
+	assert_string_equal(list(*state, 0, "z", 1, &more), "");
+	assert_string_equal(list(*state, 0, NULL, 0, &more), "");
+	assert_true(more);
+}
+
+static void test_owned_silos_are_counted_through_every_change(void **state)
+{
+	const struct store_change gone = {.op = STORE_DELETE_SILO, .subject = "b"};
+	struct user found;
+	bool more;
+
+	put(*state, "a", "A", 2, 4); /* given away */
+	put(*state, "d", "D", 1, 5);
+	assert_int_equal(store_apply(*state, &gone, 1, 6), ERR_OK);
+	assert_int_equal(store_user(*state, "alice", &found), ERR_OK);
+	assert_int_equal(found.silos, 1);
+	assert_int_equal(store_user_by_id(*state, 2, &found), ERR_OK);
+	assert_int_equal(found.silos, 2);
+	assert_string_equal(list(*state, 2, NULL, 10, &more), "AC");
+	assert_string_equal(list(*state, 1, NULL, 10, &more), "D");
+}
+
+static void test_a_changed_user_keeps_its_count_and_a_removed_one_is_gone(void **state)
+{
+	struct user changed = user(1, "alice"), found;
+	struct store_change change = {.op = STORE_PUT_USER, .subject = "alice", .user = changed};
+
+	changed.role = ROLE_ADMIN;
+	change.user = changed;
+	assert_int_equal(store_apply(*state, &change, 1, 4), ERR_OK);
+	assert_int_equal(store_user(*state, "alice", &found), ERR_OK);
+	assert_int_equal(found.role, ROLE_ADMIN);
+	assert_int_equal(found.silos, 2);
+	change.op = STORE_DELETE_USER;
+	assert_int_equal(store_apply(*state, &change, 1, 5), ERR_OK);
+	assert_int_equal(store_user(*state, "alice", &found), ERR_NOT_FOUND);
+	assert_int_equal(store_user_by_id(*state, 1, &found), ERR_NOT_FOUND);
+}
+
+static void test_size_returns_to_what_it_was(void **state)
+{
+	const struct store_size before = store_size(*state);
+	const struct store_change gone = {.op = STORE_DELETE_SILO, .subject = "x"};
+
+	put(*state, "x", "1", 1, 4);
+	put(*state, "x", "22", 1, 5);
+	assert_int_equal(store_size(*state).silos, before.silos + 1);
+	assert_true(store_size(*state).bytes > before.bytes);
+	assert_int_equal(store_apply(*state, &gone, 1, 6), ERR_OK);
+	assert_int_equal(store_size(*state).silos, before.silos);
+	assert_int_equal(store_size(*state).bytes, before.bytes);
+}
+
+/* Silos "p0" … "p9" are always changed together; whoever lists them sees the same text in all. */
+struct race {
+	struct store *store;
+	atomic_bool stop;
+	atomic_uint torn, seen;
+};
+
+static void *read_pairs(void *arg)
+{
+	struct race *race = arg;
+
+	while (!atomic_load(&race->stop)) {
+		struct silo_body **bodies;
+		size_t count;
+		bool more;
+		uint64_t revision;
+		if (store_list(race->store, 9, NULL, 10, &bodies, &count, &more, &revision))
+			continue;
+		for (size_t i = 0; i < count; i++)
+			atomic_fetch_add(&race->torn, strcmp(bodies[i]->json, bodies[0]->json) != 0);
+		for (size_t i = 0; i < count; i++)
+			silo_body_unref(bodies[i]);
+		atomic_fetch_add(&race->seen, count == 10);
+		free(bodies);
+	}
+	return NULL;
+}
+
+static void test_readers_never_see_half_of_a_change(void **state)
+{
+	struct race race = {.store = *state};
+	struct store_change changes[10];
+	char ids[10][4];
+	pthread_t readers[2];
+
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&readers[i], NULL, read_pairs, &race), 0);
+	for (uint64_t round = 0; round < 2000 || atomic_load(&race.seen) < 100; round++) {
+		char text[32];
+		snprintf(text, sizeof text, "round %llu", (unsigned long long)round);
+		for (int i = 0; i < 10; i++) {
+			snprintf(ids[i], sizeof ids[i], "p%d", i);
+			changes[i] = (struct store_change){
+				.op = STORE_PUT_SILO, .subject = ids[i], .body = body(text, 9, 4 + round)};
+		}
+		assert_int_equal(store_apply(*state, changes, 10, 4 + round), ERR_OK);
+		for (int i = 0; i < 10; i++)
+			silo_body_unref(changes[i].body);
+	}
+	atomic_store(&race.stop, true);
+	for (int i = 0; i < 2; i++)
+		pthread_join(readers[i], NULL);
+	assert_int_equal(atomic_load(&race.torn), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_nothing_is_found_before_the_first_load),
+		cmocka_unit_test_setup_teardown(test_a_reader_keeps_its_body_when_the_silo_changes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_listings_are_ordered_by_id_and_filtered_by_owner, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_pages_join_without_gap_or_repetition, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_owned_silos_are_counted_through_every_change, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_changed_user_keeps_its_count_and_a_removed_one_is_gone, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_size_returns_to_what_it_was, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_readers_never_see_half_of_a_change, setup, teardown),
+	};
+
+	return cmocka_run_group_tests_name("api-store", tests, NULL, NULL);
+}

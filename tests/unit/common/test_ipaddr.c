@@ -1,0 +1,256 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <arpa/inet.h>
+#include <cmocka.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ipaddr.h"
+
+static struct ipaddr parsed(const char *text)
+{
+	struct ipaddr ip;
+	struct why why;
+
+	assert_int_equal(ipaddr_parse(text, strlen(text), &ip, &why), ERR_OK);
+	return ip;
+}
+
+static void test_canonical_text_comes_out_whatever_went_in(void **state)
+{
+	static const char *const pairs[][2] = {
+		{"192.0.2.7", "192.0.2.7"},
+		{"0.0.0.0", "0.0.0.0"},
+		{"255.255.255.255", "255.255.255.255"},
+		{"2001:DB8:0:0:0:0:0:1", "2001:db8::1"},
+		{"2001:db8::0001", "2001:db8::1"},
+		{"::", "::"},
+		{"::1", "::1"},
+		{"1:0:0:2:0:0:0:3", "1:0:0:2::3"},
+		{"64:ff9b::1.2.3.4", "64:ff9b::102:304"},
+	};
+	char text[IPADDR_TEXT_MAX];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+		const struct ipaddr ip = parsed(pairs[i][0]);
+		ipaddr_format(&ip, text);
+		assert_string_equal(text, pairs[i][1]);
+	}
+}
+
+static void test_what_is_formatted_parses_to_the_same(void **state)
+{
+	char text[IPADDR_TEXT_MAX];
+
+	(void)state;
+	srand(20261124);
+	for (int i = 0; i < 20000; i++) {
+		struct ipaddr ip = {.family = i % 2 ? 4 : 6}, again;
+		for (int b = 0; b < (ip.family == 4 ? 4 : 16); b++)
+			ip.bytes[b] = rand() % 3 ? (uint8_t)rand() : 0; /* many zeros: that is where the forms differ */
+		ipaddr_format(&ip, text);
+		int err = ipaddr_parse(text, strlen(text), &again, NULL);
+		if (err) { /* only the mapped ones are refused */
+			assert_memory_equal(ip.bytes, ((uint8_t[12]){[10] = 0xff, 0xff}), 12);
+			continue;
+		}
+		assert_int_equal(ipaddr_compare(&ip, &again), 0);
+	}
+}
+
+static void test_refused_with_a_reason_that_helps(void **state)
+{
+	static const char *const cases[][2] = {
+		{"", "missing"},
+		{"1.2.3", "not an IPv4"},
+		{"01.2.3.4", "leading zero"},
+		{"1.2.3.04", "leading zero"},
+		{"256.1.1.1", "not an IPv4"},
+		{"::ffff:1.2.3.4", "write 1.2.3.4"},
+		{"fe80::1%eth0", "zone"},
+		{"1.2.3.4/24", "prefix"},
+		{"2001:db8:::1", "not an IPv4"},
+		{" 1.2.3.4", "not an IPv4"},
+		{"1.2.3.4 ", "not an IPv4"},
+		{"[::1]", "not an IPv4"},
+	};
+	struct ipaddr ip = {.family = 99};
+	struct why why;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		assert_int_equal(ipaddr_parse(cases[i][0], strlen(cases[i][0]), &ip, &why), ERR_INVALID);
+		assert_non_null(strstr(why.text, cases[i][1]));
+	}
+	assert_int_equal(ipaddr_parse("1.2.3.4\0", 8, &ip, &why), ERR_INVALID);
+	assert_int_equal(ip.family, 99);                                  /* untouched */
+	assert_int_equal(ipaddr_parse("1.2.3.45", 7, &ip, &why), ERR_OK); /* exactly `len` bytes count */
+	assert_int_equal(ip.bytes[3], 4);
+}
+
+static void test_scopes_end_where_the_registries_say(void **state)
+{
+	static const struct {
+		const char *text;
+		enum ipaddr_scope scope;
+	} cases[] = {
+		{"0.0.0.0", IPADDR_UNSPECIFIED},
+		{"0.255.255.255", IPADDR_UNSPECIFIED},
+		{"1.0.0.0", IPADDR_GLOBAL},
+		{"9.255.255.255", IPADDR_GLOBAL},
+		{"10.0.0.0", IPADDR_PRIVATE},
+		{"10.255.255.255", IPADDR_PRIVATE},
+		{"11.0.0.0", IPADDR_GLOBAL},
+		{"100.63.255.255", IPADDR_GLOBAL},
+		{"100.64.0.0", IPADDR_CGNAT},
+		{"100.127.255.255", IPADDR_CGNAT},
+		{"100.128.0.0", IPADDR_GLOBAL},
+		{"126.255.255.255", IPADDR_GLOBAL},
+		{"127.0.0.0", IPADDR_LOOPBACK},
+		{"127.255.255.255", IPADDR_LOOPBACK},
+		{"128.0.0.0", IPADDR_GLOBAL},
+		{"169.253.255.255", IPADDR_GLOBAL},
+		{"169.254.0.0", IPADDR_LINK_LOCAL},
+		{"169.255.0.0", IPADDR_GLOBAL},
+		{"172.15.255.255", IPADDR_GLOBAL},
+		{"172.16.0.0", IPADDR_PRIVATE},
+		{"172.31.255.255", IPADDR_PRIVATE},
+		{"172.32.0.0", IPADDR_GLOBAL},
+		{"192.0.0.255", IPADDR_RESERVED},
+		{"192.0.1.255", IPADDR_GLOBAL},
+		{"192.0.2.0", IPADDR_DOCUMENTATION},
+		{"192.0.2.255", IPADDR_DOCUMENTATION},
+		{"192.0.3.0", IPADDR_GLOBAL},
+		{"192.167.255.255", IPADDR_GLOBAL},
+		{"192.168.0.0", IPADDR_PRIVATE},
+		{"192.169.0.0", IPADDR_GLOBAL},
+		{"198.17.255.255", IPADDR_GLOBAL},
+		{"198.18.0.0", IPADDR_BENCHMARK},
+		{"198.19.255.255", IPADDR_BENCHMARK},
+		{"198.20.0.0", IPADDR_GLOBAL},
+		{"198.51.100.1", IPADDR_DOCUMENTATION},
+		{"203.0.113.1", IPADDR_DOCUMENTATION},
+		{"203.0.114.0", IPADDR_GLOBAL},
+		{"223.255.255.255", IPADDR_GLOBAL},
+		{"224.0.0.0", IPADDR_MULTICAST},
+		{"239.255.255.255", IPADDR_MULTICAST},
+		{"240.0.0.0", IPADDR_RESERVED},
+		{"255.255.255.254", IPADDR_RESERVED},
+		{"255.255.255.255", IPADDR_BROADCAST},
+		{"::", IPADDR_UNSPECIFIED},
+		{"::1", IPADDR_LOOPBACK},
+		{"::2", IPADDR_RESERVED},
+		{"64:ff9b::1", IPADDR_GLOBAL},
+		{"64:ff9b:1::1", IPADDR_RESERVED},
+		{"100::1", IPADDR_RESERVED},
+		{"100:0:0:1::", IPADDR_GLOBAL},
+		{"2001:2::1", IPADDR_BENCHMARK},
+		{"2001:db7:ffff::", IPADDR_GLOBAL},
+		{"2001:db8::", IPADDR_DOCUMENTATION},
+		{"2001:db9::", IPADDR_GLOBAL},
+		{"2606:4700::1", IPADDR_GLOBAL},
+		{"3ffe::1", IPADDR_GLOBAL},
+		{"3fff::", IPADDR_DOCUMENTATION},
+		{"3fff:fff:ffff::", IPADDR_DOCUMENTATION},
+		{"3fff:1000::", IPADDR_GLOBAL},
+		{"fbff::1", IPADDR_GLOBAL},
+		{"fc00::", IPADDR_PRIVATE},
+		{"fdff::1", IPADDR_PRIVATE},
+		{"fe00::1", IPADDR_GLOBAL},
+		{"fe80::", IPADDR_LINK_LOCAL},
+		{"febf::1", IPADDR_LINK_LOCAL},
+		{"fec0::1", IPADDR_RESERVED},
+		{"ff00::", IPADDR_MULTICAST},
+		{"ff02::1", IPADDR_MULTICAST},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		const struct ipaddr ip = parsed(cases[i].text);
+		if (ipaddr_scope(&ip) != cases[i].scope)
+			fail_msg("%s is said to be %s", cases[i].text, ipaddr_scope_name(ipaddr_scope(&ip)));
+	}
+}
+
+static void test_a_mapped_peer_comes_out_as_ipv4(void **state)
+{
+	struct sockaddr_in6 mapped = {.sin6_family = AF_INET6};
+	struct sockaddr_in plain = {.sin_family = AF_INET};
+	const struct sockaddr other = {.sa_family = AF_UNIX};
+	struct ipaddr ip;
+	char text[IPADDR_TEXT_MAX];
+
+	(void)state;
+	inet_pton(AF_INET6, "::ffff:192.0.2.7", &mapped.sin6_addr);
+	assert_int_equal(ipaddr_from_sockaddr((struct sockaddr *)&mapped, &ip), ERR_OK);
+	ipaddr_format(&ip, text);
+	assert_string_equal(text, "192.0.2.7");
+	inet_pton(AF_INET6, "2001:db8::7", &mapped.sin6_addr);
+	assert_int_equal(ipaddr_from_sockaddr((struct sockaddr *)&mapped, &ip), ERR_OK);
+	assert_int_equal(ip.family, 6);
+	inet_pton(AF_INET, "192.0.2.7", &plain.sin_addr);
+	assert_int_equal(ipaddr_from_sockaddr((struct sockaddr *)&plain, &ip), ERR_OK);
+	ipaddr_format(&ip, text);
+	assert_string_equal(text, "192.0.2.7");
+	assert_int_equal(ipaddr_from_sockaddr(&other, &ip), ERR_INVALID);
+}
+
+static void test_networks_contain_what_they_should(void **state)
+{
+	static const struct {
+		const char *net, *in, *out;
+	} cases[] = {
+		{"10.0.0.0/8", "10.255.255.255", "11.0.0.0"},
+		{"192.0.2.128/25", "192.0.2.128", "192.0.2.127"},
+		{"192.0.2.7", "192.0.2.7", "192.0.2.8"},
+		{"0.0.0.0/0", "255.1.2.3", "::1"},
+		{"2001:db8::/33", "2001:db8:7fff::", "2001:db8:8000::"},
+		{"::/0", "ff02::1", "1.2.3.4"},
+		{"::1/128", "::1", "::2"},
+	};
+	struct cidr net;
+	struct why why;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		const struct ipaddr in = parsed(cases[i].in), out = parsed(cases[i].out);
+		assert_int_equal(cidr_parse(cases[i].net, strlen(cases[i].net), &net, &why), ERR_OK);
+		assert_true(cidr_contains(&net, &in));
+		assert_false(cidr_contains(&net, &out));
+	}
+}
+
+static void test_malformed_networks_are_refused(void **state)
+{
+	static const char *const bad[] = {
+		"",       "/8",           "10.0.0.0/", "10.0.0.0/33", "10.0.0.0/08", "10.0.0.0/-1", "10.0.0.0/8x",
+		"::/129", "10.0.0.0/8/8", "x/8",       "10.0.0.0/ 8"};
+	struct cidr net;
+	struct why why;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+		assert_int_equal(cidr_parse(bad[i], strlen(bad[i]), &net, &why), ERR_INVALID);
+	assert_int_equal(cidr_parse("10.1.2.3/8", 10, &net, &why), ERR_INVALID);
+	assert_non_null(strstr(why.text, "10.0.0.0/8"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_canonical_text_comes_out_whatever_went_in),
+		cmocka_unit_test(test_what_is_formatted_parses_to_the_same),
+		cmocka_unit_test(test_refused_with_a_reason_that_helps),
+		cmocka_unit_test(test_scopes_end_where_the_registries_say),
+		cmocka_unit_test(test_a_mapped_peer_comes_out_as_ipv4),
+		cmocka_unit_test(test_networks_contain_what_they_should),
+		cmocka_unit_test(test_malformed_networks_are_refused),
+	};
+
+	return cmocka_run_group_tests_name("common-ipaddr", tests, NULL, NULL);
+}

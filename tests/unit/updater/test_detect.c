@@ -1,0 +1,163 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <string.h>
+
+#include "updater/detect.h"
+#include "updater/extract.h"
+#include "updater/push.h"
+
+static struct ipaddr ip(const char *text)
+{
+	struct ipaddr parsed;
+
+	assert_int_equal(ipaddr_parse(text, strlen(text), &parsed, NULL), ERR_OK);
+	return parsed;
+}
+
+static void test_an_address_is_found_in_text_and_json(void **state)
+{
+	static const struct {
+		const char *text;
+		int family;
+		const char *found; /* NULL: none; "": several */
+	} cases[] = {
+		{"9.9.9.9", 4, "9.9.9.9"},
+		{"Current IP Address: 9.9.9.9</body>", 4, "9.9.9.9"},
+		{"Your address is 9.9.9.9.\n", 4, "9.9.9.9"},
+		{"9.9.9.9\n9.9.9.9\n", 4, "9.9.9.9"},
+		{"9.9.9.9 and 8.8.8.8", 4, ""},
+		{"9.9.9.9 2606:4700::1", 4, "9.9.9.9"},
+		{"9.9.9.9 2606:4700::1", 6, "2606:4700::1"},
+		{"address 2606:4700::1.", 6, "2606:4700::1"},
+		{"at 12:30:45 on 3.4.2026", 4, NULL},
+		{"version 1.2.3.4.5", 4, NULL},
+		{"v1.2.3.4", 4, NULL},
+		{"1.2.3.4/24", 4, NULL},
+		{"fe80::1%eth0", 6, NULL},
+		{"cafe::beefy", 6, NULL},
+		{"", 4, NULL},
+		{"999.9.9.9", 4, NULL},
+		{"{\"ip\":\"9.9.9.9\"}", 4, "9.9.9.9"},
+		{"[{\"a\":[\"x\",{\"b\":\"9.9.9.9\"}]}]", 4, "9.9.9.9"},
+		{"{\"9.9.9.9\":\"x\"}", 4, NULL},
+		{"{\"a\":\"9.9.9.9\",\"b\":\"8.8.8.8\"}", 4, ""},
+		{"{\"a\":\"it is 9.9.9.9\"}", 4, NULL},
+		{"{\"v4\":\"9.9.9.9\",\"v6\":\"2606:4700::1\"}", 6, "2606:4700::1"},
+	};
+	struct why why;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct ipaddr found = {0};
+		int err = extract_address(cases[i].text, strlen(cases[i].text), cases[i].family, &found, &why);
+		int expected = !cases[i].found ? ERR_DETECT : !cases[i].found[0] ? ERR_DOUBTFUL : ERR_OK;
+		if (err != expected)
+			fail_msg("%s: %s", cases[i].text, err_name(err));
+		if (!err) {
+			const struct ipaddr wanted = ip(cases[i].found);
+			assert_int_equal(ipaddr_compare(&found, &wanted), 0);
+		}
+	}
+}
+
+static void test_only_addresses_that_others_can_use_are_published(void **state)
+{
+	static const char *const never[] = {
+		"127.0.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255", "169.254.1.1", "192.0.2.1",  "198.18.0.1",
+		"240.0.0.1", "::",      "::1",       "ff02::1",         "fe80::1",     "2001:db8::1"};
+	static const char *const private[] = {"10.0.0.1", "172.16.0.1", "192.168.0.1", "100.64.0.1", "fd00::1"};
+	struct why why;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof never / sizeof never[0]; i++) {
+		const struct ipaddr bad = ip(never[i]);
+		assert_int_equal(detect_judge(&bad, true, &why), ERR_DOUBTFUL);
+	}
+	for (size_t i = 0; i < sizeof private / sizeof private[0]; i++) {
+		const struct ipaddr inner = ip(private[i]);
+		assert_int_equal(detect_judge(&inner, false, &why), ERR_DOUBTFUL);
+		assert_non_null(strstr(why.text, "SILODNS_ALLOW_PRIVATE"));
+		assert_int_equal(detect_judge(&inner, true, &why), ERR_OK);
+	}
+	const struct ipaddr good = ip("9.9.9.9"), good6 = ip("2606:4700::1");
+	assert_int_equal(detect_judge(&good, false, &why), ERR_OK);
+	assert_int_equal(detect_judge(&good6, false, &why), ERR_OK);
+}
+
+static void test_sources_are_checked_before_they_are_used(void **state)
+{
+	static const char *const good[] = {"server",
+					   "socket",
+					   "off",
+					   "interface:eth0",
+					   "url:https://a.example/ https://b.example/",
+					   "command:echo 1 | cat",
+					   "server socket",
+					   "url:https://a.example interface:eth0 command:a b"};
+	static const char *const bad[] = {
+		"nonsense",  "server:x",    "interface:",    "interface:a/b", "interface:0123456789abcdef",
+		"url:",      "url:ftp://a", "url:a.example", "command:",      "server nonsense",
+		"off server"};
+	struct why why;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
+		assert_int_equal(detect_check(good[i], &why), ERR_OK);
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+		assert_int_equal(detect_check(bad[i], &why), ERR_INVALID);
+}
+
+static const struct conf_list own = {.items = (char *[]){(char[]){"me"}, (char[]){"also"}}, .count = 2};
+
+static void assert_plan(const char *now_json, const struct ipaddr ips[2], const char *wanted_json)
+{
+	struct silo now, wanted, expected;
+
+	assert_int_equal(silo_parse(now_json, strlen(now_json), "s", NULL, &now, NULL), ERR_OK);
+	assert_int_equal(silo_parse(wanted_json, strlen(wanted_json), "s", NULL, &expected, NULL), ERR_OK);
+	assert_int_equal(push_plan(&now, &own, ips, &wanted), ERR_OK);
+	assert_true(silo_equal(&wanted, &expected));
+	silo_release(&now);
+	silo_release(&wanted);
+	silo_release(&expected);
+}
+
+static void test_a_plan_changes_its_own_names_and_families_only(void **state)
+{
+	static const char now[] =
+		"{\"dnsrecords\":[{\"hostname\":\"me\",\"ip\":\"9.0.0.1\"},{\"hostname\":\"me\",\"ip\":\"9.0.0.2\"},"
+		"{\"hostname\":\"me\",\"ip\":\"2606::1\"},{\"hostname\":\"you\",\"ip\":\"9.0.0.1\"}]}";
+	const struct ipaddr v4[2] = {ip("9.9.9.9"), {0}}, v6[2] = {{0}, ip("2606::9")},
+			    both[2] = {ip("9.9.9.9"), ip("2606::9")};
+
+	(void)state;
+	assert_plan(
+		now, v4,
+		"{\"dnsrecords\":[{\"hostname\":\"me\",\"ip\":\"9.9.9.9\"},{\"hostname\":\"also\",\"ip\":\"9.9.9.9\"},"
+		"{\"hostname\":\"me\",\"ip\":\"2606::1\"},{\"hostname\":\"you\",\"ip\":\"9.0.0.1\"}]}");
+	assert_plan(
+		now, v6,
+		"{\"dnsrecords\":[{\"hostname\":\"me\",\"ip\":\"9.0.0.1\"},{\"hostname\":\"me\",\"ip\":\"9.0.0.2\"},"
+		"{\"hostname\":\"me\",\"ip\":\"2606::9\"},{\"hostname\":\"also\",\"ip\":\"2606::9\"},"
+		"{\"hostname\":\"you\",\"ip\":\"9.0.0.1\"}]}");
+	assert_plan(
+		"{\"dnsrecords\":[]}", both,
+		"{\"dnsrecords\":[{\"hostname\":\"me\",\"ip\":\"9.9.9.9\"},{\"hostname\":\"me\",\"ip\":\"2606::9\"},"
+		"{\"hostname\":\"also\",\"ip\":\"9.9.9.9\"},{\"hostname\":\"also\",\"ip\":\"2606::9\"}]}");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_an_address_is_found_in_text_and_json),
+		cmocka_unit_test(test_only_addresses_that_others_can_use_are_published),
+		cmocka_unit_test(test_sources_are_checked_before_they_are_used),
+		cmocka_unit_test(test_a_plan_changes_its_own_names_and_families_only),
+	};
+
+	return cmocka_run_group_tests_name("updater-detect", tests, NULL, NULL);
+}
