@@ -5,6 +5,9 @@ CREATE TABLE IF NOT EXISTS hub (
 	id TINYINT UNSIGNED NOT NULL PRIMARY KEY,
 	identity CHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'random, made with the database',
 	revision BIGINT UNSIGNED NOT NULL COMMENT 'of the newest change',
+	accounts BIGINT UNSIGNED NOT NULL DEFAULT 0 COMMENT 'rows in each table at this revision: a dump that is restored half-way is known by it',
+	silos BIGINT UNSIGNED NOT NULL DEFAULT 0,
+	records BIGINT UNSIGNED NOT NULL DEFAULT 0,
 	CONSTRAINT one_row CHECK (id = 1)
 ) ENGINE = InnoDB;
 

@@ -69,8 +69,7 @@ void batch_release(struct batch *batch)
 	}
 }
 
-/* --- silos
- * ------------------------------------------------------------------------------------------------------------ */
+/* --- silos -------------------------------------------------------------------------------------------------------- */
 
 static int batch_silo(struct batch *batch, const char *id, struct batch_silo **ret_silo)
 {
@@ -214,8 +213,7 @@ static int decide_silo(struct batch *batch, struct order *order, const struct us
 	return ERR_OK;
 }
 
-/* --- users
- * ------------------------------------------------------------------------------------------------------------ */
+/* --- users -------------------------------------------------------------------------------------------------------- */
 
 static bool is_last_admin(struct batch *batch, const struct user *user)
 {

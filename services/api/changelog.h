@@ -20,11 +20,16 @@ const char *changelog_error(const struct changelog *log); /* of the last failed 
 bool changelog_is_broken(const struct changelog *log);
 
 /*
- * Brings the store to what the database has: by the log if that continues the store's revision without a gap and the
- * hub's identity is the same, else by loading everything from one snapshot (`*ret_reloaded`). Inside a transaction that
- * holds the lock, that is the newest state there is.
+ * Brings the store to what the database has, by the log; inside a transaction that holds the lock, that is the newest
+ * state there is. `*ret_continues` false: the log does not continue what is in memory (nothing is, another hub's
+ * identity, a revision that went back, an entry that is missing), and changelog_reload() is needed.
  */
-int changelog_follow(struct changelog *log, struct store *store, bool *ret_reloaded);
+int changelog_follow(struct changelog *log, struct store *store, bool *ret_continues);
+
+/* Loads everything from one snapshot, outside of any transaction: it may take seconds. If the revision went back, which
+ * a restored backup does, the hub gets a new identity first, by which clients know that what they have is no part of
+ * its history any more. */
+int changelog_reload(struct changelog *log, struct store *store);
 
 /* Begins a transaction and locks the revision row: until commit or rollback nobody else changes the hub. */
 int changelog_lock(struct changelog *log);

@@ -58,8 +58,7 @@ void journal_status(struct journal *j, struct journal_status *ret_status)
 	pthread_mutex_unlock(&queue->lock);
 }
 
-/* --- batches
- * ------------------------------------------------------------------------------------------------------------ */
+/* --- batches ------------------------------------------------------------------------------------------------------ */
 
 static void release_batch(struct batch **batch)
 {
@@ -68,14 +67,43 @@ static void release_batch(struct batch **batch)
 	free(*batch);
 }
 
-/* Memory is what was committed, or it is loaded again: never something in between. */
+/* Brings memory to what the database has, whatever that takes. Not while the revision row is locked. */
+static int follow(struct journal *j)
+{
+	bool continues;
+	int err = changelog_follow(j->log, j->store, &continues);
+
+	if (err || continues)
+		return err;
+	err = changelog_reload(j->log, j->store);
+	if (!err)
+		atomic_fetch_add(&j->reloads, 1);
+	return err;
+}
+
+/* Memory is what was committed, or it is read from there: never something in between. */
 static void apply(struct journal *j, struct batch *batch)
 {
 	if (batch_apply(batch) == ERR_OK)
 		return;
-	log_error("out of memory while applying a commit: loading again", LOG_U64("revision", batch->revision));
-	bool reloaded;
-	changelog_follow(j->log, j->store, &reloaded);
+	log_error("out of memory while applying a commit: reading it again", LOG_U64("revision", batch->revision));
+	follow(j);
+}
+
+/* With the revision row locked, memory becomes what the database is. ERR_STOPPED: it had to be loaded anew, for which
+ * the lock was let go. */
+static int lock(struct journal *j)
+{
+	bool continues = true;
+	int err = changelog_lock(j->log);
+
+	if (!err)
+		err = changelog_follow(j->log, j->store, &continues);
+	if (err || continues)
+		return err;
+	changelog_rollback(j->log);
+	err = follow(j);
+	return err ? err : ERR_STOPPED;
 }
 
 /*
@@ -85,11 +113,8 @@ static void apply(struct journal *j, struct batch *batch)
 static int run_batch(struct journal *j, struct item *items[], size_t count)
 {
 	_cleanup_(release_batch) struct batch *batch = calloc(1, sizeof *batch);
-	bool reloaded;
-	int err = batch ? changelog_lock(j->log) : ERR_NOMEM;
+	int err = batch ? lock(j) : ERR_NOMEM;
 
-	if (!err)
-		err = changelog_follow(j->log, j->store, &reloaded);
 	if (err)
 		return err;
 	batch_init(batch, j->store);
@@ -138,8 +163,7 @@ static int settle_doubt(struct journal *j)
 		 LOG_U64("changes", j->doubt.count), LOG_U64("revision", j->doubt.first_revision));
 	if (landed) {
 		/* Decided outcomes stand: an item that was refused then is refused, the others have happened. */
-		bool reloaded;
-		err = changelog_follow(j->log, j->store, &reloaded);
+		err = follow(j);
 		if (err)
 			return err;
 		queue_finish(&j->queue, j->doubt.items, j->doubt.count, true);
@@ -150,8 +174,7 @@ static int settle_doubt(struct journal *j)
 	return ERR_OK;
 }
 
-/* --- the journal's side: the connection
- * ----------------------------------------------------------------------------------- */
+/* --- the journal's side: the connection --------------------------------------------------------------------------- */
 
 static void set_up(struct journal *j)
 {
@@ -229,7 +252,7 @@ static int ensure_admin(struct journal *j, struct why *ret_why)
 
 static int connect_database(struct journal *j, struct why *ret_why)
 {
-	bool durable, reloaded;
+	bool durable;
 	int err = ERR_OK;
 
 	if (j->settings.migrate && !j->migrated) {
@@ -249,7 +272,7 @@ static int connect_database(struct journal *j, struct why *ret_why)
 	}
 	err = settle_doubt(j);
 	if (!err)
-		err = changelog_follow(j->log, j->store, &reloaded);
+		err = follow(j);
 	if (!err)
 		err = ensure_admin(j, ret_why);
 	if (err && !ret_why->text[0])
@@ -298,8 +321,7 @@ static void handle_failure(struct journal *j, struct item *items[], size_t count
 	}
 }
 
-/* --- the thread
- * ----------------------------------------------------------------------------------------------------------- */
+/* --- the thread --------------------------------------------------------------------------------------------------- */
 
 static void *journal_main(void *arg)
 {
@@ -319,13 +341,11 @@ static void *journal_main(void *arg)
 			set_up(j);
 		}
 		size_t count = queue_take(&j->queue, j->settings.poll_ms, items);
-		bool reloaded = false;
-		int err = count ? run_batch(j, items, count) : changelog_follow(j->log, j->store, &reloaded);
+		int err = count ? run_batch(j, items, count) : follow(j);
 		if (!err) {
 			j->deadlocks = 0;
 			if (!count)
 				set_up(j);
-			atomic_fetch_add(&j->reloads, reloaded);
 		} else if (count) {
 			handle_failure(j, items, count, err);
 		} else {

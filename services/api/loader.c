@@ -1,5 +1,6 @@
 #include "loader.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "cleanup.h"
@@ -10,7 +11,7 @@
 enum { SQL_HUB, SQL_USERS, SQL_SILOS, SQL_COUNT };
 
 static const char *const sql[SQL_COUNT] = {
-	[SQL_HUB] = "SELECT revision, identity FROM hub WHERE id = 1",
+	[SQL_HUB] = LOADER_HUB_QUERY,
 	[SQL_USERS] = "SELECT " LOADER_USER_COLUMNS " FROM account",
 	[SQL_SILOS] = "SELECT s.id, s.owner, s.revision, r.hostname, r.ip FROM silo s "
 		      "LEFT JOIN record r ON r.silo = s.id ORDER BY s.id",
@@ -23,6 +24,9 @@ int loader_read_hub(void *arg, const struct db_value *row, size_t columns)
 	(void)columns;
 	hub->revision = row[0].u64;
 	snprintf(hub->identity, sizeof hub->identity, "%s", row[1].text);
+	hub->accounts = row[2].u64;
+	hub->silos = row[3].u64;
+	hub->records = row[4].u64;
 	return ERR_OK;
 }
 
@@ -52,7 +56,7 @@ struct silo_loader {
 	uint32_t owner;
 	uint64_t revision;
 	uint64_t newest; /* revision of any silo */
-	size_t count;
+	size_t count, records;
 	int64_t reported; /* clock_mono_ms */
 };
 
@@ -100,8 +104,24 @@ static int load_record(void *arg, const struct db_value *row, size_t columns)
 	}
 	if (row[3].type == DB_NULL) /* a silo without records */
 		return ERR_OK;
+	loader->records++;
 	err = ipaddr_parse(row[4].text, row[4].len, &ip, &why);
 	return err ? err : silo_add(&loader->silo, row[3].text, &ip);
+}
+
+/* A dump restores table after table, in no transaction: half of one must not pass for the whole. */
+static int check_whole(const struct silo_loader *loader, const struct hub_row *hub, size_t accounts, struct why *why)
+{
+	if (loader->newest > hub->revision)
+		return why_set(why, ERR_UNAVAILABLE, "",
+			       "the tables are of different revisions: is a backup being restored?");
+	if (accounts != hub->accounts || loader->count != hub->silos || loader->records != hub->records)
+		return why_set(why, ERR_UNAVAILABLE, "",
+			       "the tables hold %zu accounts, %zu silos and %zu records, the hub's row says %" PRIu64
+			       ", %" PRIu64 " and %" PRIu64
+			       ": is a backup being restored? See docs/architecture.md, Restoring a backup",
+			       accounts, loader->count, loader->records, hub->accounts, hub->silos, hub->records);
+	return ERR_OK;
 }
 
 static int load_tables(struct db *db, struct store_state *state, struct hub_row *ret_hub, struct why *why)
@@ -120,11 +140,7 @@ static int load_tables(struct db *db, struct store_state *state, struct hub_row 
 	silo_release(&loader.silo);
 	if (err)
 		return why_set(why, err, "", "%s", db_error(db));
-	/* A dump restores table after table: half of one must not pass for the whole. */
-	if (loader.newest > ret_hub->revision)
-		return why_set(why, ERR_UNAVAILABLE, "",
-			       "the tables are of different revisions: is a backup being restored?");
-	return ERR_OK;
+	return check_whole(&loader, ret_hub, store_state_size(state).users, why);
 }
 
 int loader_load(const struct db_settings *settings, struct store *store, struct why *ret_why)

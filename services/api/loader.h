@@ -7,7 +7,8 @@
 #include "db.h"
 #include "store.h"
 
-/* Replaces what the store has. Logs progress once a second, and success. Errors as db.h, with a reason. */
+/* Replaces what the store has. Logs progress once a second, and success. Errors as db.h, with a reason;
+ * ERR_UNAVAILABLE also while the tables do not fit together, as in the middle of restoring a dump. */
 int loader_load(const struct db_settings *settings, struct store *store, struct why *ret_why);
 
 /* Columns of every query for users, in this order, and their meaning. */
@@ -17,8 +18,10 @@ void loader_read_user(const struct db_value *row, struct user *ret_user);
 struct hub_row {
 	uint64_t revision;
 	char identity[HUB_IDENTITY_LEN + 1];
+	uint64_t accounts, silos, records; /* rows that the tables have at this revision */
 };
-/* A db_row_fn for "SELECT revision, identity FROM hub"; `arg` is a struct hub_row. */
+#define LOADER_HUB_QUERY "SELECT revision, identity, accounts, silos, records FROM hub WHERE id = 1"
+/* A db_row_fn for it; `arg` is a struct hub_row. */
 int loader_read_hub(void *arg, const struct db_value *row, size_t columns);
 
 #endif

@@ -67,8 +67,7 @@ void password_random(size_t len, char *ret_text)
 	ret_text[len] = '\0';
 }
 
-/* --- the verifying thread
- * ------------------------------------------------------------------------------------------------- */
+/* --- the verifying thread ----------------------------------------------------------------------------------------- */
 
 struct job { /* lives on the stack of the thread that waits for it */
 	struct job *prev, *next;

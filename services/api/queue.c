@@ -81,8 +81,7 @@ static void item_refuse(struct item *item, int err, const char *reason)
 	item_finish(item, err);
 }
 
-/* --- the request's side
- * ----------------------------------------------------------------------------------------------------- */
+/* --- the request's side ------------------------------------------------------------------------------------------- */
 
 static int enqueue(struct queue *queue, struct item *item, struct why *why)
 {
@@ -146,8 +145,7 @@ int queue_submit(struct queue *queue, struct change *change, struct outcome *ret
 	return err;
 }
 
-/* --- the writer's side
- * ------------------------------------------------------------------------------------------------------ */
+/* --- the writer's side -------------------------------------------------------------------------------------------- */
 
 void queue_close(struct queue *queue, const char *reason)
 {

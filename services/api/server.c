@@ -172,8 +172,7 @@ static int on_request(const struct _u_request *raw, struct _u_response *response
 	return err ? U_CALLBACK_ERROR : U_CALLBACK_COMPLETE;
 }
 
-/* --- what the libraries have to say: of interest when looking for a fault only -------------------------------------
- */
+/* --- what the libraries have to say: of interest when looking for a fault only ------------------------------------ */
 
 static void log_mhd(void *arg, const char *fmt, va_list args) __attribute__((format(printf, 2, 0)));
 

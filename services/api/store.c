@@ -84,8 +84,7 @@ void silo_body_unref(struct silo_body *body)
 		free(body);
 }
 
-/* --- state: no lock is taken here -----------------------------------------------------------------------------------
- */
+/* --- state: no lock is taken here --------------------------------------------------------------------------------- */
 
 static struct silo_node *node_new(const char *id)
 {
@@ -229,6 +228,11 @@ int store_state_add_silo_take(struct store_state *state, const char *id, struct 
 	return ERR_OK;
 }
 
+struct store_size store_state_size(const struct store_state *state)
+{
+	return state->size;
+}
+
 struct store_state *store_state_new(void)
 {
 	return calloc(1, sizeof(struct store_state));
@@ -255,8 +259,7 @@ void store_state_free(struct store_state *state)
 	free(state);
 }
 
-/* --- the store -------------------------------------------------------------------------------------------------------
- */
+/* --- the store ---------------------------------------------------------------------------------------------------- */
 
 struct store *store_new(void)
 {

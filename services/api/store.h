@@ -80,8 +80,7 @@ struct store_size {
 };
 struct store_size store_size(struct store *store);
 
-/* --- writing: the journal only
- * ---------------------------------------------------------------------------------------- */
+/* --- writing: the journal only ------------------------------------------------------------------------------------ */
 
 enum store_op { STORE_PUT_SILO, STORE_DELETE_SILO, STORE_PUT_USER, STORE_DELETE_USER };
 
@@ -102,6 +101,7 @@ struct store_state *store_state_new(void);
 void store_state_free(struct store_state *state);
 int store_state_add_user(struct store_state *state, const struct user *user);
 int store_state_add_silo_take(struct store_state *state, const char *id, struct silo_body *body);
+struct store_size store_state_size(const struct store_state *state);
 void store_replace_take(struct store *store, struct store_state *state, const char *identity, uint64_t revision);
 
 #endif

@@ -114,8 +114,7 @@ int silo_diff(const struct silo *before, const struct silo *after, silo_diff_fn 
 	return ERR_OK;
 }
 
-/* --- JSON out
- * --------------------------------------------------------------------------------------------------------- */
+/* --- JSON out ----------------------------------------------------------------------------------------------------- */
 
 int silo_to_json(const struct silo *silo, char **ret_json, size_t *ret_len)
 {
@@ -137,8 +136,7 @@ int silo_to_json(const struct silo *silo, char **ret_json, size_t *ret_len)
 	return ERR_OK;
 }
 
-/* --- JSON in
- * ---------------------------------------------------------------------------------------------------------- */
+/* --- JSON in ------------------------------------------------------------------------------------------------------ */
 
 struct reading {
 	const struct ipaddr *default_ip;

@@ -14,8 +14,7 @@
 #define ANSWER_MAX ((size_t)64 << 10) /* bytes that a web service or a command may say */
 #define SOURCE_MAX 2048               /* bytes of one source's argument */
 
-/* --- the sources
- * --------------------------------------------------------------------------------------------------------- */
+/* --- the sources -------------------------------------------------------------------------------------------------- */
 
 static int ask_server(const struct detect_settings *settings, const char *arg, int family, struct ipaddr *ret_ip,
 		      struct why *why)
@@ -146,8 +145,7 @@ static const struct source {
 	{"command:", false, true, ask_command, check_command},
 };
 
-/* --- the text that names them
- * ------------------------------------------------------------------------------------------- */
+/* --- the text that names them ------------------------------------------------------------------------------------- */
 
 static const struct source *find_source(const char *word, size_t len)
 {
@@ -212,8 +210,7 @@ int detect_check(const char *text, struct why *ret_why)
 	return err;
 }
 
-/* --- the answer
- * ----------------------------------------------------------------------------------------------------------- */
+/* --- the answer --------------------------------------------------------------------------------------------------- */
 
 int detect_judge(const struct ipaddr *ip, bool allow_private, struct why *ret_why)
 {

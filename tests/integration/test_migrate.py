@@ -166,13 +166,18 @@ def notices(hub, before):
 
 # A dump is restored table by table, in this order, and the hub polls all the time: wherever it looks, it must come to the whole.
 @pytest.mark.parametrize("table", ["account", "change_log", "hub", "record", "schema_migration", "silo"])
-def test_a_restored_backup_is_followed_to_its_end(two_hubs, database, table):
+@pytest.mark.parametrize("later", ["changed", "deleted", "users"])
+def test_a_restored_backup_is_followed_to_its_end(two_hubs, database, table, later):
     one, two = two_hubs
     one.put_silo("a", {"h": "192.0.2.1"})
+    identity = one.get("/readyz", auth=None).json["hub"]
     backup, then = dump(database), one.revision()
     cut = backup.index(f"LOCK TABLES `{table}` WRITE".encode())  # the table is there, but empty
-    one.put_silo("a", {"h": "192.0.2.2"})
-    one.put_silo("b", {"h": "192.0.2.3"})
+    if later == "changed":
+        one.put_silo("a", {"h": "192.0.2.2"})
+        one.put_silo("b", {"h": "192.0.2.3"})
+    elif later == "deleted":
+        one.delete("/silos/a")
     late = one.add_user("late")
     before = one.get("/readyz", auth=None).body
     restore = subprocess.Popen(["mariadb", "--no-defaults", "-uroot", f"-S{database.server.socket}", database.name], stdin=subprocess.PIPE)
@@ -182,7 +187,25 @@ def test_a_restored_backup_is_followed_to_its_end(two_hubs, database, table):
     restore.communicate(backup[cut:], 60)
     assert restore.returncode == 0
     for hub in (one, two):
-        wait_until(lambda: hub.get("/silos").status == 200 and hub.get("/silos").json ==  # noqa: B023
-                   [{"id": "a", "dnsrecords": [{"hostname": "h", "ip": "192.0.2.1"}]}], what="the restored state")
-        assert hub.revision() == then and hub.get("/silos", auth=late).status == 401
+        wait_until(lambda: hub.get("/readyz", auth=None).status == 200 and hub.revision() == then, what="the restored state")  # noqa: B023
+        assert hub.get("/silos").json == [{"id": "a", "dnsrecords": [{"hostname": "h", "ip": "192.0.2.1"}]}]
+        assert hub.get("/silos", auth=late).status == 401
+        assert hub.get("/readyz", auth=None).json["hub"] != identity, "clients could not know that history was replaced"
+    assert one.get("/readyz", auth=None).json["hub"] == two.get("/readyz", auth=None).json["hub"]
     assert one.put_silo("c", {"h": "192.0.2.4"}).headers["ETag"] == f'"{then + 1}"'
+
+
+def test_tables_changed_by_hand_are_refused_until_the_hubs_row_agrees(make_hub, database):
+    hub = make_hub(database)
+    hub.put_silo("a", {"h": "192.0.2.1", "i": "192.0.2.2"})
+    hub.put_silo("b", {"h": "192.0.2.1"})
+    hub.delete("/silos/b")
+    assert database.sql("SELECT accounts, silos, records FROM hub") == [["1", "1", "2"]]
+    hub.stop()
+    database.sql("DELETE FROM record LIMIT 1")
+    hub.start(wait_ready=False)
+    wait_until(lambda: "Restoring a backup" in hub.get("/readyz", auth=None).json.get("reason", ""), what="the reason")
+    statement = next(line.strip() for line in (REPO / "docs/architecture.md").read_text().splitlines() if line.startswith("    UPDATE hub"))
+    database.sql(statement)
+    hub.wait_ready()
+    assert len(hub.get("/silos/a").json["dnsrecords"]) == 1

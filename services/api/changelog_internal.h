@@ -1,0 +1,41 @@
+/*
+ * The inside of changelog: shared by changelog.c (the connection, reading, the transaction) and changelog_write.c (a
+ * batch as rows).
+ */
+#ifndef SILODNS_CHANGELOG_INTERNAL_H
+#define SILODNS_CHANGELOG_INTERNAL_H
+
+#include "changelog.h"
+
+enum changelog_sql {
+	SQL_DURABLE,
+	SQL_REVISION,
+	SQL_LOCK,
+	SQL_SET_REVISION,
+	SQL_RENEW,
+	SQL_SINCE,
+	SQL_LANDED,
+	SQL_USER,
+	SQL_PUT_SILO,
+	SQL_DELETE_SILO,
+	SQL_ADD_RECORD,
+	SQL_DELETE_RECORD,
+	SQL_LOG,
+	SQL_INSERT_USER,
+	SQL_UPDATE_USER,
+	SQL_DELETE_USER,
+	CHANGELOG_SQL_COUNT
+};
+
+struct changelog {
+	struct db *db;
+	const struct db_settings *settings; /* to load over a connection of its own */
+	struct why why;                     /* of the last loading that failed */
+};
+
+#define TEXT(s) DB_TEXT_VALUE((s), strlen(s))
+
+/* A db_row_fn for SQL_USER; `arg` is a struct user. */
+int changelog_read_user(void *arg, const struct db_value *row, size_t columns);
+
+#endif
