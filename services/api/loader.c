@@ -13,8 +13,8 @@ enum { SQL_HUB, SQL_USERS, SQL_SILOS, SQL_COUNT };
 static const char *const sql[SQL_COUNT] = {
 	[SQL_HUB] = LOADER_HUB_QUERY,
 	[SQL_USERS] = "SELECT " LOADER_USER_COLUMNS " FROM account",
-	[SQL_SILOS] = "SELECT s.id, s.owner, s.revision, r.hostname, r.ip FROM silo s "
-		      "LEFT JOIN record r ON r.silo = s.id ORDER BY s.id",
+	[SQL_SILOS] = ("SELECT s.id, s.owner, s.revision, r.hostname, r.ip FROM silo s "
+		       "LEFT JOIN record r ON r.silo = s.id ORDER BY s.id"), /* (Clang takes it for a missing comma) */
 };
 
 int loader_read_hub(void *arg, const struct db_value *row, size_t columns)
