@@ -17,14 +17,19 @@ class Stopped(Exception):
     """Asked to stop."""
 
 
+def environment(settings):
+    """This process' own, with no SILODNS_ setting but these; settings: without SILODNS_."""
+    keep = {k: v for k, v in os.environ.items() if not k.startswith("SILODNS_")}
+    return keep | {f"SILODNS_{k}": str(v) for k, v in settings.items()}
+
+
 class Child:
     def __init__(self, name, command, log, settings=None, on_line=None, on_end=None):
         """settings: without SILODNS_. on_line(bytes) and on_end(text) are called from a thread of the child's own."""
         self.name, self.log, self.on_line, self.on_end = name, log, on_line, on_end
         # Should this process be killed, its children end as well. A session of their own: Ctrl-C comes to us alone.
         self.command = ["setpriv", "--pdeathsig", "TERM", "--", *map(str, command)]
-        keep = {k: v for k, v in os.environ.items() if not k.startswith("SILODNS_")}
-        self.environment = keep | {f"SILODNS_{k}": str(v) for k, v in (settings or {}).items()}
+        self.environment = environment(settings or {})
         self.stopping = threading.Event()
         self.lock = threading.Lock()  # starting and stopping
         self.ends = 0

@@ -276,7 +276,7 @@ static void test_a_long_reason_ends_in_an_ellipsis_and_is_valid(void **state)
 	text[sizeof text - 1] = '\0';
 	for (size_t shift = 0; shift < 3; shift++) {
 		assert_int_equal(
-			why_set(&why, ERR_INVALID, text, "%s%.*s", "äöü" + 0, (int)(sizeof text - 1 - shift), text),
+			why_set(&why, ERR_INVALID, text, "%s%.*s", "äöü", (int)(sizeof text - 1 - shift), text),
 			ERR_INVALID);
 		assert_string_equal(why.text + strlen(why.text) - strlen("…"), "…");
 		assert_string_equal(why.field + strlen(why.field) - strlen("…"), "…");
