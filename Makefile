@@ -52,6 +52,8 @@ objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(call sources,$(1)))
 unit_sources := $(wildcard tests/unit/*/test_*.c)
 unit_tests := $(unit_sources:tests/unit/%.c=$(BUILD)/tests/unit/%)
 
+bench_programs := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*.c))
+
 .PHONY: all
 all: $(programs)
 
@@ -61,6 +63,7 @@ help:
 	@echo 'make run        everything on this machine: database, hub, updater, hosts keeper (PORT=, RUN_DIR=)'
 	@echo 'make test       every test that this machine can run'
 	@echo 'make unit       the unit tests only;  make unit SANITIZE=asan  under ASan and UBSan'
+	@echo 'make bench      every figure beside its ceiling (FIGURES="get put": only these);  make bench-churn  memory, 15 minutes'
 	@echo 'make lint       formatter and static analysis'
 	@echo 'make format     rewrite the sources as .clang-format says'
 	@echo 'make install    into $$(DESTDIR)$$(PREFIX)'
@@ -78,6 +81,7 @@ $(BUILD)/obj/services/api/%.o: PKGS = $(PACKAGES_api)
 $(BUILD)/obj/services/updater/%.o: PKGS = $(PACKAGES_updater)
 $(BUILD)/obj/services/hostsync/%.o: PKGS = $(PACKAGES_hostsync)
 $(BUILD)/obj/tests/unit/%.o: PKGS = $(PACKAGES_api) $(PACKAGES_test)
+$(BUILD)/obj/tests/bench/%.o: PKGS = $(PACKAGES_api)
 $(BUILD)/obj/$(BUILD)/%.o: PKGS = $(PACKAGES_api)
 
 $(BUILD)/obj/%.o: %.c $(flags_file)
@@ -120,6 +124,22 @@ $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $$(if $$(filter common,$$(*D)
 unit-build: $(unit_tests)
 unit: unit-build
 	$(Q)tests/unit/run $(BUILD)
+
+# One program a figure or ceiling needs; what they share is in tests/bench/lib. See docs/bench.md
+$(BUILD)/libbench.a: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tests/bench/lib/*.c))
+$(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(BUILD)/libbench.a $(BUILD)/libapi.a $(BUILD)/libsilodns.a
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(call pkg,--libs,$(PACKAGES_api))
+
+# FIGURES="get put" measures only these
+FIGURES ?=
+.PHONY: bench-build bench bench-churn
+bench-build: $(bench_programs)
+bench bench-churn:
+	$(Q)scripts/setup build run
+	$(Q)$(MAKE) --no-print-directory all bench-build
+	$(Q)exec tests/bench/run $(if $(filter bench-churn,$@),churn-long,$(FIGURES))
 
 .PHONY: run test
 run:

@@ -33,8 +33,9 @@ def wait_until(condition, timeout=15, what="the condition"):
 
 
 class MariaDB:
-    def __init__(self, directory):
+    def __init__(self, directory, *options):
         self.directory = pathlib.Path(directory)
+        self.options = options  # of mariadbd, behind the usual ones
         self.socket = str(self.directory / "s")  # short: a socket's path has a limit
         self.port = free_port()
         self.process = None
@@ -50,7 +51,7 @@ class MariaDB:
         self.process = subprocess.Popen(
             [server, "--no-defaults", *self.as_root, f"--datadir={self.directory}/data", f"--socket={self.socket}",
              f"--port={self.port}", "--bind-address=127.0.0.1", "--skip-name-resolve",
-             "--innodb-flush-log-at-trx-commit=1", "--innodb-buffer-pool-size=64M", "--max-connections=200"],
+             "--innodb-flush-log-at-trx-commit=1", "--innodb-buffer-pool-size=64M", "--max-connections=200", *self.options],
             stdout=log, stderr=log)
         log.close()
         if wait:
@@ -66,10 +67,10 @@ class MariaDB:
         return ["mariadb", "--no-defaults", "-uroot", f"-S{self.socket}", "--batch", "--skip-column-names", *more,
                 "-e", sql]
 
-    def sql(self, statement, database=None):
+    def sql(self, statement, database=None, timeout=60):
         """Rows as lists of text."""
         done = subprocess.run(self.client(statement, *([database] if database else [])), check=True,
-                              stdout=subprocess.PIPE, timeout=60)
+                              stdout=subprocess.PIPE, timeout=timeout)
         return [line.split("\t") for line in done.stdout.decode().splitlines()]
 
     def stop(self):
@@ -106,8 +107,8 @@ class Database:
         return {"DB_HOST": "127.0.0.1", "DB_PORT": self.server.port, "DB_NAME": self.name, "DB_USER": self.name,
                 "DB_PASSWORD": self.password}
 
-    def sql(self, statement):
-        return self.server.sql(statement, self.name)
+    def sql(self, statement, **more):
+        return self.server.sql(statement, self.name, **more)
 
     def drop(self):
         self.server.sql(f"DROP DATABASE IF EXISTS {self.name}; DROP USER IF EXISTS {self.name}@'%'")

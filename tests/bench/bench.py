@@ -1,0 +1,169 @@
+"""What the figures stand on: a private MariaDB, databases full of silos, hubs, the load generator and the ceilings."""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+
+REPO = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPO / "tests/integration"))
+
+from hub import ADMIN, BUILD, Hub, clean_environment  # noqa: E402
+from mariadb import Database, MariaDB, free_port, wait_until  # noqa: E402
+
+PROGRAMS = BUILD / "bench"
+THREADS = 64  # of the hub and of the bare Ulfius: the hub's default
+# Room for a million silos; the log large enough that no check point falls into one measurement and not into the other.
+MARIADB_OPTIONS = ("--innodb-buffer-pool-size=512M", "--innodb-log-file-size=512M", "--max-connections=300")
+
+
+class Wrong(Exception):
+    """A measurement that says nothing, or a promise that was not kept while measuring."""
+
+
+def median(values):
+    return statistics.median(values)
+
+
+def flags(options):
+    return [word for name, value in options.items() for word in ("--" + name.replace("_", "-"), str(value))]
+
+
+class Ceiling:
+    """A program that is no hub but can be asked as one."""
+
+    def __init__(self, **options):
+        self.port = free_port()
+        self.process = subprocess.Popen([PROGRAMS / "bare", *flags(options), "--listen", f"127.0.0.1:{self.port}",
+                                         "--threads", str(THREADS)])
+
+    def is_listening(self):
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(10)
+
+
+class Bench:
+    """Everything that is started in one run, and its end. `seconds`: how long one round of one side takes."""
+
+    def __init__(self, seconds=2.0, rounds=3):
+        self.seconds, self.rounds = seconds, rounds
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="silodns-bench-"))
+        self.stack = contextlib.ExitStack()
+        self.stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
+        self.databases = {}
+        self.hubs = {}
+        self.next_change = 0
+        self.mariadb = None
+
+    def __enter__(self):
+        try:
+            self.mariadb = MariaDB(self.directory, *MARIADB_OPTIONS)
+        except BaseException:
+            self.stack.close()
+            raise
+        self.stack.callback(self.mariadb.stop)
+        return self
+
+    def __exit__(self, *failure):
+        self.stack.close()
+
+    # --- databases and hubs
+
+    def database(self, silos, name=""):
+        """With so many silos, s0000000 and on, of two records; made once per name."""
+        if (silos, name) not in self.databases:
+            database = Database(self.mariadb)
+            with self.a_hub(database):  # makes tables and admin
+                pass
+            fill(database, silos)
+            self.databases[silos, name] = database
+        return self.databases[silos, name]
+
+    @contextlib.contextmanager
+    def a_hub(self, database, **settings):
+        hub = Hub(self.directory, database, LOG_LEVEL="info", **settings).start()
+        try:
+            hub.get("/silos?limit=1")  # the password is verified once, which is no part of any figure
+            yield hub
+        finally:
+            code = hub.stop()
+            if code:
+                raise Wrong(f"a hub ended with {code}: {hub.log()[-2000:]}")
+
+    def hub(self, silos, name=""):
+        """One that goes on running till the end of the run."""
+        if (silos, name) not in self.hubs:
+            self.hubs[silos, name] = self.stack.enter_context(self.a_hub(self.database(silos, name)))
+        return self.hubs[silos, name]
+
+    def ceiling(self, **options):
+        made = Ceiling(**options)
+        self.stack.callback(made.stop)
+        wait_until(made.is_listening, what="the bare Ulfius")
+        return made
+
+    # --- the programs
+
+    def environment(self, **more):
+        return clean_environment({}) | {"BENCH_PASSWORD": ADMIN[1]} | more
+
+    def program(self, name, timeout=120, database=None, **options):
+        """Runs one to its end: what it printed."""
+        environment = self.environment(**{f"SILODNS_{k}": str(v) for k, v in database.settings().items()} if database else {})
+        done = subprocess.run([PROGRAMS / name, *flags(options)], env=environment, timeout=timeout, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        if done.returncode:
+            raise Wrong(f"{name}: {done.stderr.strip() or done.returncode}")
+        return json.loads(done.stdout)
+
+    def duration(self, share=1.0):
+        return int(self.seconds * share * 1000)
+
+    def load(self, port, **options):
+        """One run of the load generator; whatever answer is not as wanted makes it worthless."""
+        options = {"user": ADMIN[0], "duration_ms": self.duration(), "first_change": self.next_change} | options
+        result = self.program("load", port=port, **options)
+        self.next_change = result["next_change"]
+        if result["unexpected"]:
+            raise Wrong(f"{result['unexpected']} answers that were not wanted, the first: {result['first_unexpected']}")
+        return result
+
+    def direct(self, database, **options):
+        result = self.program("direct", database=database, first_change=self.next_change, **({"duration_ms": self.duration()} | options))
+        self.next_change = result["next_change"]
+        return result
+
+    def alternate(self, **sides):
+        """Each side in turn, in every round with another one first: {side: [result of each round]}."""
+        results = {name: [] for name in sides}
+        order = list(sides)
+        for _ in range(self.rounds):
+            for name in order:
+                results[name].append(sides[name]())
+            order.append(order.pop(0))
+        return results
+
+
+def fill(database, silos):
+    """As if an admin had put them one after the other; the log of it is not kept."""
+    database.sql(f"""
+        SET @owner = (SELECT id FROM account WHERE name = '{ADMIN[0]}'), @base = (SELECT revision FROM hub);
+        SET unique_checks = 0, foreign_key_checks = 0;
+        START TRANSACTION;
+        INSERT INTO silo (id, owner, revision)
+            SELECT CONCAT('s', LPAD(seq, 7, '0')), @owner, @base + 1 + seq FROM seq_0_to_{silos - 1};
+        INSERT INTO record (silo, hostname, ip)
+            SELECT CONCAT('s', LPAD(seq DIV 2, 7, '0')), IF(seq % 2, 'b.example.net', 'a.example.net'),
+                IF(seq % 2, '192.0.2.7', '198.51.100.1') FROM seq_0_to_{2 * silos - 1};
+        UPDATE hub SET revision = revision + {silos}, silos = {silos}, records = {2 * silos};
+        COMMIT""", timeout=300)

@@ -1,0 +1,26 @@
+/*
+ * What the benchmark's programs have in common: flags from a table, a result as one line of JSON, and an end with a
+ * reason. They are tools of tests/bench/run, so what goes wrong ends them.
+ */
+#ifndef BENCH_PROGRAM_H
+#define BENCH_PROGRAM_H
+
+#include <stddef.h>
+
+#include <jansson.h>
+
+struct flag {
+	const char *name; /* --name VALUE */
+	long *number;     /* one of the two is set */
+	const char **text;
+};
+
+/* Every flag takes a value; the default is what the variable holds. Anything else ends the program with code 2. */
+void program_flags(int argc, char **argv, const struct flag *flags, size_t count);
+
+_Noreturn void program_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* One line on standard output, at once. Takes `json`; NULL (no memory) ends the program. */
+void program_print_take(json_t *json);
+
+#endif

@@ -1,0 +1,87 @@
+#include "traffic.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <sodium.h>
+
+#include "program.h"
+
+void traffic_init(struct traffic *traffic, const char *user, const char *password)
+{
+	char plain[128], encoded[sizeof traffic->authorization - 6];
+	int len = snprintf(plain, sizeof plain, "%s:%s", user, password);
+
+	if (len < 0 || (size_t)len >= sizeof plain)
+		program_fail("user and password are too long");
+	sodium_bin2base64(encoded, sizeof encoded, (unsigned char *)plain, (size_t)len, sodium_base64_VARIANT_ORIGINAL);
+	snprintf(traffic->authorization, sizeof traffic->authorization, "Basic %s", encoded);
+}
+
+static size_t checked(int len)
+{
+	if (len < 0 || len >= TRAFFIC_REQUEST_MAX)
+		program_fail("a request is too long");
+	return (size_t)len;
+}
+
+size_t traffic_get(const struct traffic *traffic, unsigned silo, uint64_t if_none_match,
+		   char ret_request[static TRAFFIC_REQUEST_MAX])
+{
+	char condition[64] = "";
+
+	if (if_none_match)
+		snprintf(condition, sizeof condition, "If-None-Match: \"%llu\"\r\n", (unsigned long long)if_none_match);
+	return checked(snprintf(ret_request, TRAFFIC_REQUEST_MAX,
+				"GET /silos/s%07u HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: %s\r\n%s\r\n", silo,
+				traffic->authorization, condition));
+}
+
+size_t traffic_put(const struct traffic *traffic, unsigned silo, unsigned change,
+		   char ret_request[static TRAFFIC_REQUEST_MAX])
+{
+	char body[256];
+	int len = snprintf(body, sizeof body,
+			   "{\"id\":\"s%07u\",\"dnsrecords\":[{\"hostname\":\"a.example.net\",\"ip\":\"10.%u.%u.%u\"},"
+			   "{\"hostname\":\"b.example.net\",\"ip\":\"192.0.2.7\"}]}",
+			   silo, change >> 16 & 255, change >> 8 & 255, change & 255);
+
+	return checked(snprintf(ret_request, TRAFFIC_REQUEST_MAX,
+				"PUT /silos/s%07u HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: %s\r\n"
+				"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+				silo, traffic->authorization, len, body));
+}
+
+size_t traffic_watch(const struct traffic *traffic, bool all, unsigned silo,
+		     char ret_request[static TRAFFIC_REQUEST_MAX])
+{
+	char query[32] = "";
+
+	if (!all)
+		snprintf(query, sizeof query, "?silo=s%07u", silo);
+	return checked(snprintf(ret_request, TRAFFIC_REQUEST_MAX,
+				"GET /watch%s HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: %s\r\n"
+				"Accept: text/event-stream\r\n\r\n",
+				query, traffic->authorization));
+}
+
+bool traffic_parse(const char *json, unsigned *ret_silo, unsigned *ret_change)
+{
+	const char *id = strstr(json, "\"id\":\"s"), *ip = strstr(json, "\"ip\":\"10.");
+
+	if (!id || !ip)
+		return false;
+	*ret_silo = (unsigned)strtoul(id + strlen("\"id\":\"s"), NULL, 10);
+	const char *at = ip + strlen("\"ip\":\"10");
+	unsigned change = 0;
+	for (int i = 0; i < 3; i++) {
+		char *end;
+		if (*at != '.')
+			return false;
+		change = change << 8 | (unsigned)strtoul(at + 1, &end, 10);
+		at = end;
+	}
+	*ret_change = change;
+	return true;
+}

@@ -1,0 +1,283 @@
+/*
+ * The load generator: keep-alive connections from one thread, each sending its next request when the answer to the
+ * last one is in, or (--rate) when one is due. Prints rates, latencies and answers by status as one line of JSON.
+ *
+ * With --rate a request that finds no free connection waits, and the wait counts: a slow server cannot hide by slowing
+ * its clients down.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "lib/client.h"
+#include "lib/histogram.h"
+#include "lib/program.h"
+#include "lib/traffic.h"
+#include "lifecycle.h"
+
+#define TICK_MS 1     /* requests that are due within one are sent together */
+#define GRACE_MS 3000 /* for the last answers */
+#define STATUS_MAX 600
+
+enum mode { MODE_GET, MODE_GET_304, MODE_PUT, MODE_PUT_SAME };
+static const char *const mode_names[] = {"get", "get-304", "put", "put-same"};
+
+struct slot { /* one connection and what it is asking */
+	struct client client;
+	unsigned silo, change, turn;
+	uint64_t none_match; /* sent as If-None-Match; 0: without */
+	int64_t due_us; /* when its request was sent, or ought to have been */
+};
+
+struct load {
+	enum mode mode;
+	long port, connections, silos, rate, first_change;
+	long warmup_ms, duration_ms;
+	struct traffic traffic;
+	struct slot *slots;
+	struct slot **idle; /* stack; with --rate only */
+	size_t idle_count;
+	int epoll;
+	uint64_t *etags; /* of each silo, as last seen; MODE_GET_304 */
+	unsigned next_change;
+	uint64_t random;
+	FILE *acks; /* every acknowledged change: "revision silo change" */
+
+	int64_t started_us, counted_from_us, until_us;
+	size_t under_way;
+	struct histogram latency; /* answers that came while counting */
+	uint64_t statuses[STATUS_MAX];
+	char unexpected[512]; /* the first answer that was not as wanted */
+	uint64_t unexpected_count;
+};
+
+/* --- what is asked ------------------------------------------------------------------------------------------------ */
+
+static unsigned random_silo(struct load *load)
+{
+	load->random ^= load->random << 13;
+	load->random ^= load->random >> 7;
+	load->random ^= load->random << 17;
+	return (unsigned)(load->random % (uint64_t)load->silos);
+}
+
+/* Changes of different silos: each connection has its own, in turn, so that no two write to one at the same time. */
+static unsigned own_silo(struct load *load, struct slot *slot)
+{
+	unsigned number = (unsigned)(slot - load->slots), step = (unsigned)load->connections;
+	unsigned silo = number + step * slot->turn;
+
+	if (silo < (unsigned)load->silos) {
+		slot->turn++;
+		return silo;
+	}
+	slot->turn = 1;
+	return number;
+}
+
+static size_t write_request(struct load *load, struct slot *slot, char ret_request[static TRAFFIC_REQUEST_MAX])
+{
+	switch (load->mode) {
+	case MODE_GET:
+		slot->silo = random_silo(load);
+		return traffic_get(&load->traffic, slot->silo, 0, ret_request);
+	case MODE_GET_304:
+		slot->silo = random_silo(load);
+		slot->none_match = load->etags[slot->silo];
+		return traffic_get(&load->traffic, slot->silo, slot->none_match, ret_request);
+	case MODE_PUT:
+		slot->silo = own_silo(load, slot);
+		break;
+	case MODE_PUT_SAME:
+		slot->silo = 0;
+		break;
+	}
+	slot->change = load->next_change++ % TRAFFIC_CHANGES_MAX;
+	return traffic_put(&load->traffic, slot->silo, slot->change, ret_request);
+}
+
+static void ask(struct load *load, struct slot *slot, int64_t due_us)
+{
+	char request[TRAFFIC_REQUEST_MAX];
+	size_t len = write_request(load, slot, request);
+
+	slot->due_us = due_us;
+	load->under_way++;
+	client_send(&slot->client, request, len);
+}
+
+/* --- what is answered --------------------------------------------------------------------------------------------- */
+
+static bool is_as_wanted(const struct load *load, const struct slot *slot)
+{
+	if (load->mode == MODE_GET_304 && slot->client.status == 304) /* a bare Ulfius knows no other answer */
+		return true;
+	return slot->client.status == 200 && !slot->none_match;
+}
+
+static void take_answer(struct load *load, struct slot *slot, int64_t now)
+{
+	const struct client *client = &slot->client;
+
+	load->under_way--;
+	if (!is_as_wanted(load, slot) && !load->unexpected_count++)
+		snprintf(load->unexpected, sizeof load->unexpected, "%d %s", client->status, client->body);
+	if (load->mode == MODE_GET_304)
+		load->etags[slot->silo] = client->revision;
+	if (load->acks && client->status == 200)
+		fprintf(load->acks, "%llu %u %u\n", (unsigned long long)client->revision, slot->silo, slot->change);
+	if (now < load->counted_from_us || now >= load->until_us)
+		return;
+	load->statuses[client->status > 0 && client->status < STATUS_MAX ? client->status : 0]++;
+	histogram_add(&load->latency, now - slot->due_us);
+}
+
+/* --- the loop ----------------------------------------------------------------------------------------------------- */
+
+static void on_readable(struct load *load, struct slot *slot)
+{
+	if (!client_receive(&slot->client))
+		return;
+	int64_t now = clock_mono_us();
+	take_answer(load, slot, now);
+	if (load->rate)
+		load->idle[load->idle_count++] = slot;
+	else if (now < load->until_us)
+		ask(load, slot, now);
+}
+
+/* Sends what is due by now, as far as there are connections; `sent` requests have been so far. */
+static uint64_t ask_what_is_due(struct load *load, uint64_t sent)
+{
+	int64_t now = clock_mono_us();
+	int64_t last = now < load->until_us ? now : load->until_us;
+
+	while (load->idle_count) {
+		int64_t due = load->started_us + (int64_t)(sent * 1000000 / (uint64_t)load->rate);
+		if (due > last)
+			break;
+		/* Up to a tick later than due is this program's own doing, not the server's. */
+		ask(load, load->idle[--load->idle_count], now - due <= TICK_MS * 1000 ? now : due);
+		sent++;
+	}
+	return sent;
+}
+
+static void run(struct load *load)
+{
+	struct epoll_event events[256];
+	uint64_t sent = 0;
+	int64_t end_us = load->until_us + GRACE_MS * 1000;
+
+	for (long i = 0; i < load->connections; i++) {
+		if (load->rate)
+			load->idle[load->idle_count++] = &load->slots[i];
+		else
+			ask(load, &load->slots[i], clock_mono_us());
+	}
+	for (int64_t now = clock_mono_us(); now < load->until_us || (load->under_way && now < end_us);
+	     now = clock_mono_us()) {
+		if (load->rate)
+			sent = ask_what_is_due(load, sent);
+		int count = epoll_wait(load->epoll, events, 256, load->rate ? TICK_MS : 100);
+		if (count < 0 && errno != EINTR)
+			program_fail("epoll: %s", strerror(errno));
+		for (int i = 0; i < count; i++)
+			on_readable(load, events[i].data.ptr);
+	}
+	if (load->under_way)
+		program_fail("%zu requests had no answer %d ms after the last was sent", load->under_way, GRACE_MS);
+}
+
+static void open_connections(struct load *load)
+{
+	load->epoll = epoll_create1(EPOLL_CLOEXEC);
+	load->slots = calloc((size_t)load->connections, sizeof *load->slots);
+	load->idle = calloc((size_t)load->connections, sizeof(struct slot *));
+	load->etags = calloc((size_t)load->silos, sizeof *load->etags);
+	if (load->epoll < 0 || !load->slots || !load->idle || !load->etags)
+		program_fail("out of memory or descriptors");
+	for (long i = 0; i < load->connections; i++) {
+		struct epoll_event event = {.events = EPOLLIN, .data.ptr = &load->slots[i]};
+		client_open(&load->slots[i].client, (unsigned)load->port);
+		if (epoll_ctl(load->epoll, EPOLL_CTL_ADD, load->slots[i].client.fd, &event))
+			program_fail("epoll: %s", strerror(errno));
+	}
+}
+
+static void report(const struct load *load)
+{
+	double seconds = (double)load->duration_ms / 1000;
+	json_t *statuses = json_object();
+
+	for (unsigned i = 0; i < STATUS_MAX; i++) {
+		char name[8];
+		snprintf(name, sizeof name, "%u", i);
+		if (load->statuses[i])
+			json_object_set_new(statuses, name, json_integer((json_int_t)load->statuses[i]));
+	}
+	program_print_take(json_pack("{s:I, s:f, s:o, s:o, s:I, s:s, s:I}", "answers", (json_int_t)load->latency.count,
+				     "per_second", (double)load->latency.count / seconds, "latency_us",
+				     histogram_json(&load->latency), "statuses", statuses, "unexpected",
+				     (json_int_t)load->unexpected_count, "first_unexpected", load->unexpected,
+				     "next_change", (json_int_t)load->next_change));
+}
+
+static void release(struct load *load)
+{
+	for (long i = 0; i < load->connections; i++)
+		client_close(&load->slots[i].client);
+	close(load->epoll);
+	free(load->slots);
+	free(load->idle);
+	free(load->etags);
+	if (load->acks && fclose(load->acks))
+		program_fail("cannot write the acknowledged changes: %s", strerror(errno));
+}
+
+static enum mode parse_mode(const char *name)
+{
+	for (unsigned i = 0; i < sizeof mode_names / sizeof mode_names[0]; i++)
+		if (strcmp(name, mode_names[i]) == 0)
+			return (enum mode)i;
+	program_fail("there is no mode \"%s\"", name);
+}
+
+int main(int argc, char **argv)
+{
+	static struct load load = {.connections = 128, .silos = 1, .warmup_ms = 200, .duration_ms = 1000};
+	const char *mode = "get", *user = "", *password = getenv("BENCH_PASSWORD"), *acks = NULL;
+	const struct flag flags[] = {
+		{.name = "mode", .text = &mode},
+		{.name = "user", .text = &user}, /* its password is in the environment: BENCH_PASSWORD */
+		{.name = "acks", .text = &acks},
+		{.name = "port", .number = &load.port},
+		{.name = "connections", .number = &load.connections},
+		{.name = "silos", .number = &load.silos},
+		{.name = "rate", .number = &load.rate}, /* requests/s in all; 0: as fast as the answers come */
+		{.name = "first-change", .number = &load.first_change},
+		{.name = "warmup-ms", .number = &load.warmup_ms},
+		{.name = "duration-ms", .number = &load.duration_ms},
+	};
+
+	program_flags(argc, argv, flags, sizeof flags / sizeof flags[0]);
+	load.mode = parse_mode(mode);
+	if (load.connections < 1 || load.silos < 1 || load.duration_ms < 1 || load.rate < 0 ||
+	    (load.mode == MODE_PUT && load.silos < load.connections))
+		program_fail("there must be a connection, a silo for each that writes, and some time");
+	if (acks && !(load.acks = fopen(acks, "w")))
+		program_fail("%s: %s", acks, strerror(errno));
+	traffic_init(&load.traffic, user, password ? password : "");
+	load.next_change = (unsigned)load.first_change;
+	load.random = (uint64_t)clock_wall_us() | 1;
+	open_connections(&load);
+	load.started_us = clock_mono_us();
+	load.counted_from_us = load.started_us + load.warmup_ms * 1000;
+	load.until_us = load.counted_from_us + load.duration_ms * 1000;
+	run(&load);
+	report(&load);
+	release(&load);
+	return 0;
+}
