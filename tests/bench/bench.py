@@ -4,16 +4,19 @@ import contextlib
 import json
 import os
 import pathlib
+import select
 import shutil
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO / "tests/integration"))
 
+from hostskeeper import BINARY as KEEPER_PROGRAM, Keeper  # noqa: E402
 from hub import ADMIN, BUILD, Hub, clean_environment  # noqa: E402
 from mariadb import Database, MariaDB, free_port, wait_until  # noqa: E402
 
@@ -52,6 +55,66 @@ class Ceiling:
         self.process.wait(10)
 
 
+class MeasuredHub(Hub):
+    """Knows how long its start took, and its memory then."""
+
+    def start(self, wait_ready=True):
+        started = time.monotonic()
+        super().start(wait_ready=False)
+        self.wait_ready(timeout=120)
+        self.started_in = time.monotonic() - started
+        self.memory_kb_at_start = self.memory_kb()
+        self.get("/silos?limit=1")  # the password is verified once, which is no part of any figure
+        return self
+
+
+class HostsKeeper(Keeper):
+    """hostsync whose log is read as it comes."""
+
+    def start(self, *words, **settings):
+        self.process = subprocess.Popen([KEEPER_PROGRAM, *words], env=self.environment(**settings), stderr=subprocess.PIPE)
+        self.lines = b""
+        return self
+
+    def wait_written(self, revision, timeout=10):
+        """Until it says that the hosts file with that revision, or a newer one, is synced."""
+        deadline = time.monotonic() + timeout
+        while True:
+            line, found, self.lines = self.lines.partition(b"\n")
+            if not found:
+                self.lines = line
+                if not select.select([self.process.stderr], [], [], max(deadline - time.monotonic(), 0))[0]:
+                    raise Wrong(f"hostsync wrote nothing of revision {revision} within {timeout} s")
+                more = os.read(self.process.stderr.fileno(), 65536)
+                if not more:
+                    raise Wrong("hostsync has ended")
+                self.lines += more
+                continue
+            event = json.loads(line)
+            if event["msg"] == "hosts file written" and event["revision"] >= revision:
+                return
+
+
+class Background:
+    """One of the programs, running beside another."""
+
+    def __init__(self, process):
+        self.process = process
+
+    def result(self, timeout=120):
+        out, err = self.process.communicate(timeout=timeout)
+        if self.process.returncode:
+            raise Wrong(err.strip() or self.process.returncode)
+        return checked(json.loads(out))
+
+
+def checked(result):
+    """Whatever answer is not as wanted makes a measurement worthless."""
+    if result.get("unexpected"):
+        raise Wrong(f"{result['unexpected']} answers that were not wanted, the first: {result['first_unexpected']}")
+    return result
+
+
 class Bench:
     """Everything that is started in one run, and its end. `seconds`: how long one round of one side takes."""
 
@@ -60,8 +123,7 @@ class Bench:
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="silodns-bench-"))
         self.stack = contextlib.ExitStack()
         self.stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
-        self.databases = {}
-        self.hubs = {}
+        self.databases, self.hubs = {}, {}
         self.next_change = 0
         self.mariadb = None
 
@@ -85,26 +147,38 @@ class Bench:
             database = Database(self.mariadb)
             with self.a_hub(database):  # makes tables and admin
                 pass
-            fill(database, silos)
+            if silos:
+                fill(database, silos)
             self.databases[silos, name] = database
         return self.databases[silos, name]
 
     @contextlib.contextmanager
     def a_hub(self, database, **settings):
-        hub = Hub(self.directory, database, LOG_LEVEL="info", **settings).start()
+        hub = MeasuredHub(self.directory, database, LOG_LEVEL="info", **settings)
+        hub.start()
         try:
-            hub.get("/silos?limit=1")  # the password is verified once, which is no part of any figure
             yield hub
         finally:
             code = hub.stop()
             if code:
                 raise Wrong(f"a hub ended with {code}: {hub.log()[-2000:]}")
 
-    def hub(self, silos, name=""):
-        """One that goes on running till the end of the run."""
-        if (silos, name) not in self.hubs:
-            self.hubs[silos, name] = self.stack.enter_context(self.a_hub(self.database(silos, name)))
-        return self.hubs[silos, name]
+    def hub(self, silos, second=False):
+        """One that goes on running till the end of the run, and a second one on the same database."""
+        if (silos, second) not in self.hubs:
+            self.hubs[silos, second] = self.stack.enter_context(self.a_hub(self.database(silos)))
+        return self.hubs[silos, second]
+
+    @contextlib.contextmanager
+    def keeper(self, hub, silo):
+        """A hostsync that has written its first hosts file."""
+        directory = pathlib.Path(tempfile.mkdtemp(dir=self.directory))
+        with HostsKeeper(directory, hub, silos=silo, USER=ADMIN[0], PASSWORD=ADMIN[1], INTERVAL="100ms") as keeper:
+            keeper.hosts.write_text("127.0.0.1\tlocalhost\n")
+            keeper.start()
+            keeper.wait_written(0)
+            yield keeper
+            keeper.stop()
 
     def ceiling(self, **options):
         made = Ceiling(**options)
@@ -117,31 +191,44 @@ class Bench:
     def environment(self, **more):
         return clean_environment({}) | {"BENCH_PASSWORD": ADMIN[1]} | more
 
-    def program(self, name, timeout=120, database=None, **options):
-        """Runs one to its end: what it printed."""
+    def start_program(self, name, database=None, **options):
         environment = self.environment(**{f"SILODNS_{k}": str(v) for k, v in database.settings().items()} if database else {})
-        done = subprocess.run([PROGRAMS / name, *flags(options)], env=environment, timeout=timeout, text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        if done.returncode:
-            raise Wrong(f"{name}: {done.stderr.strip() or done.returncode}")
-        return json.loads(done.stdout)
+        return subprocess.Popen([PROGRAMS / name, *flags(options)], env=environment, text=True, stdin=subprocess.PIPE,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    @contextlib.contextmanager
+    def in_background(self, name, **options):
+        process = self.start_program(name, **options)
+        try:
+            yield Background(process)
+        finally:
+            process.kill()
+            process.wait()
+
+    def program(self, name, timeout=120, **options):
+        """Runs one to its end: what it printed."""
+        with self.in_background(name, **options) as running:
+            return running.result(timeout)
 
     def duration(self, share=1.0):
         return int(self.seconds * share * 1000)
 
-    def load(self, port, **options):
-        """One run of the load generator; whatever answer is not as wanted makes it worthless."""
-        options = {"user": ADMIN[0], "duration_ms": self.duration(), "first_change": self.next_change} | options
-        result = self.program("load", port=port, **options)
+    def take_changes(self, count):
+        """The first of so many numbers of changes, for somebody else than load() and direct()."""
+        first = self.next_change
+        self.next_change += count
+        return first
+
+    def changing(self, name, **options):
+        result = self.program(name, first_change=self.next_change, **({"duration_ms": self.duration()} | options))
         self.next_change = result["next_change"]
-        if result["unexpected"]:
-            raise Wrong(f"{result['unexpected']} answers that were not wanted, the first: {result['first_unexpected']}")
         return result
 
+    def load(self, port, **options):
+        return self.changing("load", port=port, user=ADMIN[0], **options)
+
     def direct(self, database, **options):
-        result = self.program("direct", database=database, first_change=self.next_change, **({"duration_ms": self.duration()} | options))
-        self.next_change = result["next_change"]
-        return result
+        return self.changing("direct", database=database, **options)
 
     def alternate(self, **sides):
         """Each side in turn, in every round with another one first: {side: [result of each round]}."""

@@ -1,11 +1,14 @@
 """The figures: each function measures one group, beside its ceiling, and returns the rows of the table."""
 
 import dataclasses
+import random
+import time
 import typing
 
-from bench import Wrong, median
+from bench import ADMIN, Wrong, median
 
 SILOS = 1000  # where a figure does not say otherwise
+MILLION = 1_000_000
 CLIENTS = 128
 BODY = ('{"id":"s0000000","dnsrecords":[{"hostname":"a.example.net","ip":"198.51.100.1"},'
         '{"hostname":"b.example.net","ip":"192.0.2.7"}]}')
@@ -118,5 +121,97 @@ def put_one(bench):
     return [against("PUT, one client, p50", "ms", percentiles(results["own"]), percentiles(results["direct"]), at_most=1.5)]
 
 
-FIGURES = {"get": get, "put": put, "put-one": put_one}
+def mixed(bench):
+    """How long reading takes (1,000 GET/s over 32 connections) while 5,000 changes/s arrive over 128 connections: p99 of the GETs, and how
+    many changes were acknowledged. The ceiling is the same reading from a bare Ulfius that has nothing else to do."""
+    hub, bare = bench.hub(SILOS), bench.ceiling(body=BODY)
+    reading = {"mode": "get", "connections": 32, "rate": 1000, "silos": SILOS}
+
+    def both():
+        with bench.in_background("load", port=hub.port, user=ADMIN[0], mode="put", silos=SILOS, rate=5000, connections=CLIENTS,
+                                 first_change=bench.take_changes(200_000), warmup_ms=500,
+                                 duration_ms=bench.duration(1.5)) as writing:
+            own = bench.load(hub.port, warmup_ms=bench.duration(0.25) + 500, **reading)
+            return {**own, "written": writing.result()["per_second"]}
+
+    results = bench.alternate(own=both, bare=lambda: bench.load(bare.port, **reading))
+    row = against("GET p99 while 5,000 changes/s arrive", "ms", percentiles(results["own"], "p99"), percentiles(results["bare"], "p99"))
+    row.of, row.at_most = "value", 10
+    written = median([result["written"] for result in results["own"]])
+    row.note = f"{written:,.0f} changes/s were acknowledged meanwhile"
+    return [row]
+
+
+def hosts(bench):
+    """From the moment a PUT is sent to the moment hostsync has replaced the hosts file and synced it (it says so, and the file is looked
+    into), with a change every few tens of milliseconds; then the same with hostsync at another api process than the change. The ceiling is
+    a plain loop of write, fsync, rename, fsync of the directory, of a file of the same length."""
+    first, second = bench.hub(SILOS), bench.hub(SILOS, second=True)
+    rows = []
+    for name, hub, bounds in (("one api process", first, (5, 20)), ("through a second api process", second, (40, 80))):
+        with bench.keeper(hub, silo="s0000000") as keeper:
+            results = bench.alternate(
+                own=lambda: follow_changes(bench, first, keeper),
+                plain=lambda: bench.program("replace", directory=keeper.directory, bytes=len(keeper.text()), duration_ms=bench.duration(),
+                                            pause_ms=20),
+            )
+        for percentile, bound in zip(("p50", "p99"), bounds):
+            row = against(f"PUT sent → hosts file synced, {name}, {percentile}", "ms", percentiles(results["own"], percentile),
+                          percentiles(results["plain"], percentile))
+            row.of, row.at_most = "value", bound
+            rows.append(row)
+    return rows
+
+
+def follow_changes(bench, hub, keeper):
+    """Changes one after the other, each once the last is in the file. As the programs' results."""
+    times = []
+    connection = hub.connect()
+    deadline = time.monotonic() + bench.seconds
+    while time.monotonic() < deadline or len(times) < 20:
+        ip = "10." + ".".join(map(str, bench.take_changes(1).to_bytes(3, "big")))
+        started = time.monotonic()
+        answer = hub.put_silo("s0000000", {"a.example.net": ip, "b.example.net": "192.0.2.7"}, connection=connection)
+        if answer.status != 200:
+            raise Wrong(f"PUT: {answer}")
+        keeper.wait_written(int(answer.headers["ETag"].strip('"')))
+        times.append((time.monotonic() - started) * 1e6)
+        if ip not in keeper.text():
+            raise Wrong("hostsync says that it has written a change that is not in the file")
+        time.sleep(random.uniform(0.01, 0.03))  # so that no beat of the hub's polls is hit, or missed, always
+    connection.close()
+    times.sort()
+    return {"latency_us": {"p50": times[len(times) // 2], "p99": times[min(len(times) - 1, len(times) * 99 // 100)]}}
+
+
+def memory(bench):
+    """Resident memory of the api, empty and with 1,000,000 silos of 2 records, and how long it takes to start with them (till /readyz says
+    200). Nothing to compare with: the goals are absolute."""
+    with bench.a_hub(bench.database(0)) as hub:
+        empty = hub.memory_kb() / 1024
+    started = time.monotonic()
+    bench.database(MILLION)
+    filled = time.monotonic() - started
+    hub = bench.hub(MILLION)
+    return [
+        Row("api memory, empty", empty, "MB", at_most=20),
+        Row("api memory, 1,000,000 silos", hub.memory_kb_at_start / 1024, "MB", at_most=600),
+        Row("start with 1,000,000 silos", hub.started_in, "s", at_most=10, note=f"filling the database took {filled:.0f} s"),
+    ]
+
+
+def growth(bench):
+    """Rates of GET and PUT at 1, 1,000 and 1,000,000 silos: the cost of one is to grow as the depth of a tree does, not as the number of
+    silos. Compared with 1,000 silos, in the same minutes."""
+    rows = []
+    hubs = {silos: bench.hub(silos) for silos in (1, SILOS, MILLION)}
+    for what, mode, connections in (("GET", "get", CLIENTS), ("PUT, one client", "put", 1)):
+        results = bench.alternate(**{str(silos): lambda silos=silos: bench.load(hubs[silos].port, mode=mode, silos=silos, connections=connections)
+                                     for silos in hubs})
+        rows += [against(f"{what}: {silos:,} silos ÷ {SILOS:,} silos", "/s", rates(results[str(silos)]), rates(results[str(SILOS)]))
+                 for silos in hubs if silos != SILOS]
+    return rows
+
+
+FIGURES = {"get": get, "put": put, "put-one": put_one, "mixed": mixed, "hosts": hosts, "memory": memory, "growth": growth}
 LONG = ()  # only when asked for
