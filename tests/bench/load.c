@@ -152,11 +152,10 @@ static void on_readable(struct load *load, struct slot *slot)
 static uint64_t ask_what_is_due(struct load *load, uint64_t sent)
 {
 	int64_t now = clock_mono_us();
-	int64_t last = now < load->until_us ? now : load->until_us;
 
-	while (load->idle_count) {
+	while (load->idle_count && now < load->until_us) {
 		int64_t due = load->started_us + (int64_t)(sent * 1000000 / (uint64_t)load->rate);
-		if (due > last)
+		if (due > now)
 			break;
 		/* Up to a tick later than due is this program's own doing, not the server's. */
 		ask(load, load->idle[--load->idle_count], now - due <= TICK_MS * 1000 ? now : due);
