@@ -96,10 +96,23 @@ class HostsKeeper(Keeper):
 
 
 class Background:
-    """One of the programs, running beside another."""
+    """One of the programs, while something else goes on."""
 
     def __init__(self, process):
         self.process = process
+
+    def first_line(self, timeout=90):
+        """Of one that says something before its end."""
+        if not select.select([self.process.stdout], [], [], timeout)[0]:
+            raise Wrong(f"no word within {timeout} s")
+        line = self.process.stdout.readline()
+        if not line:
+            self.result()
+        return json.loads(line)
+
+    def go_on(self):
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
 
     def result(self, timeout=120):
         out, err = self.process.communicate(timeout=timeout)
@@ -229,6 +242,16 @@ class Bench:
 
     def direct(self, database, **options):
         return self.changing("direct", database=database, **options)
+
+    def watch(self, port, meanwhile=lambda: None, timeout=120, **options):
+        """Opens watchers, looks at something once all are there, then lets the changes begin."""
+        with self.in_background("watch", port=port, user=ADMIN[0], first_change=self.next_change, **options) as running:
+            synced = running.first_line()
+            seen = meanwhile()
+            running.go_on()
+            result = running.result(timeout)
+        self.next_change = result["next_change"]
+        return {**synced, **result, "seen": seen}
 
     def alternate(self, **sides):
         """Each side in turn, in every round with another one first: {side: [result of each round]}."""

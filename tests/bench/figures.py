@@ -213,5 +213,66 @@ def growth(bench):
     return rows
 
 
-FIGURES = {"get": get, "put": put, "put-one": put_one, "mixed": mixed, "hosts": hosts, "memory": memory, "growth": growth}
-LONG = ()  # only when asked for
+def fan_out(bench):
+    """10, 1,000 and 10,000 watchers of one silo at one api process: how long from sending a change to the last watcher's event, and what a
+    watcher costs in resident memory. Each count at a process of its own."""
+    rows = []
+    for watchers in (10, 1000, 10_000):
+        with bench.a_hub(bench.database(SILOS)) as hub:
+            before = hub.memory_kb()
+            result = bench.watch(hub.port, watchers=watchers, silos=SILOS, named=1, changes=20, meanwhile=hub.memory_kb)
+        last = [us / 1000 for us in result["last_watcher_us"]]
+        rows.append(Row(f"one change, last of {watchers:,} watchers", median(last), "ms", at_most=150 if watchers == 10_000 else None,
+                        note=f"slowest of {len(last)}: {max(last):.0f} ms; all synced in {result['synced_seconds']:.1f} s", rounds={"own": last}))
+        if watchers == 10_000:
+            rows.append(Row("api memory per watcher", (result["seen"] - before) / watchers, "kB", at_most=12))
+    return rows
+
+
+def stream(bench):
+    """1,000 changes/s of 1,000 silos with 1,000 watchers, each of all silos, for 60 s: in the end every watcher is to know the newest state
+    of every silo, and none may ever have heard of a change later than 1 s after it was sent."""
+    with bench.a_hub(bench.database(SILOS)) as hub:
+        result = bench.watch(hub.port, watchers=1000, silos=SILOS, rate=1000, duration_ms=int(bench.seconds * 30_000))
+    if result["behind"]:
+        raise Wrong(f"{result['behind']} states were not told within 5 s after the last change")
+    return [Row("1,000 watchers of all silos, slowest event", result["delay_us"]["max"] / 1e6, "s", at_most=1,
+                note=f"p50 {result['delay_us']['p50'] / 1000:.0f} ms, p99 {result['delay_us']['p99'] / 1000:.0f} ms; "
+                     f"{result['per_second']:,.0f} changes/s, {result['events']:,} events"),
+            Row("changes acknowledged meanwhile", result["per_second"], "changes/s", at_least=950)]
+
+
+def churn_for(bench, seconds, changes, connections, watchers=100):
+    """Rates are spread over the time; memory is looked at every 50th part of it."""
+    with bench.a_hub(bench.database(SILOS)) as hub:
+        with bench.in_background("watch", port=hub.port, user=ADMIN[0], first_change=bench.take_changes(changes + 1000), watchers=watchers, silos=SILOS,
+                                 rate=changes // seconds, reconnect=connections // seconds, duration_ms=seconds * 1000) as running:
+            running.first_line()
+            running.go_on()
+            memory = []
+            for _ in range(50):
+                time.sleep(seconds / 50)
+                memory.append(hub.memory_kb() / 1024)
+            result = running.result()
+    if result["behind"]:
+        raise Wrong(f"{result['behind']} states were not told within 5 s after the last change")
+    warm = memory[10:]
+    growth = (max(warm) - warm[0]) / warm[0] * 100
+    return Row(f"api memory growth over {seconds} s of churn, after warm-up", growth, "%", at_most=5, rounds={"own": memory},
+               note=f"{warm[0]:.1f} → {memory[-1]:.1f} MB; {result['changes']:,} changes, {result['reconnected']:,} watchers came and went")
+
+
+def churn(bench):
+    """Resident memory of an api process through which changes flow while watchers come and go: 30,000 changes and 3,000 watchers within 30 s.
+    The first fifth is warm-up; from there on it is to stay within 5%."""
+    return [churn_for(bench, 30, 30_000, 3000)]
+
+
+def churn_long(bench):
+    """The same over 15 minutes: 1,000,000 changes, 100,000 watchers. (make bench-churn)"""
+    return [churn_for(bench, 900, 1_000_000, 100_000)]
+
+
+FIGURES = {"get": get, "put": put, "put-one": put_one, "mixed": mixed, "hosts": hosts, "fan-out": fan_out, "stream": stream, "churn": churn,
+           "memory": memory, "growth": growth, "churn-long": churn_long}
+LONG = ("churn-long",)  # only when asked for

@@ -28,7 +28,7 @@ struct slot { /* one connection and what it is asking */
 	struct client client;
 	unsigned silo, change, turn;
 	uint64_t none_match; /* sent as If-None-Match; 0: without */
-	int64_t due_us; /* when its request was sent, or ought to have been */
+	int64_t due_us;      /* when its request was sent, or ought to have been */
 };
 
 struct load {
