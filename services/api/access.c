@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include <sodium.h>
+#include <utlist.h>
 
 #include "password.h"
 
@@ -18,11 +19,23 @@ struct verified {
 	unsigned char digest[crypto_generichash_BYTES];
 };
 
+/* One that is under way. Whoever comes with the same credentials waits for it: after a start of the hub, all clients
+ * of a user come at once, and there is no need to verify one password a hundred times. */
+struct verification {
+	struct verification *prev, *next;
+	struct verified wanted;
+	unsigned holders; /* who still looks at it */
+	bool done, ok;
+	int err;
+};
+
 struct access {
 	struct store *store;
 	struct password_verifier *verifier;
 	unsigned char key[crypto_generichash_KEYBYTES];
-	pthread_mutex_t lock; /* guards verified */
+	pthread_mutex_t lock; /* guards all below, and what a struct verification holds */
+	pthread_cond_t settled;
+	struct verification *under_way;
 	struct verified verified[VERIFIED_MAX];
 };
 
@@ -41,6 +54,7 @@ int access_new(struct store *store, struct access **ret_access)
 		return err;
 	}
 	pthread_mutex_init(&access->lock, NULL);
+	pthread_cond_init(&access->settled, NULL);
 	*ret_access = access;
 	return ERR_OK;
 }
@@ -50,6 +64,7 @@ void access_free(struct access *access)
 	if (!access)
 		return;
 	password_verifier_stop(access->verifier);
+	pthread_cond_destroy(&access->settled);
 	pthread_mutex_destroy(&access->lock);
 	sodium_memzero(access, sizeof *access);
 	free(access);
@@ -99,34 +114,100 @@ static void digest(const struct access *access, const struct user *user, const s
 	crypto_generichash_state state;
 
 	crypto_generichash_init(&state, access->key, sizeof access->key, sizeof ret_digest->digest);
-	crypto_generichash_update(&state, (const unsigned char *)user->name, sizeof user->name);
+	/* The name as it was claimed, so that names of nobody are told apart as others are. */
+	crypto_generichash_update(&state, (const unsigned char *)credentials->user, strlen(credentials->user) + 1);
 	crypto_generichash_update(&state, (const unsigned char *)user->password_hash, sizeof user->password_hash);
 	crypto_generichash_update(&state, (const unsigned char *)credentials->password, credentials->password_len);
 	crypto_generichash_final(&state, ret_digest->digest, sizeof ret_digest->digest);
 	sodium_memzero(&state, sizeof state);
 }
 
+static struct verified *slot_of(struct access *access, const struct verified *wanted)
+{
+	uint32_t slot;
+
+	memcpy(&slot, wanted->digest, sizeof slot);
+	return &access->verified[slot % VERIFIED_MAX];
+}
+
+/* With the lock held, as the next two. */
+static struct verification *find_under_way(struct access *access, const struct verified *wanted)
+{
+	struct verification *at;
+
+	DL_FOREACH (access->under_way, at)
+		if (sodium_memcmp(&at->wanted, wanted, sizeof *wanted) == 0)
+			break;
+	return at;
+}
+
+static void let_go(struct verification *verification)
+{
+	if (--verification->holders)
+		return;
+	sodium_memzero(verification, sizeof *verification);
+	free(verification);
+}
+
+/* What somebody else finds out. */
+static int await(struct access *access, struct verification *verification, bool *ret_ok)
+{
+	verification->holders++;
+	while (!verification->done)
+		pthread_cond_wait(&access->settled, &access->lock);
+	int err = verification->err;
+	*ret_ok = verification->ok;
+	let_go(verification);
+	return err;
+}
+
+/* Lets go of the lock while the password is being verified. */
+static int find_out(struct access *access, const struct user *user, const struct credentials *credentials,
+		    struct verification *verification, bool *ret_ok)
+{
+	bool ok = false;
+
+	pthread_mutex_unlock(&access->lock);
+	int err = password_verify(access->verifier, user->id ? user->password_hash : NULL, credentials->password,
+				  credentials->password_len, &ok);
+	pthread_mutex_lock(&access->lock);
+	if (!err && ok)
+		*slot_of(access, &verification->wanted) = verification->wanted;
+	DL_DELETE(access->under_way, verification);
+	verification->err = err;
+	verification->ok = *ret_ok = ok;
+	verification->done = true;
+	pthread_cond_broadcast(&access->settled);
+	let_go(verification);
+	return err;
+}
+
+static int verify_locked(struct access *access, const struct user *user, const struct credentials *credentials,
+			 const struct verified *wanted, bool *ret_ok)
+{
+	*ret_ok = sodium_memcmp(slot_of(access, wanted), wanted, sizeof *wanted) == 0;
+	if (*ret_ok)
+		return ERR_OK;
+	struct verification *verification = find_under_way(access, wanted);
+	if (verification)
+		return await(access, verification, ret_ok);
+	verification = calloc(1, sizeof *verification);
+	if (!verification)
+		return ERR_NOMEM;
+	verification->wanted = *wanted;
+	verification->holders = 1;
+	DL_APPEND(access->under_way, verification);
+	return find_out(access, user, credentials, verification, ret_ok);
+}
+
 static int verify(struct access *access, const struct user *user, const struct credentials *credentials, bool *ret_ok)
 {
 	struct verified wanted;
-	uint32_t slot;
 
 	digest(access, user, credentials, &wanted);
-	memcpy(&slot, wanted.digest, sizeof slot);
-	slot %= VERIFIED_MAX;
 	pthread_mutex_lock(&access->lock);
-	*ret_ok = sodium_memcmp(&access->verified[slot], &wanted, sizeof wanted) == 0;
+	int err = verify_locked(access, user, credentials, &wanted, ret_ok);
 	pthread_mutex_unlock(&access->lock);
-	if (*ret_ok)
-		return ERR_OK;
-
-	int err = password_verify(access->verifier, user->id ? user->password_hash : NULL, credentials->password,
-				  credentials->password_len, ret_ok);
-	if (!err && *ret_ok) {
-		pthread_mutex_lock(&access->lock);
-		access->verified[slot] = wanted;
-		pthread_mutex_unlock(&access->lock);
-	}
 	return err;
 }
 

@@ -1,8 +1,9 @@
 /*
  * Who is this? HTTP Basic against the users in the store. A password is verified once by Argon2id in the `password`
- * room's own thread, then recognised by a keyed hash, until the user's stored hash changes; so the cost is not paid on
- * every request. Unknown users cost as much as known ones. What somebody may do is decided where the state is known:
- * role checks in the routes, ownership in handlers (reading) and journal (writing). Thread-safe.
+ * room's own thread, also for all who come with it meanwhile, then recognised by a keyed hash, until the user's stored
+ * hash changes; so the cost is not paid on every request. Unknown users cost as much as known ones. What somebody may
+ * do is decided where the state is known: role checks in the routes, ownership in handlers (reading) and journal
+ * (writing). Thread-safe.
  */
 #ifndef SILODNS_ACCESS_H
 #define SILODNS_ACCESS_H

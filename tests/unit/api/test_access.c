@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <pthread.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
@@ -110,6 +111,45 @@ static void test_a_removed_user_is_refused_at_once(void **state)
 	assert_int_equal(check(f, "alice:correct horse", &why), ERR_UNAUTHORIZED);
 }
 
+#define CROWD 100 /* more than may wait for the verifier */
+
+struct visitor {
+	pthread_t thread;
+	struct fixture *f;
+	const char *credentials;
+	int err;
+};
+
+static void *visit(void *arg)
+{
+	struct visitor *visitor = arg;
+	struct why why;
+
+	visitor->err = check(visitor->f, visitor->credentials, &why);
+	return NULL;
+}
+
+static void visit_at_once(struct fixture *f, const char *credentials, int expected)
+{
+	static struct visitor crowd[CROWD];
+
+	for (int i = 0; i < CROWD; i++) {
+		crowd[i] = (struct visitor){.f = f, .credentials = credentials};
+		assert_int_equal(pthread_create(&crowd[i].thread, NULL, visit, &crowd[i]), 0);
+	}
+	for (int i = 0; i < CROWD; i++)
+		pthread_join(crowd[i].thread, NULL);
+	for (int i = 0; i < CROWD; i++)
+		assert_int_equal(crowd[i].err, expected);
+}
+
+static void test_many_with_the_same_credentials_at_once_are_verified_once(void **state)
+{
+	add_user(*state, "alice", "correct horse", true);
+	visit_at_once(*state, "alice:correct horse", ERR_OK);
+	visit_at_once(*state, "alice:wrong horse", ERR_UNAUTHORIZED);
+}
+
 static void test_malformed_credentials_are_refused_with_a_reason(void **state)
 {
 	struct fixture *f = *state;
@@ -195,6 +235,7 @@ int main(void)
 		TEST(test_unknown_user_and_wrong_password_look_the_same),
 		TEST(test_a_changed_password_ends_the_old_one_at_once),
 		TEST(test_a_removed_user_is_refused_at_once),
+		TEST(test_many_with_the_same_credentials_at_once_are_verified_once),
 		TEST(test_malformed_credentials_are_refused_with_a_reason),
 		TEST(test_credentials_over_the_limit_are_refused_not_cut),
 		TEST(test_nobody_is_known_before_the_state_is_loaded),
