@@ -310,7 +310,8 @@ int batch_decide(struct batch *batch, struct order *order, struct outcome *ret_o
 
 int batch_apply(struct batch *batch)
 {
-	_cleanup_free_ struct store_change *changes = calloc(BATCH_MAX, sizeof *changes);
+	/* What has changed has an entry in the log. */
+	_cleanup_free_ struct store_change *changes = calloc(batch->count + 1, sizeof *changes);
 	size_t count = 0;
 
 	if (!changes)

@@ -14,7 +14,7 @@
 static const char *const sql[CHANGELOG_SQL_COUNT] = {
 	[SQL_DURABLE] = "SELECT CAST(@@GLOBAL.innodb_flush_log_at_trx_commit AS UNSIGNED)",
 	[SQL_REVISION] = LOADER_HUB_QUERY,
-	[SQL_LOCK] = "SELECT revision FROM hub WHERE id = 1 FOR UPDATE",
+	[SQL_LOCK] = LOADER_HUB_QUERY " FOR UPDATE",
 	[SQL_SET_REVISION] = "UPDATE hub SET revision = ?, accounts = accounts + ? - ?, silos = silos + ? - ?, "
 			     "records = records + ? - ? WHERE id = 1",
 	[SQL_RENEW] = "UPDATE hub SET identity = ? WHERE id = 1 AND identity = ? AND revision = ?",
@@ -183,8 +183,12 @@ int changelog_follow(struct changelog *log, struct store *store, bool *ret_conti
 	struct hub_row hub = {0};
 	char identity[HUB_IDENTITY_LEN + 1];
 	bool gap = false;
-	int err = db_query(log->db, SQL_REVISION, NULL, 0, loader_read_hub, &hub);
+	int err = ERR_OK;
 
+	if (log->locked) /* nobody has changed it since */
+		hub = log->hub;
+	else
+		err = db_query(log->db, SQL_REVISION, NULL, 0, loader_read_hub, &hub);
 	if (err)
 		return err;
 	store_identity(store, identity);
@@ -228,19 +232,24 @@ int changelog_reload(struct changelog *log, struct store *store)
 
 int changelog_lock(struct changelog *log)
 {
-	uint64_t revision;
 	int err = db_begin(log->db);
 
-	return err ? err : db_query(log->db, SQL_LOCK, NULL, 0, read_u64, &revision);
+	memset(&log->hub, 0, sizeof log->hub);
+	if (!err)
+		err = db_query(log->db, SQL_LOCK, NULL, 0, loader_read_hub, &log->hub);
+	log->locked = !err;
+	return err;
 }
 
 int changelog_commit(struct changelog *log)
 {
+	log->locked = false;
 	return db_commit(log->db);
 }
 
 void changelog_rollback(struct changelog *log)
 {
+	log->locked = false;
 	if (!db_is_broken(log->db))
 		db_rollback(log->db);
 }

@@ -6,6 +6,7 @@
 #define SILODNS_CHANGELOG_INTERNAL_H
 
 #include "changelog.h"
+#include "loader.h"
 
 enum changelog_sql {
 	SQL_DURABLE,
@@ -31,6 +32,8 @@ struct changelog {
 	struct db *db;
 	const struct db_settings *settings; /* to load over a connection of its own */
 	struct why why;                     /* of the last loading that failed */
+	bool locked;                        /* the revision row is; `hub` is what it says */
+	struct hub_row hub;
 };
 
 #define TEXT(s) DB_TEXT_VALUE((s), strlen(s))

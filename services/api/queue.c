@@ -65,20 +65,15 @@ static void item_let_go(struct item *item)
 	free(item);
 }
 
-static void item_finish(struct item *item, int err)
-{
-	item->err = err;
-	item->state = ITEM_DONE;
-	pthread_cond_signal(&item->done);
-	item_let_go(item);
-}
-
 static void item_refuse(struct item *item, int err, const char *reason)
 {
 	silo_body_unref(item->outcome.body);
 	memset(&item->outcome, 0, sizeof item->outcome);
 	why_set(&item->outcome.why, err, "", "%s", reason);
-	item_finish(item, err);
+	item->err = err;
+	item->state = ITEM_DONE;
+	pthread_cond_signal(&item->done);
+	item_let_go(item);
 }
 
 /* --- the request's side ------------------------------------------------------------------------------------------- */
@@ -281,8 +276,15 @@ void queue_finish(struct queue *queue, struct item *items[], size_t count, bool 
 	queue->batches += committed;
 	for (size_t i = 0; i < count; i++) {
 		queue->changes += !items[i]->err && items[i]->outcome.changed;
-		item_finish(items[i], items[i]->err);
+		items[i]->state = ITEM_DONE;
 	}
+	pthread_mutex_unlock(&queue->lock);
+	/* Who is woken needs the lock, so it is not held meanwhile. The writer still holds the items. */
+	for (size_t i = 0; i < count; i++)
+		pthread_cond_signal(&items[i]->done);
+	pthread_mutex_lock(&queue->lock);
+	for (size_t i = 0; i < count; i++)
+		item_let_go(items[i]);
 	pthread_mutex_unlock(&queue->lock);
 }
 

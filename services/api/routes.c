@@ -173,6 +173,8 @@ static void log_request(const struct request *request, const char *method, int s
 
 	if (status == 401 || status == 403 || status >= 500)
 		level = LOG_LEVEL_INFO;
+	if (!log_is_wanted(level))
+		return;
 	snprintf(path, sizeof path, "%.*s", (int)request->path_len, request->path);
 	const struct log_field fields[] = {
 		LOG_STR("method", method),      LOG_STR("path", path),

@@ -80,13 +80,17 @@ static void clean(const char *text, char ret_text[static TEXT_MAX])
 {
 	size_t len = 0;
 	for (const char *s = text ? text : ""; *s;) {
-		size_t n = utf8_len((const unsigned char *)s), size = n ? n : strlen("\uFFFD");
+		bool plain = (unsigned char)*s < 0x7f; /* nearly all there is */
+		size_t n = plain ? 1 : utf8_len((const unsigned char *)s), size = n ? n : strlen("\uFFFD");
 		if (len + size > FIELD_MAX) {
 			memcpy(ret_text + len, "…", strlen("…"));
 			len += strlen("…");
 			break;
 		}
-		memcpy(ret_text + len, n ? s : "\uFFFD", size);
+		if (plain)
+			ret_text[len] = *s;
+		else
+			memcpy(ret_text + len, n ? s : "\uFFFD", size);
 		len += size;
 		s += n ? n : 1;
 	}
@@ -164,7 +168,7 @@ static bool is_bare(const char *text)
 	if (!*text)
 		return false;
 	for (const char *s = text; *s; s++)
-		if ((unsigned char)*s <= ' ' || strchr("\"=\\", *s))
+		if ((unsigned char)*s <= ' ' || *s == '"' || *s == '=' || *s == '\\')
 			return false;
 	return true;
 }
@@ -239,12 +243,19 @@ static bool format_json(struct line *line, const char *time, enum log_level leve
 	return true;
 }
 
+bool log_is_wanted(enum log_level level)
+{
+	return level >= state.level;
+}
+
 void log_write(enum log_level level, const char *message, const struct log_field *fields, size_t count)
 {
-	struct line line = {.len = 0};
+	struct line line; /* a page: not worth clearing */
 	char time[CLOCK_TEXT_MAX], text[TEXT_MAX];
 	int saved = errno;
-	if (level < state.level)
+	line.len = 0;
+	line.full = false;
+	if (!log_is_wanted(level))
 		return;
 	clock_format(clock_wall_us(), time);
 	clean(message, text);

@@ -49,6 +49,8 @@ void log_init(const char *program, enum log_level level, enum log_format format)
 int log_level_parse(const char *text, enum log_level *ret_level);
 int log_format_parse(const char *text, enum log_format *ret_format);
 
+/* Whether such an event would be written: for those that would have to gather its fields first. */
+bool log_is_wanted(enum log_level level);
 void log_write(enum log_level level, const char *message, const struct log_field *fields, size_t count);
 
 #define LOG_FIELDS_(...) ((const struct log_field[]){__VA_ARGS__})
