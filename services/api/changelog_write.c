@@ -60,13 +60,19 @@ static int add_record_row(void *arg, const struct record *record, bool removed)
 	return ERR_OK;
 }
 
-static int diff_records(struct silo_rows *rows, const struct batch_silo *silo)
+static int read_body(const struct silo_body *body, const char *id, struct silo *ret_silo)
 {
-	int err = ERR_OK;
+	int err = silo_read_canonical(body->json, ret_silo);
 	struct why why;
 
-	if (silo->before)
-		err = silo_parse(silo->before->json, silo->before->len, silo->id, NULL, &rows->before, &why);
+	/* Not written by a hub: a person's repair of the log, perhaps. */
+	return err == ERR_MALFORMED ? silo_parse(body->json, body->len, id, NULL, ret_silo, &why) : err;
+}
+
+static int diff_records(struct silo_rows *rows, const struct batch_silo *silo)
+{
+	int err = silo->before ? read_body(silo->before, silo->id, &rows->before) : ERR_OK;
+
 	if (err)
 		return err;
 	rows->id = silo->id;
@@ -103,12 +109,11 @@ static int collect_delete(struct silo_writes *writes, const struct batch_silo *s
 {
 	_cleanup_(silo_release) struct silo before = {0};
 	struct db_value *row = rows_add(&writes->deletes);
-	struct why why;
 
 	if (!row)
 		return ERR_NOMEM;
 	row[0] = TEXT(silo->id);
-	int err = silo_parse(silo->before->json, silo->before->len, silo->id, NULL, &before, &why);
+	int err = read_body(silo->before, silo->id, &before);
 	growth->silos_gone++;
 	growth->records_gone += before.count;
 	return err;

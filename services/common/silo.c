@@ -114,28 +114,6 @@ int silo_diff(const struct silo *before, const struct silo *after, silo_diff_fn 
 	return ERR_OK;
 }
 
-/* --- JSON out ----------------------------------------------------------------------------------------------------- */
-
-int silo_to_json(const struct silo *silo, char **ret_json, size_t *ret_len)
-{
-	_cleanup_(json_release) json_t *records = json_array();
-	char ip[IPADDR_TEXT_MAX];
-
-	for (size_t i = 0; records && i < silo->count; i++) {
-		ipaddr_format(&silo->records[i].ip, ip);
-		if (json_array_append_new(records,
-					  json_pack("{ssss}", "hostname", silo->records[i].hostname, "ip", ip)))
-			return ERR_NOMEM;
-	}
-	_cleanup_(json_release) json_t *root = json_pack("{sssO*}", "id", silo->id, "dnsrecords", records);
-	char *text = root && records ? json_dumps(root, JSON_COMPACT) : NULL;
-	if (!text)
-		return ERR_NOMEM;
-	*ret_json = text;
-	*ret_len = strlen(text);
-	return ERR_OK;
-}
-
 /* --- JSON in ------------------------------------------------------------------------------------------------------ */
 
 struct reading {

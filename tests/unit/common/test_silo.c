@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -286,11 +287,77 @@ static void test_a_long_reason_ends_in_an_ellipsis_and_is_valid(void **state)
 		assert_true(err_info(err)->name && err_info(err)->title && err_info(err)->http_status);
 }
 
+/* As a JSON library would write it, and back again. */
+static void check_canonical(const char *document, size_t records)
+{
+	struct silo silo = {0}, again = {0};
+	struct why why;
+	char *json;
+	size_t len;
+
+	assert_int_equal(silo_parse(document, strlen(document), "s.1_a-B", NULL, &silo, &why), ERR_OK);
+	assert_int_equal(silo.count, records);
+	assert_int_equal(silo_to_json(&silo, &json, &len), ERR_OK);
+	json_t *root = json_loads(json, JSON_REJECT_DUPLICATES, NULL);
+	assert_non_null(root);
+	char *expected = json_dumps(root, JSON_COMPACT);
+	assert_string_equal(json, expected);
+	assert_int_equal(len, strlen(expected));
+	assert_int_equal(silo_read_canonical(json, &again), ERR_OK);
+	assert_string_equal(again.id, silo.id);
+	assert_true(silo_equal(&again, &silo));
+	free(expected);
+	json_decref(root);
+	free(json);
+	silo_release(&silo);
+	silo_release(&again);
+}
+
+static void test_the_canonical_text_is_what_a_json_library_writes_and_can_be_read_back(void **state)
+{
+	(void)state;
+	check_canonical("{\"dnsrecords\":[]}", 0);
+	check_canonical("{\"dnsrecords\":[{\"hostname\":\"H\",\"ip\":\"0:0:0::1\"}]}", 1);
+	check_canonical("{\"dnsrecords\":[{\"hostname\":\"b-1.example\",\"ip\":\"255.250.10.9\"},"
+			"{\"hostname\":\"b-1.example\",\"ip\":\"2001:DB8::ffff:0:1\"},"
+			"{\"hostname\":\"a\",\"ip\":\"100.20.3.40\"}]}",
+			3);
+}
+
+static void test_what_is_not_canonical_is_not_read_as_such(void **state)
+{
+	static const char *const documents[] = {
+		"",
+		"{}",
+		"{\"id\":\"\",\"dnsrecords\":[]}",
+		"{\"id\":\"a\",\"dnsrecords\":[]} ",
+		"{\"id\":\"a\", \"dnsrecords\":[]}",
+		"{\"id\":\"a\",\"dnsrecords\":[",
+		"{\"id\":\"a\",\"dnsrecords\":[,]}",
+		"{\"dnsrecords\":[],\"id\":\"a\"}",
+		"{\"id\":\"a\",\"dnsrecords\":[{\"hostname\":\"h\",\"ip\":\"192.0.2.7\"}",
+		"{\"id\":\"a\",\"dnsrecords\":[{\"hostname\":\"h\",\"ip\":\"192.0.2.7\"},]}",
+		"{\"id\":\"a\",\"dnsrecords\":[{\"hostname\":\"h\",\"ip\":\"192.0.2.7\"}{\"hostname\":\"h\",\"ip\":"
+		"\"192.0.2.8\"}]}",
+		"{\"id\":\"a\",\"dnsrecords\":[{\"hostname\":\"h\",\"ip\":\"192.0.2.777\"}]}",
+		"{\"id\":\"a\",\"dnsrecords\":[{\"hostname\":\"\\u0068\",\"ip\":\"192.0.2.7\"}]}",
+		"{\"id\":\"a\",\"dnsrecords\":[{\"ip\":\"192.0.2.7\",\"hostname\":\"h\"}]}",
+	};
+	struct silo silo = {0};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof documents / sizeof documents[0]; i++)
+		assert_int_equal(silo_read_canonical(documents[i], &silo), ERR_MALFORMED);
+	assert_int_equal(silo.count, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_document_becomes_canonical),
 		cmocka_unit_test(test_an_empty_silo_is_a_silo),
+		cmocka_unit_test(test_the_canonical_text_is_what_a_json_library_writes_and_can_be_read_back),
+		cmocka_unit_test(test_what_is_not_canonical_is_not_read_as_such),
 		cmocka_unit_test(test_an_answer_of_a_newer_hub_is_understood),
 		cmocka_unit_test(test_the_reason_names_the_second_of_two_equal_records),
 		cmocka_unit_test(test_untouched_on_failure),
