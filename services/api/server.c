@@ -157,6 +157,18 @@ static int deliver(struct reply *reply, bool last, struct _u_response *response)
 	return failed ? ERR_NOMEM : deliver_body(reply, response);
 }
 
+/* A proxy in front may see another end of such a request, and so another beginning of the next one (RFC 9112, 6.3 and
+ * 11.2). */
+static int check_framing(struct request *request)
+{
+	const char *length = request_header(request, "Content-Length");
+
+	if (length && (strchr(length, ',') || request_header(request, "Transfer-Encoding")))
+		return why_set(&request->why, ERR_MALFORMED, "",
+			       "the length of the body is given twice: one Content-Length, or Transfer-Encoding alone");
+	return ERR_OK;
+}
+
 static int on_request(const struct _u_request *raw, struct _u_response *response, void *arg)
 {
 	struct server *server = arg;
@@ -165,10 +177,13 @@ static int on_request(const struct _u_request *raw, struct _u_response *response
 	int err = fill_request(&request, (const struct request_ext *)raw);
 
 	if (!err)
+		err = check_framing(&request);
+	bool last = err || atomic_load(&server->hub->draining);
+	if (!err)
 		routes_handle(&request, raw->http_verb, raw->http_url, &reply);
 	else
-		reply_problem(&reply, err, NULL);
-	err = deliver(&reply, atomic_load(&server->hub->draining), response);
+		reply_problem(&reply, err, &request.why);
+	err = deliver(&reply, last, response);
 	return err ? U_CALLBACK_ERROR : U_CALLBACK_COMPLETE;
 }
 
@@ -223,6 +238,7 @@ static int start_daemon(struct server *server, const struct server_settings *set
 		{MHD_OPTION_EXTERNAL_LOGGER, (intptr_t)log_mhd, NULL}, /* first: it hears about the others */
 		{MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)on_completed, server},
 		{MHD_OPTION_URI_LOG_CALLBACK, (intptr_t)on_uri, server},
+		{MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL},
 		{MHD_OPTION_CONNECTION_LIMIT, settings->connections_max, NULL},
 		{MHD_OPTION_PER_IP_CONNECTION_LIMIT, settings->connections_per_address_max, NULL},
 		{MHD_OPTION_CONNECTION_TIMEOUT, (intptr_t)((settings->idle_timeout_ms + 999) / 1000), NULL},
