@@ -436,6 +436,14 @@ def test_owner_mode_and_attributes_survive(keeper):
         assert os.getxattr(keeper.hosts, "system.posix_acl_access")
 
 
+def test_the_directorys_default_acl_gives_nobody_a_right_to_the_file(keeper):
+    acl = shutil.which("setfacl")
+    if not acl or subprocess.run([acl, "-d", "-m", "u:77:rw", keeper.directory], check=False).returncode:
+        pytest.skip("no access control lists in the test directory")
+    assert keeper.once().returncode == 0 and keeper.text() == LOCAL + block(("a", DB))
+    assert "system.posix_acl_access" not in os.listxattr(keeper.hosts)
+
+
 def test_a_symbolic_link_stays_one(keeper, tmp_path):
     real = tmp_path / "real"
     real.mkdir()

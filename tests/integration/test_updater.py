@@ -146,7 +146,8 @@ def test_sources_must_agree(fresh):
     assert done.returncode == DOUBTFUL and "disagree" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["exit 3", "sleep 60", "echo 9.9.9.9; kill -9 $$", "yes 9.9.9.9", "sleep 60 & echo 9.9.9.9; wait"])
+@pytest.mark.parametrize("command", ["exit 3", "sleep 60", "echo 9.9.9.9; kill -9 $$", "yes 9.9.9.9", "sleep 60 & echo 9.9.9.9; wait",
+                                     "echo 9.9.9.9; exec >&-; sleep 60"])
 def test_a_command_that_fails_hangs_or_floods_is_given_up(fresh, command):
     before = fresh.revision()
     assert once(fresh.url, SOURCE=f"command:{command}", TIMEOUT="500ms").returncode == NOTHING
@@ -158,6 +159,13 @@ def test_a_command_leaves_nothing_behind_and_knows_no_secret(fresh, tmp_path):
     assert once(fresh.url, SOURCE=f"command:env >{seen}; sleep 77.5 & echo {ADDRESS}", TIMEOUT="1s").returncode == NOTHING
     assert ADMIN[1] not in seen.read_text()
     assert subprocess.run(["pgrep", "-f", "sleep 77.5"], stdout=subprocess.DEVNULL).returncode == 1
+
+
+def test_a_pipeline_in_a_command_ends_as_it_does_at_a_prompt(fresh, tmp_path):
+    said = tmp_path / "said"
+    source = f"command:(while echo {ADDRESS}; do :; done; echo went on) 2>{said} | head -n 1"
+    assert once(fresh.url, SOURCE=source, TIMEOUT="5s").returncode == DONE
+    assert said.read_text() == ""
 
 
 class Web(http.server.BaseHTTPRequestHandler):
@@ -307,3 +315,12 @@ def test_sighup_makes_it_look_at_once(fresh, tmp_path):
         assert process.wait(10) == 0
 
 
+def test_sigterm_ends_it_while_a_command_runs(fresh, tmp_path):
+    running = tmp_path / "running"
+    process = follow(fresh.url, tmp_path, SOURCE=f"command:exec >&-; touch {running}; sleep 78.5", TIMEOUT="1m")
+    try:
+        wait_until(running.exists, what="the command")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    assert subprocess.run(["pgrep", "-f", "sleep 78.5"], stdout=subprocess.DEVNULL).returncode == 1
