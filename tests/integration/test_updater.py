@@ -242,9 +242,9 @@ sys.exit(subprocess.run(sys.argv[1:]).returncode)
 """
 
 
-def in_namespace(**more):
+def in_namespace(before="", **more):
     """Runs the updater in the network above, against a hub inside it; its exit code and what it would publish."""
-    done = once("http://127.0.0.1:8080", wrapper=["unshare", "-n", "sh", "-c", NETWORK, "sh", "/usr/bin/python3", "-c", PRINT], **more)
+    done = once("http://127.0.0.1:8080", wrapper=["unshare", "-n", "-m", "--propagation", "private", "sh", "-c", before + NETWORK, "sh", "/usr/bin/python3", "-c", PRINT], **more)
     published = json.loads(done.stdout)["dnsrecords"] if done.stdout else []
     return done.returncode, sorted(r["ip"] for r in published), done.stderr
 
@@ -263,6 +263,17 @@ def in_namespace(**more):
 @needs.network
 def test_an_interfaces_address_is_chosen_sensibly(more, code, ips):
     assert in_namespace(**more)[:2] == (code, ips)
+
+
+@needs.network
+@needs.mounts
+def test_an_interfaces_addresses_are_seen_where_proc_shows_processes_only():
+    """As under the systemd units (ProcSubset=pid)."""
+    hide = "mount -t proc -o subset=pid proc /proc || exit 77\n"
+    code, ips, said = in_namespace(before=hide, SOURCE="interface:eth0", SOURCE_IPV6="interface:eth0")
+    if code == 77:
+        pytest.skip("this kernel has no subset=pid, or /proc may not be mounted here")
+    assert (code, ips) == (DONE, ["2606:4700::5", "9.9.9.5"]), said
 
 
 # ---- for ever ----
