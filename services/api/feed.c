@@ -233,7 +233,8 @@ static bool tell_names(struct feed *feed, char *to, size_t max, size_t *used)
 			silo_body_unref(look->event.body);
 		more |= look->event.revision > point.revision;
 	}
-	qsort(looks, count, sizeof looks[0], compare_look);
+	if (count > 1)
+		qsort(looks, count, sizeof looks[0], compare_look);
 	for (size_t i = 0; i < count; i++) {
 		if (room) {
 			say_look_take(feed, &looks[i]);
