@@ -315,7 +315,11 @@ static bool say_caught_up(struct feed *feed)
 		say_id(feed, feed->known);
 		say_hub(feed, "synced", feed->known);
 	} else if (feed->beat) {
-		say(feed, ":\n");
+		int64_t age_ms = store_age_ms(feed->store);
+		if (age_ms)
+			say(feed, ": the database is away, this is as of %" PRId64 " s ago\n", age_ms / 1000);
+		else
+			say(feed, ":\n");
 		say_id(feed, feed->known);
 		say(feed, "\n");
 	} else {
