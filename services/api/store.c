@@ -238,7 +238,9 @@ int64_t store_age_ms(struct store *store)
 {
 	int64_t age = clock_mono_ms() - atomic_load_explicit(&store->confirmed_ms, memory_order_relaxed);
 
-	return age > atomic_load_explicit(&store->again_ms, memory_order_relaxed) ? age : 0;
+	if (age <= atomic_load_explicit(&store->again_ms, memory_order_relaxed))
+		return 0;
+	return age > 0 ? age : 1;
 }
 
 /* --- news --------------------------------------------------------------------------------------------------------- */

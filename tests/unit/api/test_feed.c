@@ -41,6 +41,7 @@ static int setup(void **state)
 	f->store = store_new();
 	f->revision = 1;
 	store_replace_take(f->store, loaded, IDENTITY, 1);
+	store_confirm(f->store, 60000);
 	*state = f;
 	return 0;
 }
@@ -264,6 +265,9 @@ static void test_a_sign_of_life_has_the_revision_if_it_has_moved(void **state)
 	assert_string_equal(tell(f, 4096), "");
 	feed_beat(f->feed);
 	assert_string_equal(tell(f, 4096), ":\n" ID("2") "\n");
+	store_confirm(f->store, -1); /* the next look at the database is overdue */
+	feed_beat(f->feed);
+	assert_string_equal(tell(f, 4096), ": the database is away, this is as of 0 s ago\n\n");
 }
 
 static void test_a_farewell_waits_for_the_event_under_way(void **state)
