@@ -238,7 +238,11 @@ static int on_request(const struct _u_request *raw, struct _u_response *response
 	else
 		reply_problem(&reply, err, &request.why);
 	bool last = err || atomic_load(&server->hub->draining);
-	err = deliver(&reply, last, ext->connection, response);
+	/* libmicrohttpd 0.9 would send the end of an endless body: to the client, the beginning of the next answer. */
+	err = reply.stream && strcmp(raw->http_verb, "HEAD") == 0 ? reply_body(&reply, reply.content_type, "", 0)
+								  : ERR_OK;
+	if (!err)
+		err = deliver(&reply, last, ext->connection, response);
 	return err ? U_CALLBACK_ERROR : U_CALLBACK_COMPLETE;
 }
 
