@@ -34,37 +34,45 @@ static void take_line(struct sse *sse, const char *line, sse_fn fn, void *arg)
 	} else if ((value = value_of(line, "event"))) {
 		strncpy(event->name, value, sizeof event->name - 1);
 	} else if ((value = value_of(line, "id"))) {
-		event->id = strtoull(value, NULL, 10);
+		for (event->id = 0; *value >= '0' && *value <= '9'; value++)
+			event->id = event->id * 10 + (uint64_t)(*value - '0');
 	}
 }
 
 /* --- lines out of bytes ------------------------------------------------------------------------------------------- */
 
-/* Adds to the line up to its end. True: it is complete, without its end. `*used`: bytes taken. */
-static bool add_to_line(struct sse *sse, const char *bytes, size_t len, size_t *used)
+/* The line that ends in `bytes`, without its end, NUL-terminated there or in sse->line; NULL: none does, and what there
+ * is was kept. `*used`: bytes taken. */
+static const char *complete_line(struct sse *sse, char *bytes, size_t len, size_t *used)
 {
-	const char *end = memchr(bytes, '\n', len);
+	char *end = memchr(bytes, '\n', len), *line = bytes;
 	size_t more = end ? (size_t)(end - bytes) : len;
 
+	*used = more + (end ? 1 : 0);
 	if (sse->line_len + more > SSE_LINE_MAX)
 		program_fail("a line is longer than %d bytes", SSE_LINE_MAX);
-	memcpy(sse->line + sse->line_len, bytes, more);
-	sse->line_len += more;
-	*used = more + (end ? 1 : 0);
+	if (!end || sse->line_len) {
+		memcpy(sse->line + sse->line_len, bytes, more);
+		sse->line_len += more;
+		more = sse->line_len;
+		line = sse->line;
+	}
 	if (!end)
-		return false;
-	if (sse->line_len && sse->line[sse->line_len - 1] == '\r')
-		sse->line_len--;
-	sse->line[sse->line_len] = '\0';
+		return NULL;
 	sse->line_len = 0;
-	return true;
+	if (more && line[more - 1] == '\r')
+		more--;
+	line[more] = '\0';
+	return line;
 }
 
-static void take_text(struct sse *sse, const char *bytes, size_t len, sse_fn fn, void *arg)
+static void take_text(struct sse *sse, char *bytes, size_t len, sse_fn fn, void *arg)
 {
-	for (size_t used; len; bytes += used, len -= used)
-		if (add_to_line(sse, bytes, len, &used))
-			take_line(sse, sse->line, fn, arg);
+	for (size_t used; len; bytes += used, len -= used) {
+		const char *line = complete_line(sse, bytes, len, &used);
+		if (line)
+			take_line(sse, line, fn, arg);
+	}
 }
 
 /* --- the HTTP around it ------------------------------------------------------------------------------------------- */
@@ -96,7 +104,7 @@ static size_t take_size(struct sse *sse, const char *bytes)
 	return 1;
 }
 
-static size_t take_data(struct sse *sse, const char *bytes, size_t len, sse_fn fn, void *arg)
+static size_t take_data(struct sse *sse, char *bytes, size_t len, sse_fn fn, void *arg)
 {
 	size_t count = len < sse->left ? len : sse->left;
 
@@ -107,13 +115,16 @@ static size_t take_data(struct sse *sse, const char *bytes, size_t len, sse_fn f
 	return count;
 }
 
-void sse_take(struct sse *sse, const char *bytes, size_t len, sse_fn fn, void *arg)
+void sse_take(struct sse *sse, char *bytes, size_t len, sse_fn fn, void *arg)
 {
+	const char *line;
+
 	for (size_t used = 0; len; bytes += used, len -= used) {
 		switch (sse->part) {
 		case SSE_HEAD:
-			if (add_to_line(sse, bytes, len, &used))
-				take_header(sse, sse->line);
+			line = complete_line(sse, bytes, len, &used);
+			if (line)
+				take_header(sse, line);
 			break;
 		case SSE_SIZE:
 			used = take_size(sse, bytes);

@@ -30,7 +30,8 @@ struct sse {
 
 typedef void (*sse_fn)(void *arg, const struct sse_event *event);
 
-/* Calls back for every event that is complete by now. What is no such answer ends the program. */
-void sse_take(struct sse *sse, const char *bytes, size_t len, sse_fn fn, void *arg);
+/* Calls back for every event that is complete by now. `bytes` are written over. What is no such answer ends the
+ * program. */
+void sse_take(struct sse *sse, char *bytes, size_t len, sse_fn fn, void *arg);
 
 #endif

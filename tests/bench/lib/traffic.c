@@ -66,22 +66,41 @@ size_t traffic_watch(const struct traffic *traffic, bool all, unsigned silo,
 				query, traffic->authorization));
 }
 
+static unsigned take_number(const char **at)
+{
+	unsigned number = 0;
+
+	for (; **at >= '0' && **at <= '9'; ++*at)
+		number = number * 10 + (unsigned)(**at - '0');
+	return number;
+}
+
+static bool skip(const char **at, const char *text)
+{
+	size_t len = strlen(text);
+
+	if (strncmp(*at, text, len) != 0)
+		return false;
+	*at += len;
+	return true;
+}
+
 bool traffic_parse(const char *json, unsigned *ret_silo, unsigned *ret_change)
 {
-	const char *id = strstr(json, "\"id\":\"s"), *ip = strstr(json, "\"ip\":\"10.");
-
-	if (!id || !ip)
-		return false;
-	*ret_silo = (unsigned)strtoul(id + strlen("\"id\":\"s"), NULL, 10);
-	const char *at = ip + strlen("\"ip\":\"10");
+	const char *at = json;
 	unsigned change = 0;
+
+	if (!skip(&at, "{\"id\":\"s"))
+		return false;
+	unsigned silo = take_number(&at);
+	if (!skip(&at, "\",\"dnsrecords\":[{\"hostname\":\"a.example.net\",\"ip\":\"10"))
+		return false;
 	for (int i = 0; i < 3; i++) {
-		char *end;
-		if (*at != '.')
+		if (!skip(&at, "."))
 			return false;
-		change = change << 8 | (unsigned)strtoul(at + 1, &end, 10);
-		at = end;
+		change = change << 8 | take_number(&at);
 	}
+	*ret_silo = silo;
 	*ret_change = change;
 	return true;
 }
