@@ -83,18 +83,20 @@ static void start(struct bare *bare, long threads)
 int main(int argc, char **argv)
 {
 	static struct bare bare = {.status = 200, .body = ""};
-	const char *listen = "127.0.0.1:18080";
-	long threads = 64;
+	char address[32];
+	const char *listen = address;
+	long port = 0, threads = 64;
 	struct listener *listener;
 	struct why why = {0};
 	const struct flag program[] = {
-		{.name = "listen", .text = &listen},
+		{.name = "port", .number = &port},
 		{.name = "body", .text = &bare.body},
 		{.name = "status", .number = &bare.status},
 		{.name = "threads", .number = &threads},
 	};
 
 	program_flags(argc, argv, program, sizeof program / sizeof program[0]);
+	snprintf(address, sizeof address, "127.0.0.1:%ld", port);
 	bare.body_len = strlen(bare.body);
 	if (lifecycle_init())
 		program_fail("cannot initialise");

@@ -26,6 +26,10 @@ THREADS = 64  # of the hub and of the bare Ulfius: the hub's default
 MARIADB_OPTIONS = ("--innodb-buffer-pool-size=512M", "--innodb-log-file-size=512M", "--max-connections=300")
 
 
+BODY = ('{"id":"s0000000","dnsrecords":[{"hostname":"a.example.net","ip":"198.51.100.1"},'
+        '{"hostname":"b.example.net","ip":"192.0.2.7"}]}')
+
+
 class Wrong(Exception):
     """A measurement that says nothing, or a promise that was not kept while measuring."""
 
@@ -41,10 +45,9 @@ def flags(options):
 class Ceiling:
     """A program that is no hub but can be asked as one."""
 
-    def __init__(self, **options):
+    def __init__(self, program, **options):
         self.port = free_port()
-        self.process = subprocess.Popen([PROGRAMS / "bare", *flags(options), "--listen", f"127.0.0.1:{self.port}",
-                                         "--threads", str(THREADS)])
+        self.process = subprocess.Popen([PROGRAMS / program, *flags(options), "--port", str(self.port)])
 
     def is_listening(self):
         with socket.socket() as probe:
@@ -193,11 +196,14 @@ class Bench:
             yield keeper
             keeper.stop()
 
-    def ceiling(self, **options):
-        made = Ceiling(**options)
+    def ceiling(self, program, **options):
+        made = Ceiling(program, **options)
         self.stack.callback(made.stop)
-        wait_until(made.is_listening, what="the bare Ulfius")
+        wait_until(made.is_listening, what=program)
         return made
+
+    def bare(self, **options):
+        return self.ceiling("bare", threads=THREADS, body=BODY, **options)
 
     # --- the programs
 

@@ -28,7 +28,7 @@
 #include "lifecycle.h"
 
 #define READ_SIZE 65536
-#define WRITERS 32
+#define WRITERS 128
 #define SYNC_MS 60000
 #define LAST_WATCHER_MS 10000 /* for a single change */
 
