@@ -124,8 +124,9 @@ static int on_event(void *arg, const struct eventstream_event *raw)
 		return not_an_event(watch, raw, error.text);
 	if (row->read_subject(document, &event) < 0)
 		return not_an_event(watch, raw, row->subject);
-	json_int_t revision = json_integer_value(json_object_get(document, "revision"));
-	if (revision <= 0)
+	const json_t *number = json_object_get(document, "revision");
+	json_int_t revision = json_integer_value(number);
+	if (!json_is_integer(number) || revision < 0)
 		return not_an_event(watch, raw, "it has no revision");
 	event.revision = (uint64_t)revision;
 	if (event.kind == HUBWATCH_SILO && read_silo(raw, &event) < 0)

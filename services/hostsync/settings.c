@@ -80,10 +80,9 @@ static const struct conf_option options[] = {
 	 .def = "watch",
 	 .arg = "watch|poll",
 	 .check = check_follow,
-	 .help = "watch: the hub tells each change at once, over one connection that stays. Where that is not possible "
-		 "(a proxy that holds answers back, more than 64 silos) hostsync polls, and tries it again every 30 "
-		 "intervals. "
-		 "poll: it asks every SILODNS_INTERVAL."},
+	 .help = "watch: the hub tells each change at once, over one connection that stays; where that is not "
+		 "possible (an old hub, a proxy that holds answers back) it polls, and tries again every 30 intervals. "
+		 "poll: it asks every SILODNS_INTERVAL, as it does with more than 64 silos."},
 	{.name = "INTERVAL",
 	 .type = CONF_DURATION,
 	 FIELD(interval_ms),

@@ -184,9 +184,10 @@ static void try_again_in(struct watch *watch, int64_t wait_ms)
 	watch->next_ms = clock_mono_ms() + wait_ms;
 }
 
+/* It is, or was, an event stream. */
 static bool is_stream(const struct watch *watch)
 {
-	return watch->stream && hubwatch_state(watch->stream) == HUBWATCH_STREAM;
+	return watch->stream && hubwatch_state(watch->stream) >= HUBWATCH_STREAM;
 }
 
 /* The other side does not speak this protocol, which waiting does not mend. */

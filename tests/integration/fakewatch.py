@@ -132,14 +132,14 @@ class Watches:
         stream.send(f": silodns\nretry: {self.retry}\n\n")
         with self.lock:
             revision = self.revision
-            known = since is not None and identity == self.identity and self.oldest <= int(since) <= revision
+            known = since is not None and identity in ("", self.identity) and max(self.oldest, 1) <= int(since) <= revision
             events = self._newer(names, int(since) if known else 0)
-            if since is not None and not known:
-                events.insert(0, (None, "reset", {"hub": self.identity, "revision": revision}))
             if not known:  # what was named and never was
-                events += [(revision or 1, "deleted", {"id": n}) for n in names or [] if self._now(n)[0] == 0]
+                events += [(revision, "deleted", {"id": n}) for n in names or [] if self._now(n)[0] == 0]
+        if since is not None and not known:
+            stream.event("reset", {"hub": self.identity, "revision": revision}, 0)
         for at, kind, value in events:
-            stream.event(kind, {"revision": at} | value, at)
+            stream.event(kind, {"revision": at} | value, at if known else None)
         stream.synced(revision, self.identity)
         while not stream.over.is_set():
             with self.lock:
