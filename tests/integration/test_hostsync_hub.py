@@ -5,7 +5,7 @@ import time
 
 import pytest
 from hostskeeper import Keeper, block, wait_until
-from hub import ADMIN, SLOW
+from hub import ADMIN, SLOW, check_sanitizers
 
 LOCAL = "127.0.0.1\tlocalhost\n"
 ANEW = "the hub tells everything anew"
@@ -28,6 +28,7 @@ def follow(tmp_path):
     yield follow
     for keeper in made:
         assert keeper.stop() == 0, keeper.log_file.read_text()[-3000:]
+        check_sanitizers(keeper.log_file.read_text())
         assert not any("polled" in Keeper.message(e) for e in keeper.events())
 
 

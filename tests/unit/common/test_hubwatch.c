@@ -8,6 +8,8 @@
 
 #define HEAD "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 
+#define TOO_LONG "0123456789012345678901234567890123456789012345678901234567890123x" /* for an identity */
+
 static struct hubwatch *hubwatch;
 static struct buf seen; /* one line for each event */
 
@@ -151,8 +153,7 @@ static void what_is_no_event_ends_the_stream(void **state)
 		"event: deleted\ndata: {\"id\":\"a\",\"revision\":-1}\n\n",
 		"event: synced\ndata: {\"revision\":1}\n\n",
 		"event: synced\ndata: {\"hub\":\"\",\"revision\":1}\n\n",
-		"event: reset\ndata: {\"hub\":\"0123456789012345678901234567890123456789012345678901234567890123x\","
-		"\"revision\":1}\n\n",
+		"event: reset\ndata: {\"hub\":\"" TOO_LONG "\",\"revision\":1}\n\n",
 		"event: reset\ndata\n\n",
 	};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
