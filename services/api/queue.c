@@ -83,6 +83,11 @@ static void item_refuse(struct item *item, int err, const char *reason)
 
 /* --- the request's side ------------------------------------------------------------------------------------------- */
 
+bool queue_is_stalled(const struct queue *queue)
+{
+	return queue->stalled || (queue->busy_since && clock_mono_ms() - queue->busy_since > QUEUE_STALL_MS);
+}
+
 static int enqueue(struct queue *queue, struct item *item, struct why *why)
 {
 	if (queue->stopping)
@@ -90,7 +95,7 @@ static int enqueue(struct queue *queue, struct item *item, struct why *why)
 	if (!queue->open)
 		return why_set(why, ERR_UNAVAILABLE, "", "the database is away (%s); nothing was changed",
 			       queue->reason);
-	if (queue->stalled)
+	if (queue_is_stalled(queue))
 		return why_set(why, ERR_UNAVAILABLE, "", "the database does not answer; nothing was changed");
 	if (queue->count >= QUEUE_MAX)
 		return why_set(why, ERR_BUSY, "", "%d changes are waiting already; nothing was changed", QUEUE_MAX);
@@ -224,9 +229,11 @@ size_t queue_take(struct queue *queue, int64_t timeout_ms, struct item *ret_item
 	const struct timespec until = monotonic_at(clock_mono_ms() + timeout_ms);
 
 	pthread_mutex_lock(&queue->lock);
+	queue->busy_since = 0;
 	while (!queue->items && !queue->stopping && pthread_cond_timedwait(&queue->work, &queue->lock, &until) == 0)
 		;
 	size_t count = take(queue, ret_items);
+	queue->busy_since = clock_mono_ms();
 	pthread_mutex_unlock(&queue->lock);
 	return count;
 }

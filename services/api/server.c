@@ -166,7 +166,8 @@ static int deliver_stream(struct reply *reply, struct MHD_Connection *connection
 
 	if (!outlet)
 		return ERR_NOMEM;
-	*outlet = (struct outlet){reply->stream_class, TAKE_PTR(reply->stream)};
+	outlet->class = reply->stream_class;
+	outlet->stream = TAKE_PTR(reply->stream);
 	outlet->class->attach(outlet->stream, &line);
 	if (ulfius_set_stream_response(response, (unsigned)reply->status, read_outlet, close_outlet,
 				       U_STREAM_SIZE_UNKNOWN, ENDLESS_BLOCK, outlet) == U_OK)
