@@ -21,6 +21,7 @@ import http.server
 import json
 import re
 import socket
+import ssl
 import threading
 import time
 import urllib.parse
@@ -101,6 +102,7 @@ class FakeHub(Watches):
         self.lock = threading.Condition(threading.RLock())
         self._port = port
         self._server = None
+        self.tls = None  # (certificate, key): files of a hub that speaks TLS
         for silo_id, records in (silos or {}).items():
             self.set(silo_id, records)
 
@@ -114,6 +116,10 @@ class FakeHub(Watches):
     def start(self):
         handler = type("Handler", (_Handler,), {"hub": self})
         self._server = _Server(("127.0.0.1", self._port), handler)
+        if self.tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*self.tls)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self._port = self._server.server_address[1]  # the same one after stop() and start()
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
@@ -130,7 +136,7 @@ class FakeHub(Watches):
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self._port}"
+        return f"http{'s' * bool(self.tls)}://127.0.0.1:{self._port}"
 
     def set(self, silo_id, records):
         """Replaces the silo's records (list of {"hostname", "ip"} or (hostname, ip)); returns the revision."""

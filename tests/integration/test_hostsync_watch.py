@@ -187,6 +187,27 @@ def test_credentials_are_sent_and_never_logged(keeper, hub):
     assert "hush" not in keeper.log_file.read_text()
 
 
+def test_over_tls_it_is_the_same(keeper, hub, tmp_path):
+    certificate, key = tmp_path / "certificate", tmp_path / "key"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=hub", "-days", "2", "-addext",
+                    "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate], check=True, stderr=subprocess.DEVNULL)
+    hub.stop()
+    hub.tls = (certificate, key)
+    hub.start()
+    many = [(f"host-{i:04}.test", "192.0.2.7") for i in range(5000)]  # more than one TLS record
+    hub.set("a", many)
+    follow(keeper, LOCAL + block(("a", many), ("b", WEB)), URL=hub.url, TLS_CA=str(certificate), USER="u", PASSWORD="p")
+    for records in (DB, many, DB2):
+        hub.set("a", records)
+        keeper.wait_text(LOCAL + block(("a", records), ("b", WEB)))
+    hub.cut_watches()
+    hub.set("a", DB)
+    keeper.wait_text(BOTH)
+    assert keeper.stop() == 0 and polls(hub) == []
+    keeper.start(URL=hub.url, USER="u", PASSWORD="p")  # does not know who signed it
+    assert keeper.wait_event(AWAY)[0]["error"] == "tls"
+
+
 # ---- going on where it ended ----
 
 
