@@ -5,7 +5,8 @@
  * - What a stream tells before `synced` is kept aside, so that a half-told snapshot that breaks off changes nothing.
  * - A stream goes on where the one before ended (the hub's identity and revision are kept in memory).
  * - Reconnecting backs off with full jitter from the pause that the hub asks for (`retry`, 1 s without it) up to
- *   WATCH_RETRY_MAX_MS; after a stream that the hub has ended in due form, its `retry` is taken as it is.
+ *   WATCH_RETRY_MAX_MS; after a stream that the hub has ended in due form, its `retry` is taken as it is. (Below 100
+ * ms, it is taken as 100 ms.)
  * - Where a stream cannot be used (a hub without /watch, something that is no event stream, a proxy that holds it back,
  *   three streams in a row that end before they have told everything), `unusable` says so: then somebody has to poll.
  * It is tried again every WATCH_RETRY_INTERVALS polling intervals.
