@@ -15,6 +15,7 @@
 #define ANSWER_MAX ((size_t)8 << 20)
 #define SETTLE_MS 100        /* lets a program that rewrites the file in several steps finish */
 #define STATUS_EVERY_MS 5000 /* while nothing changes */
+#define FILE_RETRY_MS 10000  /* after a failure: sooner than it would be looked at anyway */
 #define NEVER INT64_MAX
 
 struct follow {
@@ -32,7 +33,7 @@ struct follow {
 	int64_t next_poll_ms;
 	bool file_due;         /* to be looked at now, */
 	int64_t settle_ms;     /* but not before this moment: somebody else is writing it; 0 = nobody is */
-	int64_t look_again_ms; /* to be looked at for its own sake; NEVER */
+	int64_t look_again_ms; /* to be looked at for its own sake: touched, or an interval has passed */
 	int64_t status_ms;     /* when it was last written */
 	bool status_ok;
 };
@@ -97,8 +98,8 @@ static void take_touches(struct follow *follow, bool own)
 {
 	if (follow->file.fd < 0 || !filewatch_touched(&follow->file, follow->settings->hosts_file))
 		return;
-	if (follow->look_again_ms == NEVER) /* the first touch counts: who goes on writing must not hold up the hub */
-		follow->look_again_ms = clock_mono_ms() + SETTLE_MS;
+	/* The first touch counts: who goes on writing must not hold up the hub. */
+	follow->look_again_ms = sooner(follow->look_again_ms, clock_mono_ms() + SETTLE_MS);
 	if (!own && follow->settle_ms == 0)
 		follow->settle_ms = clock_mono_ms() + SETTLE_MS;
 }
@@ -116,6 +117,8 @@ static void keep_file(struct follow *follow)
 	log_file(follow, err, &why);
 	if (follow->keeper.writes != writes)
 		take_touches(follow, true);
+	int64_t pause = err < 0 ? sooner(follow->settings->interval_ms, FILE_RETRY_MS) : follow->settings->interval_ms;
+	follow->look_again_ms = sooner(follow->look_again_ms, clock_mono_ms() + pause);
 }
 
 /* When the file is to be looked at. */

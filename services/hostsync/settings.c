@@ -90,7 +90,9 @@ static const struct conf_option options[] = {
 	 .min = 100,
 	 .max = 86400000,
 	 .arg = "TIME",
-	 .help = "How often to ask the hub when polling, give or take a tenth."},
+	 .help = "How often to look whether the hosts file is in order; and to ask the hub when polling, give or take "
+		 "a "
+		 "tenth."},
 	{.name = "ONCE", .type = CONF_BOOL, FIELD(once), .help = "Ask once, write, exit."},
 	{.name = "PRINT",
 	 .type = CONF_BOOL,

@@ -208,6 +208,17 @@ def test_over_tls_it_is_the_same(keeper, hub, tmp_path):
     assert keeper.wait_event(AWAY)[0]["error"] == "tls"
 
 
+def test_a_file_that_could_not_be_written_is_tried_again_though_the_hub_has_nothing_to_tell(keeper, tmp_path):
+    keeper.hosts.unlink()
+    keeper.hosts.symlink_to(tmp_path / "later" / "hosts")
+    keeper.start(INTERVAL="300ms")
+    keeper.wait_event("hosts file left as it is")
+    (tmp_path / "later").mkdir()
+    (tmp_path / "later" / "hosts").write_text(LOCAL)
+    keeper.wait_text(BOTH)
+    keeper.wait_event("hosts file can be kept again")
+
+
 # ---- going on where it ended ----
 
 
