@@ -104,11 +104,12 @@ static int db_set_options(MYSQL *mysql, const struct db_settings *settings)
 	return ERR_OK;
 }
 
-/* A short lock wait: whoever waits for the revision row has a client waiting, too. */
+/* A short lock wait: whoever waits for the revision row has a client waiting, too. A transaction whose client has gone
+ * without a word (power, network) must not keep that row until TCP notices, which takes hours. */
 static const char *const session_setup[] = {
 	"SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO'",
 	"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-	"SET SESSION time_zone = '+00:00', innodb_lock_wait_timeout = 2",
+	"SET SESSION time_zone = '+00:00', innodb_lock_wait_timeout = 2, idle_transaction_timeout = 2",
 };
 
 int db_open(const struct db_settings *settings, const char *const *sql, size_t sql_count, struct db **ret_db,
