@@ -1,18 +1,15 @@
+"""What the suites in which the real programs run have in common: each conftest.py takes all of it."""
+
 import ctypes
 import os
 import pathlib
 import shutil
 import signal
-import sys
 import tempfile
 
 import pytest
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-
-from hub import SLOW, Hub  # noqa: E402
-from mariadb import Database, MariaDB  # noqa: E402
-
+from hub import SLOW, Hub
+from mariadb import Database, MariaDB
 
 PR_SET_CHILD_SUBREAPER = 36
 TEST_SECONDS = 180 * SLOW  # one test that hangs must not take the others with it
@@ -24,15 +21,17 @@ def pytest_configure(config):
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     config.addinivalue_line("markers", "hub: the hub alone; also run under the thread sanitizer")
     config.addinivalue_line("markers", "readme: checks documentation, needs no sanitizer run")
+    config.addinivalue_line("markers", "seconds(n): the test may take so long")
 
 
 def too_late(signum, frame):
-    raise AssertionError(f"no end after {TEST_SECONDS} s")
+    raise AssertionError("no end within the test's time")
 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_call(item):
-    signal.alarm(TEST_SECONDS)
+    marker = item.get_closest_marker("seconds")
+    signal.alarm(marker.args[0] * SLOW if marker else TEST_SECONDS)
     yield
     signal.alarm(0)
 
