@@ -11,10 +11,12 @@
 #include "ipaddr.h"
 #include "journal.h"
 #include "store.h"
+#include "watch.h"
 
 struct hub {
 	struct store *store;     /* to read */
 	struct journal *journal; /* to write */
+	struct watch *watch;     /* who follows the store */
 	struct access *access;
 	const struct cidr *trusted_proxies;
 	size_t trusted_proxy_count;
