@@ -14,14 +14,32 @@ ATTEMPTS = 20  # of one round, until it met the packet that it was meant for
 OLD, NEW = "10.0.0.1", "10.0.0."
 
 
+def many(n, address):
+    """Silos made, changed and deleted, one that is as it should be already, one whose condition does not hold."""
+    records = {"h": address, "stays": OLD, "comes": OLD}
+    return [Change("PUT", f"made-a-{n}", records), Change("PUT", f"made-b-{n}", records),
+            Change("PUT", f"changed-a-{n}", records), Change("PUT", f"changed-b-{n}", records),
+            Change("DELETE", f"deleted-a-{n}", expect=(204,)), Change("DELETE", f"deleted-b-{n}", expect=(204,)),
+            Change("PUT", "same", {"h": OLD}, headers={"X-Changes": "nothing"}),
+            Change("PUT", "same", {"h": address}, headers={"If-None-Match": "*"}, expect=(412,))]
+
+
+def one(n, address):
+    return [Change("PUT", f"changed-a-{n}", {"h": address, "stays": OLD})]
+
+
+def user(n, address):
+    return [Change("PUT", f"user-{n}", user={"password": "a-users-password", "quota": n})]
+
+
 class Rounds:
-    """Round after round the same transaction, with other values: silos made, changed and deleted, one that is as it should be already, one
-    whose condition does not hold. What it needs is made through another hub, which nothing disturbs."""
+    """Round after round the same transaction, with other values. What it needs is made through another hub, which nothing disturbs."""
 
     def __init__(self, hub, proxy, other, database):
         self.hub, self.proxy, self.other, self.database = hub, proxy, other, database
         self.number = 0
-        self.new_connection = False  # for each round: its statements are prepared within the transaction
+        self.changes = many
+        self.new_connection = False  # for each round: statements are prepared within the transaction
         other.put_silo("same", {"h": OLD})
 
     def prepare(self):
@@ -32,12 +50,7 @@ class Rounds:
         if self.new_connection:
             self.proxy.cut_all()
         wait_until(lambda: self.hub.get("/readyz", auth=None).status == 200 and self.hub.revision() == self.other.revision(), what="the same revision")
-        records = {"h": f"10.1.{n >> 8}.{n & 255}", "stays": OLD, "comes": OLD}
-        return [Change("PUT", f"made-a-{n}", records), Change("PUT", f"made-b-{n}", records),
-                Change("PUT", f"changed-a-{n}", records), Change("PUT", f"changed-b-{n}", records),
-                Change("DELETE", f"deleted-a-{n}", expect=(204,)), Change("DELETE", f"deleted-b-{n}", expect=(204,)),
-                Change("PUT", "same", {"h": OLD}, headers={"X-Changes": "nothing"}),
-                Change("PUT", "same", {"h": NEW + "9"}, headers={"If-None-Match": "*"}, expect=(412,))]
+        return self.changes(n, f"10.1.{n >> 8}.{n & 255}")
 
     def record(self):
         """The packets of a whole transaction."""
@@ -81,8 +94,10 @@ def rounds(make_hub, make_proxy, database):
     check_agreement(database, rounds.hub, rounds.other)
 
 
-@pytest.mark.parametrize("new_connection", [False, True], ids=["statements prepared", "new connection"])
-def test_cut_at_every_packet_of_a_transaction(rounds, new_connection):
+@pytest.mark.parametrize("changes,new_connection", [(many, False), (many, True), (one, False), *([(one, True), (user, False), (user, True)] if LONG else [])],
+                         ids=lambda value: value if isinstance(value, bool) else value.__name__)
+def test_cut_at_every_packet_of_a_transaction(rounds, changes, new_connection):
+    rounds.changes = changes
     rounds.record()  # from now on all statements are prepared
     rounds.new_connection = new_connection
     packets = rounds.record()

@@ -27,15 +27,15 @@ class Packet(typing.NamedTuple):
 
 
 class Fault:
-    """What happens to the first packet for which `at(packet)` holds. Once.
+    """What happens to the first packets for which `at(packet)` holds, `times` of them.
 
     before: the connection is cut instead; half: in the middle of it; after: behind it. hole: from it on nothing passes in either direction,
     and neither end hears of it. hold: it waits for release(). An error's number: the packet is a command, which does not reach the server;
     the hub gets that error.
     """
 
-    def __init__(self, at, how):
-        self.at, self.how = at, how
+    def __init__(self, at, how, times):
+        self.at, self.how, self.left = at, how, times
         self.packet = None
         self.happened, self.released = threading.Event(), threading.Event()
 
@@ -144,7 +144,7 @@ class Link:
             out.sendall(data[:len(data) // 2] if how == "half" else data)
         if how in ("before", "half", "after"):
             self.close()
-        if fault:
+        if fault and not fault.left:
             fault.happened.set()
         if how in ("before", "half", "after"):
             raise Cut
@@ -189,12 +189,15 @@ class DbProxy:
             fault = self.fault
             if not fault or not fault.at(packet):
                 return None
-            fault.packet, self.fault = packet, None
+            fault.packet = packet
+            fault.left -= 1
+            if not fault.left:
+                self.fault = None
             return fault
 
-    def arm(self, at, how):
+    def arm(self, at, how, times=1):
         with self.lock:
-            self.fault = Fault(at, how)
+            self.fault = Fault(at, how, times)
             return self.fault
 
     def disarm(self):
