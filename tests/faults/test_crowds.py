@@ -35,7 +35,7 @@ def test_thousands_that_send_one_byte_a_second(make_world, database):
         times.sort()
         assert times[len(times) * 9 // 10] < ANSWERED_WITHIN * SLOW and times[-1] < 4 * ANSWERED_WITHIN * SLOW, times[-5:]
         grown = hub.memory_kb() - before
-        assert grown < SLOW_CLIENTS * KB_PER_CONNECTION * SLOW, f"{grown} kB for {SLOW_CLIENTS} connections"
+        assert grown < SLOW_CLIENTS * KB_PER_CONNECTION, f"{grown} kB for {SLOW_CLIENTS} connections"
         world.ledger.progress_of_all()
         assert crowd.closed == crowd.answered == 0
     finally:
@@ -63,7 +63,8 @@ def test_watchers_that_never_read(make_world, database):
             hub.put_silo("big", big | {"host-0.example": f"10.200.{n >> 8}.{n & 255}"})
             most = max(most, hub.memory_kb() - before)
             assert n < 300, "they are not disconnected"
-        assert most < (20_000 + count * 2 * KB_PER_CONNECTION) * SLOW, f"{most} kB for {count} watchers"
+        print(f"{most} kB for {count} watchers")
+        assert SLOW > 1 or most < 20_000 + count * 2 * KB_PER_CONNECTION, f"{most} kB for {count} watchers"  # a sanitizer needs its own
     hub.delete("/silos/big")
     follower = Follower(hub, "c0")
     world.ledger.progress_of_all()

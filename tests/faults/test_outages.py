@@ -17,6 +17,7 @@ BACK_WITHIN = 2
 PAUSE_SECONDS = 10
 
 
+@pytest.mark.hub
 def test_a_hub_killed_under_load(make_world, database):
     world = make_world(database)
     for n in range(rounds(3, 30)):
@@ -76,6 +77,7 @@ def restore(database, backup):
     subprocess.run(["mariadb", "--no-defaults", "-uroot", f"-S{database.server.socket}", database.name], input=backup, check=True, timeout=60)
 
 
+@pytest.mark.hub
 @pytest.mark.parametrize("running", [True, False], ids=["hubs running", "hubs stopped"])
 def test_an_older_backup_restored_under_load(make_world, database, running):
     """What was acknowledged between backup and restoration is gone, and nothing else. Clients learn of it by the hub's identity."""
