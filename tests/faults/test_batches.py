@@ -7,6 +7,7 @@ import time
 
 import pytest
 from batches import Change, check_answers, entries_since, send_at_once
+from follower import Follower
 from hub import SLOW
 from ledger import check_agreement
 from mariadb import Session, wait_until
@@ -33,15 +34,19 @@ class Rival(Session):
     def lock_silos(self):
         self.sql("START TRANSACTION; INSERT INTO ballast SELECT seq FROM seq_1_to_2000; SELECT id FROM silo FOR UPDATE")
 
-    def is_waited_for(self, database):
-        return database.sql("SELECT COUNT(*) FROM information_schema.INNODB_LOCK_WAITS JOIN information_schema.INNODB_TRX ON trx_id = blocking_trx_id "
-                            f"WHERE trx_mysql_thread_id = {self.number}") != [["0"]]
-
-    def close_the_circle(self):
+    def meet(self, observer):
+        """Waits until a hub waits for the silos, asks for the hub's row, and lets go of all: within the time that a change may take."""
+        wait_until(lambda: observer.sql("SELECT COUNT(*) FROM information_schema.INNODB_LOCK_WAITS JOIN information_schema.INNODB_TRX "
+                                        f"ON trx_id = blocking_trx_id WHERE trx_mysql_thread_id = {self.number}") != [["0"]], what="a hub to wait")
         self.sql("SELECT revision FROM hub FOR UPDATE")
-
-    def lose(self):
         self.sql("ROLLBACK")
+
+
+@pytest.fixture
+def rival(database):
+    """And a session that looks on."""
+    with Rival(database) as rival, Session(database.server, database.name) as observer:
+        yield rival, observer
 
 
 def deadlocks(database):
@@ -60,37 +65,34 @@ def sessions(database):
     return {number for (number,) in database.sql(f"SELECT id FROM information_schema.processlist WHERE user = '{database.name}'")}
 
 
-def test_a_deadlock_on_the_revision_row_costs_no_change(make_hub, database):
+def test_a_deadlock_on_the_revision_row_costs_no_change(make_hub, database, rival):
+    rival, observer = rival
     hub = make_hub(database)
     hub.put_silo("a", {"h": "10.0.0.1"})
-    with Rival(database) as rival, concurrent.futures.ThreadPoolExecutor(1) as pool:
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
         for n in range(rounds(5, 100)):
             before = deadlocks(database)
             rival.lock_silos()
             answer = pool.submit(hub.put_silo, "a", {"h": f"10.0.1.{n + 1}"})
-            wait_until(lambda: rival.is_waited_for(database), what="the hub to wait")
-            rival.close_the_circle()
-            assert deadlocks(database) == before + 1 and last_victim(database) in sessions(database), "the hub was not the victim"
-            rival.lose()
+            rival.meet(observer)
             assert answer.result().status == 200, answer.result()
+            assert deadlocks(database) == before + 1 and last_victim(database) in sessions(database), "the hub was not the victim"
             assert database.sql("SELECT ip FROM record") == [[f"10.0.1.{n + 1}"]]
     check_agreement(database, hub)
 
 
-def test_deadlocks_under_load(make_world, database):
+def test_deadlocks_under_load(make_world, database, rival):
+    rival, observer = rival
     world = make_world(database)
     world.ledger.progress_of_all()
     victims = set()
-    with Rival(database) as rival:
-        for _ in range(rounds(10, 200)):
-            before = deadlocks(database)
-            rival.lock_silos()
-            wait_until(lambda: rival.is_waited_for(database), what="a hub to wait")
-            rival.close_the_circle()
-            if deadlocks(database) > before:
-                victims.add(last_victim(database))
-            rival.lose()
-            world.ledger.progress(10)
+    for _ in range(rounds(10, 200)):
+        before = deadlocks(database)
+        rival.lock_silos()
+        rival.meet(observer)
+        if deadlocks(database) > before:
+            victims.add(last_victim(database))
+        world.ledger.progress(10)
     assert victims & sessions(database), "no hub was a victim: this test showed nothing"
     world.check()
 
@@ -146,6 +148,24 @@ def test_one_change_that_the_database_does_not_take_spoils_no_other(proxied, dat
         assert bad.answer.status == 500 and "poison" not in bad.answer.json["detail"]
         check_answers(good, entries_since(database, since))
         assert hub.get("/silos/poison").status == 404
+
+
+def test_nobody_sees_a_change_that_is_not_committed(proxied, database):
+    hub, proxy = proxied
+    hub.put_silo("a", {"h": "10.0.0.1"})
+    follower = Follower(hub)
+    wait_until(lambda: follower.silos == {"a": {"h": "10.0.0.1"}}, what="the watcher")
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        hold = proxy.arm(at_commit, "hold")
+        answer = pool.submit(hub.put_silo, "a", {"h": "10.0.0.2"})
+        hold.wait()
+        assert hub.get("/silos/a").json["dnsrecords"] == [{"hostname": "h", "ip": "10.0.0.1"}]
+        assert follower.silos == {"a": {"h": "10.0.0.1"}} and not answer.done()
+        hold.release()
+        assert answer.result().status == 200
+    wait_until(lambda: follower.silos == {"a": {"h": "10.0.0.2"}}, what="the watcher")
+    follower.close()
+    assert not follower.wrong
 
 
 def test_a_lone_change_is_not_delayed_to_fill_a_batch(make_hub, database):

@@ -2,6 +2,7 @@
 
 import pytest
 from batches import Change, check_answers, entries_since, send_at_once
+from follower import Follower
 from hub import SLOW
 from ledger import check_agreement
 from mariadb import wait_until
@@ -41,6 +42,13 @@ class Rounds:
         self.changes = many
         self.new_connection = False  # for each round: statements are prepared within the transaction
         other.put_silo("same", {"h": OLD})
+        self.follower = Follower(hub)
+
+    def close(self):
+        tables = check_agreement(self.database, self.hub, self.other)
+        wait_until(lambda: self.follower.silos == {silo: dict(records) for silo, records in tables.items()}, what="the watcher's newest state")
+        self.follower.close()
+        assert not self.follower.wrong and not self.follower.resets, "for the hub's clients nothing has happened"
 
     def prepare(self):
         self.number += 1
@@ -91,7 +99,7 @@ def rounds(make_hub, make_proxy, database):
     proxy = make_proxy(database)
     rounds = Rounds(make_hub(database, DB_PORT=proxy.port, DB_TIMEOUT="1s"), proxy, make_hub(database), database)
     yield rounds
-    check_agreement(database, rounds.hub, rounds.other)
+    rounds.close()
 
 
 @pytest.mark.parametrize("changes,new_connection", [(many, False), (many, True), (one, False), *([(one, True), (user, False), (user, True)] if LONG else [])],
