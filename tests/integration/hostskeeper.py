@@ -48,7 +48,7 @@ class Keeper:
             self.settings["URL"] = hub.url
         self.settings |= settings
         self.process = None
-        self.wrapper = []  # a command that runs hostsync, such as unshare
+        self.wrapper = []  # a command that runs hostsync, such as unshare; for start() one that becomes hostsync
 
     def environment(self, **more):
         settings = {k: v for k, v in (self.settings | more).items() if v is not None}
@@ -73,7 +73,7 @@ class Keeper:
 
     def start(self, *flags, **settings):
         with open(self.log_file, "ab") as log:
-            self.process = subprocess.Popen([str(BINARY), *flags], env=self.environment(**settings), stderr=log)
+            self.process = subprocess.Popen([*self.wrapper, str(BINARY), *flags], env=self.environment(**settings), stderr=log)
         return self
 
     def stop(self, timeout=10):
