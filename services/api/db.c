@@ -39,7 +39,8 @@ static const struct {
 	{1213, ERR_DEADLOCK, false},                                    /* deadlock; Galera: certification failed */
 	{1290, ERR_UNAVAILABLE, true},                                  /* read-only: fail-over under way */
 	{1792, ERR_UNAVAILABLE, true},  {1836, ERR_UNAVAILABLE, true},
-	{1927, ERR_UNAVAILABLE, true}, /* connection was killed */
+	{1927, ERR_UNAVAILABLE, true},  /* connection was killed */
+	{1969, ERR_UNAVAILABLE, false}, /* max_statement_time */
 };
 
 static int db_fail(struct db *db, unsigned code, const char *text)

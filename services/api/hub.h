@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #include "access.h"
+#include "history.h"
 #include "ipaddr.h"
 #include "journal.h"
 #include "store.h"
@@ -16,6 +17,7 @@ struct hub {
 	struct store *store;     /* to read */
 	struct journal *journal; /* to write */
 	struct access *access;
+	struct history *history; /* to read what was */
 	const struct cidr *trusted_proxies;
 	size_t trusted_proxy_count;
 	size_t body_max;      /* bytes */

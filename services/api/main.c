@@ -78,12 +78,15 @@ static int run_serve(const struct settings *settings)
 	if (!err)
 		err = access_new(hub.store, &hub.access);
 	if (!err)
+		err = history_new(&journal_settings.db, &hub.history);
+	if (!err)
 		err = journal_start(hub.store, &journal_settings, &hub.journal);
 	if (err)
 		log_error("cannot start", LOG_ERR(err));
 	else
 		code = serve_until_stopped(settings, &hub);
 	journal_stop(hub.journal);
+	history_free(hub.history);
 	access_free(hub.access);
 	store_free(hub.store);
 	free(proxies);

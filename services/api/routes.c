@@ -28,6 +28,7 @@ static const struct route {
 	{"/silos/{id}", "GET", USER, handle_silo_get},
 	{"/silos/{id}", "PUT", USER, handle_silo_put},
 	{"/silos/{id}", "DELETE", USER, handle_silo_delete},
+	{"/silos/{id}/history", "GET", USER, handle_history_get},
 	{"/silos/{id}/hosts", "GET", USER, handle_hosts_get},
 	{"/users", "GET", ADMIN, handle_users_list},
 	{"/users/{name}", "GET", USER, handle_user_get},

@@ -19,6 +19,7 @@ int handle_silo_get(struct request *request, struct reply *reply);
 int handle_silo_put(struct request *request, struct reply *reply);
 int handle_silo_delete(struct request *request, struct reply *reply);
 
+int handle_history_get(struct request *request, struct reply *reply);
 int handle_hosts_get(struct request *request, struct reply *reply);
 
 int handle_users_list(struct request *request, struct reply *reply);
