@@ -11,13 +11,15 @@
 #include "history.h"
 #include "ipaddr.h"
 #include "journal.h"
+#include "retention.h"
 #include "store.h"
 
 struct hub {
 	struct store *store;     /* to read */
 	struct journal *journal; /* to write */
 	struct access *access;
-	struct history *history; /* to read what was */
+	struct history *history;     /* to read what was */
+	struct retention *retention; /* NULL: everything is kept */
 	const struct cidr *trusted_proxies;
 	size_t trusted_proxy_count;
 	size_t body_max;      /* bytes */

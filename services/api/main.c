@@ -81,10 +81,13 @@ static int run_serve(const struct settings *settings)
 		err = history_new(&journal_settings.db, &hub.history);
 	if (!err)
 		err = journal_start(hub.store, &journal_settings, &hub.journal);
+	if (!err)
+		err = retention_start(&journal_settings.db, hub.store, settings->history_age_ms, &hub.retention);
 	if (err)
 		log_error("cannot start", LOG_ERR(err));
 	else
 		code = serve_until_stopped(settings, &hub);
+	retention_stop(hub.retention);
 	journal_stop(hub.journal);
 	history_free(hub.history);
 	access_free(hub.access);

@@ -98,6 +98,15 @@ static const struct conf_option options[] = {
 	 .max = 60000,
 	 .arg = "TIME",
 	 .help = "How often to look for changes made through other hubs on the same database."},
+	{.name = "HISTORY_AGE",
+	 .type = CONF_DURATION,
+	 AT(history_age_ms),
+	 .def = "90d",
+	 .min = 0,
+	 .max = 315360000000, /* ten years */
+	 .arg = "TIME",
+	 .help = "Changes older than this are removed from the history; 0 keeps them for ever. The newest 100,000 stay "
+		 "in any case."},
 	{.name = "ADMIN_USER",
 	 .type = CONF_STRING,
 	 AT(admin_user),

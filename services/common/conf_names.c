@@ -21,6 +21,7 @@ const char *const conf_all_names[] = {
 	"DB_USER",
 	"DENY",
 	"DRAIN_TIMEOUT",
+	"HISTORY_AGE",
 	"HOSTNAMES",
 	"HOSTS_FILE",
 	"IDLE_TIMEOUT",
