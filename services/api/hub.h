@@ -11,6 +11,7 @@
 #include "history.h"
 #include "ipaddr.h"
 #include "journal.h"
+#include "metrics.h"
 #include "retention.h"
 #include "store.h"
 
@@ -22,8 +23,10 @@ struct hub {
 	struct retention *retention; /* NULL: everything is kept */
 	const struct cidr *trusted_proxies;
 	size_t trusted_proxy_count;
-	size_t body_max;      /* bytes */
-	atomic_bool draining; /* set once SIGTERM came: /readyz says no */
+	size_t body_max; /* bytes */
+	struct metrics metrics;
+	bool metrics_for_anyone; /* /metrics needs no credentials */
+	atomic_bool draining;    /* set once SIGTERM came: /readyz says no */
 };
 
 #endif

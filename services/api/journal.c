@@ -50,7 +50,9 @@ void journal_status(struct journal *j, struct journal_status *ret_status)
 					      .batches = queue->batches,
 					      .changes = queue->changes,
 					      .waiting = queue->count,
+					      .unreached_ms = clock_mono_ms() - queue->reached,
 					      .reloads = atomic_load(&j->reloads)};
+	memcpy(ret_status->batch_sizes, queue->batch_sizes, sizeof queue->batch_sizes);
 	if (!queue->open)
 		ret_status->down_ms = clock_mono_ms() - queue->closed_since;
 	snprintf(ret_status->reason, sizeof ret_status->reason, "%s",

@@ -69,7 +69,10 @@ static int run_serve(const struct settings *settings)
 							  .admin_password = settings->admin_password,
 							  .migrate = true};
 	struct cidr *proxies = NULL;
-	struct hub hub = {.store = store_new(), .body_max = (size_t)settings->body_max};
+	struct hub hub = {.store = store_new(),
+			  .body_max = (size_t)settings->body_max,
+			  .metrics.started_us = clock_wall_us(),
+			  .metrics_for_anyone = strcmp(settings->metrics, "anyone") == 0};
 	int code = EXIT_FAILED;
 
 	raise_descriptor_limit(settings->connections_max);

@@ -13,7 +13,7 @@ void queue_init(struct queue *queue)
 	memset(queue, 0, sizeof *queue);
 	pthread_mutex_init(&queue->lock, NULL);
 	clock_cond_init(&queue->work);
-	queue->closed_since = clock_mono_ms();
+	queue->closed_since = queue->reached = clock_mono_ms();
 	snprintf(queue->reason, sizeof queue->reason, "not connected yet");
 }
 
@@ -153,6 +153,7 @@ int64_t queue_open(struct queue *queue)
 	int64_t closed_ms = queue->open ? -1 : clock_mono_ms() - queue->closed_since;
 	queue->open = true;
 	queue->stalled = false;
+	queue->reached = clock_mono_ms();
 	queue->reason[0] = '\0';
 	pthread_mutex_unlock(&queue->lock);
 	return closed_ms;
@@ -258,15 +259,31 @@ bool queue_enter_commit(struct queue *queue, struct item *items[], size_t count)
 	return all;
 }
 
+/* With the lock held. */
+static void count_batch(struct queue *queue, size_t changes)
+{
+	size_t i = 0;
+
+	while (i < QUEUE_BATCH_SIZES - 1 && changes > (size_t)1 << i)
+		i++;
+	queue->batch_sizes[i]++;
+	queue->batches++;
+}
+
 void queue_finish(struct queue *queue, struct item *items[], size_t count, bool committed)
 {
+	size_t changes = 0;
+
 	pthread_mutex_lock(&queue->lock);
 	queue->stalled = false;
-	queue->batches += committed;
+	queue->reached = clock_mono_ms();
 	for (size_t i = 0; i < count; i++) {
-		queue->changes += !items[i]->err && items[i]->outcome.changed;
+		changes += !items[i]->err && items[i]->outcome.changed;
 		item_finish(items[i], items[i]->err);
 	}
+	queue->changes += changes;
+	if (committed)
+		count_batch(queue, changes);
 	pthread_mutex_unlock(&queue->lock);
 }
 

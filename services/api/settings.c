@@ -23,6 +23,13 @@ static int check_role(const char *value, struct why *ret_why)
 		       : 0;
 }
 
+static int check_metrics(const char *value, struct why *ret_why)
+{
+	return strcmp(value, "admin") != 0 && strcmp(value, "anyone") != 0
+		       ? why_set(ret_why, ERR_INVALID, "", "is admin or anyone")
+		       : 0;
+}
+
 static int check_mode(const char *value, struct why *ret_why)
 {
 	return strlen(value) != 4 || strspn(value, "01234567") != 4 || value[0] != '0'
@@ -159,6 +166,13 @@ static const struct conf_option options[] = {
 	 .max = 600000,
 	 .arg = "TIME",
 	 .help = "After SIGTERM: how long to wait for requests under way."},
+	{.name = "METRICS",
+	 .type = CONF_STRING,
+	 AT(metrics),
+	 .def = "admin",
+	 .arg = "admin|anyone",
+	 .check = check_metrics,
+	 .help = "Who may read /metrics."},
 	{.name = "ROLE",
 	 .type = CONF_STRING,
 	 AT(role),

@@ -25,6 +25,7 @@ struct settings {
 	char *new_password;
 	char *mode; /* secrets */
 
+	char *metrics;
 	char *log_level, *log_format;
 };
 

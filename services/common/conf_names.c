@@ -31,6 +31,7 @@ const char *const conf_all_names[] = {
 	"LOG_LEVEL",
 	"MAX_BODY",
 	"MAX_CONNECTIONS",
+	"METRICS",
 	"MODE",
 	"NEW_PASSWORD",
 	"NEW_PASSWORD_FILE",
