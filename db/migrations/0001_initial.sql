@@ -44,6 +44,7 @@ CREATE TABLE IF NOT EXISTS change_log (
 	kind ENUM('silo-put', 'silo-delete', 'user-put', 'user-delete') CHARACTER SET ascii NOT NULL,
 	subject VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'silo id or user name',
 	owner INT UNSIGNED NOT NULL COMMENT 'of the silo, or the user itself',
+	former_owner INT UNSIGNED NOT NULL COMMENT 'of a silo that changed hands; 0: it did not',
 	document MEDIUMTEXT CHARACTER SET ascii COLLATE ascii_bin NULL COMMENT 'the silo after the change; NULL: deleted, or a user',
 	actor VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'user name; empty: the command line',
 	peer VARCHAR(45) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'address; empty: the command line',

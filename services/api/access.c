@@ -150,6 +150,7 @@ int access_check(struct access *access, const char *authorization, struct princi
 	memset(ret_principal, 0, sizeof *ret_principal);
 	ret_principal->user_id = user.id;
 	ret_principal->role = user.role;
+	ret_principal->user_revision = user.revision;
 	memcpy(ret_principal->name, user.name, sizeof user.name);
 	return ERR_OK;
 }

@@ -15,6 +15,7 @@
 struct principal {
 	uint32_t user_id; /* 0: the command line on the hub itself, which may do everything */
 	enum role role;
+	uint64_t user_revision; /* of the user's last change, as it was then */
 	char name[USER_NAME_MAX + 1];
 };
 

@@ -95,11 +95,13 @@ static int batch_silo(struct batch *batch, const char *id, struct batch_silo **r
 	return ERR_OK;
 }
 
-static void batch_silo_set_take(struct batch_silo *silo, struct silo_body *now, const struct silo *records)
+static void batch_silo_set_take(struct batch_silo *silo, struct silo_body *now, const struct silo *records,
+				uint64_t revision)
 {
 	silo_body_unref(silo->now);
 	silo->now = now;
 	silo->records = records;
+	silo->revision = revision;
 }
 
 static bool precondition_holds(const struct precondition *precondition, const struct silo_body *current)
@@ -171,10 +173,12 @@ static int check_silo_rights(struct batch *batch, const struct order *order, con
 	return ERR_OK;
 }
 
-static void batch_log(struct batch *batch, const struct order *order, uint32_t owner)
+static void batch_log(struct batch *batch, const struct order *order, uint32_t owner, uint32_t former_owner)
 {
-	batch->entries[batch->count++] =
-		(struct batch_entry){.revision = ++batch->revision, .order = order, .owner = owner};
+	batch->entries[batch->count++] = (struct batch_entry){.revision = ++batch->revision,
+							      .order = order,
+							      .owner = owner,
+							      .former_owner = former_owner == owner ? 0 : former_owner};
 }
 
 static int decide_silo(struct batch *batch, struct order *order, const struct user *actor, struct outcome *outcome)
@@ -191,8 +195,8 @@ static int decide_silo(struct batch *batch, struct order *order, const struct us
 		return err;
 
 	if (order->kind == CHANGE_SILO_DELETE) {
-		batch_log(batch, order, silo->now->owner);
-		batch_silo_set_take(silo, NULL, NULL);
+		batch_log(batch, order, silo->now->owner, 0);
+		batch_silo_set_take(silo, NULL, NULL, batch->revision);
 		outcome->changed = true;
 		outcome->revision = batch->revision;
 		return ERR_OK;
@@ -203,10 +207,10 @@ static int decide_silo(struct batch *batch, struct order *order, const struct us
 	outcome->changed = !current || current->owner != owner || current->len != order->body->len ||
 			   memcmp(current->json, order->body->json, current->len) != 0;
 	if (outcome->changed) {
-		batch_log(batch, order, owner);
+		batch_log(batch, order, owner, current ? current->owner : 0);
 		order->body->owner = owner;
 		order->body->revision = batch->revision;
-		batch_silo_set_take(silo, silo_body_ref(order->body), &order->silo);
+		batch_silo_set_take(silo, silo_body_ref(order->body), &order->silo, batch->revision);
 	}
 	outcome->revision = silo->now->revision;
 	outcome->body = silo_body_ref(silo->now);
@@ -283,8 +287,10 @@ static int decide_user(struct batch *batch, const struct order *order, const str
 		batch->user = *current;
 		outcome->changed = true;
 	}
-	if (outcome->changed)
-		batch_log(batch, order, batch->user.id);
+	if (outcome->changed) {
+		batch_log(batch, order, batch->user.id, 0);
+		batch->user.revision = batch->revision;
+	}
 	outcome->revision = batch->revision;
 	return ERR_OK;
 }
@@ -312,8 +318,10 @@ int batch_apply(struct batch *batch)
 	for (struct batch_silo *silo = batch->silos; silo; silo = silo->hh.next) {
 		if (silo->now == silo->before)
 			continue;
-		changes[count++] = (struct store_change){
-			.op = silo->now ? STORE_PUT_SILO : STORE_DELETE_SILO, .subject = silo->id, .body = silo->now};
+		changes[count++] = (struct store_change){.op = silo->now ? STORE_PUT_SILO : STORE_DELETE_SILO,
+							 .subject = silo->id,
+							 .body = silo->now,
+							 .revision = silo->revision};
 	}
 	for (size_t i = 0; i < batch->count; i++) {
 		enum change_kind kind = batch->entries[i].order->kind;

@@ -44,6 +44,7 @@ struct batch_silo {
 	const char *id;             /* borrowed from an order */
 	struct silo_body *before;   /* as in the store; NULL: not there; owned */
 	struct silo_body *now;      /* NULL: deleted; owned */
+	uint64_t revision;          /* of the newest change in this batch */
 	const struct silo *records; /* of `now`, borrowed from an order; NULL if now == before or deleted */
 };
 
@@ -51,6 +52,7 @@ struct batch_entry {
 	uint64_t revision;
 	const struct order *order; /* borrowed: outlives the batch */
 	uint32_t owner;
+	uint32_t former_owner; /* of a silo that changes hands, else 0 */
 };
 
 struct batch {

@@ -27,8 +27,9 @@ static const char *const sql[CHANGELOG_SQL_COUNT] = {
 	[SQL_DELETE_SILO] = "DELETE FROM silo WHERE id = ?", /* its records go with it */
 	[SQL_ADD_RECORD] = "INSERT INTO record (silo, hostname, ip) VALUES (?, ?, ?)",
 	[SQL_DELETE_RECORD] = "DELETE FROM record WHERE silo = ? AND hostname = ? AND ip = ?",
-	[SQL_LOG] = "INSERT INTO change_log (revision, batch, kind, subject, owner, document, actor, peer, at) "
-		    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+	[SQL_LOG] = "INSERT INTO change_log (revision, batch, kind, subject, owner, former_owner, document, actor, "
+		    "peer, at) "
+		    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 	[SQL_INSERT_USER] = "INSERT INTO account (role, quota, password_hash, revision, name) VALUES (?, ?, ?, ?, ?)",
 	[SQL_UPDATE_USER] = "UPDATE account SET role = ?, quota = ?, password_hash = ?, revision = ? WHERE name = ?",
 	[SQL_DELETE_USER] = "DELETE FROM account WHERE name = ?",
@@ -118,7 +119,8 @@ static int follow_entry(void *arg, const struct db_value *row, size_t columns)
 	f->gap |= row[0].u64 != f->revision + 1 || row[1].u64 < CHANGE_SILO_PUT || row[1].u64 > CHANGE_USER_DELETE;
 	if (f->gap)
 		return ERR_OK;
-	*change = (struct store_change){.op = store_ops[row[1].u64], .subject = f->subjects[f->count]};
+	*change = (struct store_change){
+		.op = store_ops[row[1].u64], .subject = f->subjects[f->count], .revision = row[0].u64};
 	snprintf(f->subjects[f->count], sizeof f->subjects[0], "%s", row[2].text);
 	if (change->op == STORE_PUT_SILO) {
 		change->body = silo_body_new(row[4].text, row[4].len, (uint32_t)row[3].u64, row[0].u64);

@@ -181,7 +181,7 @@ static int write_user(struct changelog *log, struct batch *batch, enum change_ki
 
 static int write_log(struct changelog *log, const struct batch *batch)
 {
-	_cleanup_(rows_release) struct rows rows = {.columns = 9};
+	_cleanup_(rows_release) struct rows rows = {.columns = 10};
 	char peers[BATCH_MAX][IPADDR_TEXT_MAX];
 
 	for (size_t i = 0; i < batch->count; i++) {
@@ -196,11 +196,12 @@ static int write_log(struct changelog *log, const struct batch *batch)
 		row[2] = DB_U64_VALUE(order->kind);
 		row[3] = TEXT(order->subject);
 		row[4] = DB_U64_VALUE(entry->owner);
-		row[5] = order->body ? DB_TEXT_VALUE(order->body->json, order->body->len)
+		row[5] = DB_U64_VALUE(entry->former_owner);
+		row[6] = order->body ? DB_TEXT_VALUE(order->body->json, order->body->len)
 				     : (struct db_value){.type = DB_NULL};
-		row[6] = TEXT(order->actor.name);
-		row[7] = TEXT(peers[i]);
-		row[8] = DB_U64_VALUE((uint64_t)batch->at);
+		row[7] = TEXT(order->actor.name);
+		row[8] = TEXT(peers[i]);
+		row[9] = DB_U64_VALUE((uint64_t)batch->at);
 	}
 	return rows_write(log, SQL_LOG, &rows);
 }

@@ -14,10 +14,12 @@
 #include "metrics.h"
 #include "retention.h"
 #include "store.h"
+#include "watch.h"
 
 struct hub {
 	struct store *store;     /* to read */
 	struct journal *journal; /* to write */
+	struct watch *watch;     /* who follows the store */
 	struct access *access;
 	struct history *history;     /* to read what was */
 	struct retention *retention; /* NULL: everything is kept */

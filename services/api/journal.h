@@ -49,9 +49,8 @@ int journal_submit(struct journal *journal, struct change *change, struct outcom
 
 struct journal_status {
 	bool database_up;
-	char reason[256];     /* why not, for people */
-	int64_t down_ms;      /* for how long not */
-	int64_t unreached_ms; /* since the database last did what it was asked; while it is up, since the last poll */
+	char reason[256]; /* why not, for people */
+	int64_t down_ms;  /* for how long not */
 	uint64_t batches, changes, reloads;
 	uint64_t batch_sizes[QUEUE_BATCH_SIZES]; /* committed batches of 1, 2, 3–4, 5–8, … changes */
 	size_t waiting;                          /* changes in the queue */

@@ -8,13 +8,19 @@
 #include "log.h"
 #include "silo.h"
 
-enum { SQL_HUB, SQL_USERS, SQL_SILOS, SQL_COUNT };
+/* Entries of the log that are read for what is gone; not more, as a start shall not take longer for it. */
+#define GONE_ENTRIES_MAX 200000
+
+enum { SQL_HUB, SQL_USERS, SQL_SILOS, SQL_OLDEST, SQL_GONE, SQL_COUNT };
 
 static const char *const sql[SQL_COUNT] = {
 	[SQL_HUB] = LOADER_HUB_QUERY,
 	[SQL_USERS] = "SELECT " LOADER_USER_COLUMNS " FROM account",
 	[SQL_SILOS] = ("SELECT s.id, s.owner, s.revision, r.hostname, r.ip FROM silo s "
 		       "LEFT JOIN record r ON r.silo = s.id ORDER BY s.id"), /* (Clang takes it for a missing comma) */
+	[SQL_OLDEST] = "SELECT CAST(COALESCE(MIN(revision), 0) AS UNSIGNED) FROM change_log",
+	[SQL_GONE] = "SELECT revision, subject, owner, former_owner FROM change_log "
+		     "WHERE revision > ? AND (kind = 'silo-delete' OR former_owner <> 0) ORDER BY revision",
 };
 
 int loader_read_hub(void *arg, const struct db_value *row, size_t columns)
@@ -38,6 +44,7 @@ void loader_read_user(const struct db_value *row, struct user *ret_user)
 	ret_user->quota = (uint32_t)row[2].u64;
 	snprintf(ret_user->name, sizeof ret_user->name, "%s", row[3].text);
 	snprintf(ret_user->password_hash, sizeof ret_user->password_hash, "%s", row[4].text);
+	ret_user->revision = row[5].u64;
 }
 
 static int load_user(void *arg, const struct db_value *row, size_t columns)
@@ -109,6 +116,36 @@ static int load_record(void *arg, const struct db_value *row, size_t columns)
 	return err ? err : silo_add(&loader->silo, row[3].text, &ip);
 }
 
+static int load_oldest(void *arg, const struct db_value *row, size_t columns)
+{
+	(void)columns;
+	*(uint64_t *)arg = row[0].u64;
+	return ERR_OK;
+}
+
+static int load_one_gone(void *arg, const struct db_value *row, size_t columns)
+{
+	(void)columns;
+	const struct db_value *former = &row[3];
+	return store_state_add_gone(arg, row[1].text, (uint32_t)(former->u64 ? former : &row[2])->u64, row[0].u64,
+				    !former->u64);
+}
+
+/* Deletions and changes of hands, as far back as the log tells of them without a gap, within a limit. */
+static int load_gone(struct db *db, struct store_state *state, uint64_t revision)
+{
+	uint64_t oldest = 0;
+	int err = db_query(db, SQL_OLDEST, NULL, 0, load_oldest, &oldest);
+	uint64_t known = oldest ? oldest - 1 : revision;
+
+	if (err)
+		return err;
+	if (revision > known + GONE_ENTRIES_MAX)
+		known = revision - GONE_ENTRIES_MAX;
+	store_state_set_forgotten(state, known);
+	return db_query(db, SQL_GONE, (const struct db_value[]){DB_U64_VALUE(known)}, 1, load_one_gone, state);
+}
+
 /* A dump restores table after table, in no transaction: half of one must not pass for the whole. */
 static int check_whole(const struct silo_loader *loader, const struct hub_row *hub, size_t accounts, struct why *why)
 {
@@ -137,6 +174,8 @@ static int load_tables(struct db *db, struct store_state *state, struct hub_row 
 		err = db_query(db, SQL_SILOS, NULL, 0, load_record, &loader);
 	if (!err)
 		err = finish_silo(&loader);
+	if (!err)
+		err = load_gone(db, state, ret_hub->revision);
 	silo_release(&loader.silo);
 	if (err)
 		return why_set(why, err, "", "%s", db_error(db));

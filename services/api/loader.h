@@ -12,7 +12,7 @@
 int loader_load(const struct db_settings *settings, struct store *store, struct why *ret_why);
 
 /* Columns of every query for users, in this order, and their meaning. */
-#define LOADER_USER_COLUMNS "id, CAST(role AS UNSIGNED), quota, name, password_hash"
+#define LOADER_USER_COLUMNS "id, CAST(role AS UNSIGNED), quota, name, password_hash, revision"
 void loader_read_user(const struct db_value *row, struct user *ret_user);
 
 struct hub_row {

@@ -83,6 +83,8 @@ static int run_serve(const struct settings *settings)
 	if (!err)
 		err = history_new(&journal_settings.db, &hub.history);
 	if (!err)
+		err = watch_start(hub.store, &hub.watch);
+	if (!err)
 		err = journal_start(hub.store, &journal_settings, &hub.journal);
 	if (!err)
 		err = retention_start(&journal_settings.db, hub.store, settings->history_age_ms, &hub.retention);
@@ -93,6 +95,7 @@ static int run_serve(const struct settings *settings)
 	retention_stop(hub.retention);
 	journal_stop(hub.journal);
 	history_free(hub.history);
+	watch_stop(hub.watch);
 	access_free(hub.access);
 	store_free(hub.store);
 	free(proxies);

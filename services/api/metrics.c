@@ -41,7 +41,7 @@ void metrics_count(struct metrics *metrics, const char *method, int status, int 
 struct sample {
 	double database_up, database_unreachable, queue, loads, history_removed;
 	double revision, silos, users, store_bytes;
-	double connections, in_progress, passwords_waiting;
+	double connections, in_progress, watchers, passwords_waiting;
 	double resident, cpu, started;
 };
 
@@ -52,8 +52,8 @@ static const struct {
 	size_t offset;
 } values[] = {
 	{"silodns_database_up", "gauge", "Whether the database can be reached.", AT(database_up)},
-	{"silodns_database_unreachable_seconds", "gauge",
-	 "Since the database could last be reached; about 0 while it can.", AT(database_unreachable)},
+	{"silodns_database_unreachable_seconds", "gauge", "Since the database could last be reached; 0 while it can.",
+	 AT(database_unreachable)},
 	{"silodns_queue_changes", "gauge", "Changes that wait to be written.", AT(queue)},
 	{"silodns_store_loads_total", "counter",
 	 "Times that everything was loaded from the database: at the start, and when the log does not continue what is "
@@ -67,10 +67,10 @@ static const struct {
 	{"silodns_store_bytes", "gauge", "Memory of silos and users, without the allocator's overhead.",
 	 AT(store_bytes)},
 	{"silodns_http_connections", "gauge", "Open connections.", AT(connections)},
-	{"silodns_http_requests_in_progress", "gauge", "Requests under way.", AT(in_progress)},
+	{"silodns_http_requests_in_progress", "gauge", "Requests under way, streams included.", AT(in_progress)},
 	{"silodns_password_verifications_waiting", "gauge", "Passwords waiting to be verified or hashed.",
 	 AT(passwords_waiting)},
-	/* (watchers: a field in struct sample, a row here, a line in take_sample()) */
+	{"silodns_watchers", "gauge", "Streams that follow changes.", AT(watchers)},
 	{"process_resident_memory_bytes", "gauge", "Resident memory.", AT(resident)},
 	{"process_cpu_seconds_total", "counter", "Processor time, user and system.", AT(cpu)},
 	{"process_start_time_seconds", "gauge", "When the process started, in seconds since 1970.", AT(started)},
@@ -91,6 +91,12 @@ static double seconds(const struct timeval *time)
 	return (double)time->tv_sec + (double)time->tv_usec / 1e6;
 }
 
+static double unreachable_seconds(const struct hub *hub)
+{
+	return store_is_loaded(hub->store) ? (double)store_age_ms(hub->store) / 1e3
+					   : (double)(clock_wall_us() - hub->metrics.started_us) / 1e6;
+}
+
 static void take_sample(const struct hub *hub, const struct journal_status *journal, struct sample *ret_sample)
 {
 	struct store_size size = store_size(hub->store);
@@ -99,7 +105,7 @@ static void take_sample(const struct hub *hub, const struct journal_status *jour
 	getrusage(RUSAGE_SELF, &usage);
 	*ret_sample = (struct sample){
 		.database_up = journal->database_up,
-		.database_unreachable = (double)journal->unreached_ms / 1000.0,
+		.database_unreachable = unreachable_seconds(hub),
 		.queue = (double)journal->waiting,
 		.loads = (double)journal->reloads,
 		.history_removed = (double)retention_removed(hub->retention),
@@ -109,6 +115,7 @@ static void take_sample(const struct hub *hub, const struct journal_status *jour
 		.store_bytes = (double)size.bytes,
 		.connections = (double)atomic_load(&hub->metrics.connections),
 		.in_progress = (double)atomic_load(&hub->metrics.in_progress),
+		.watchers = (double)watch_count(hub->watch),
 		.passwords_waiting = (double)access_waiting(hub->access),
 		.resident = resident_bytes(),
 		.cpu = seconds(&usage.ru_utime) + seconds(&usage.ru_stime),

@@ -13,7 +13,7 @@ void queue_init(struct queue *queue)
 	memset(queue, 0, sizeof *queue);
 	pthread_mutex_init(&queue->lock, NULL);
 	clock_cond_init(&queue->work);
-	queue->closed_since = queue->reached = clock_mono_ms();
+	queue->closed_since = clock_mono_ms();
 	snprintf(queue->reason, sizeof queue->reason, "not connected yet");
 }
 
@@ -67,6 +67,11 @@ static void item_refuse(struct item *item, int err, const char *reason)
 
 /* --- the request's side ------------------------------------------------------------------------------------------- */
 
+bool queue_is_stalled(const struct queue *queue)
+{
+	return queue->stalled || (queue->busy_since && clock_mono_ms() - queue->busy_since > QUEUE_STALL_MS);
+}
+
 static int enqueue(struct queue *queue, struct item *item, struct why *why)
 {
 	if (queue->stopping)
@@ -74,7 +79,7 @@ static int enqueue(struct queue *queue, struct item *item, struct why *why)
 	if (!queue->open)
 		return why_set(why, ERR_UNAVAILABLE, "", "the database is away (%s); nothing was changed",
 			       queue->reason);
-	if (queue->stalled)
+	if (queue_is_stalled(queue))
 		return why_set(why, ERR_UNAVAILABLE, "", "the database does not answer; nothing was changed");
 	if (queue->count >= QUEUE_MAX)
 		return why_set(why, ERR_BUSY, "", "%d changes are waiting already; nothing was changed", QUEUE_MAX);
@@ -153,7 +158,6 @@ int64_t queue_open(struct queue *queue)
 	int64_t closed_ms = queue->open ? -1 : clock_mono_ms() - queue->closed_since;
 	queue->open = true;
 	queue->stalled = false;
-	queue->reached = clock_mono_ms();
 	queue->reason[0] = '\0';
 	pthread_mutex_unlock(&queue->lock);
 	return closed_ms;
@@ -209,9 +213,11 @@ size_t queue_take(struct queue *queue, int64_t timeout_ms, struct item *ret_item
 	const struct timespec until = clock_mono_at(clock_mono_ms() + timeout_ms);
 
 	pthread_mutex_lock(&queue->lock);
+	queue->busy_since = 0;
 	while (!queue->items && !queue->stopping && pthread_cond_timedwait(&queue->work, &queue->lock, &until) == 0)
 		;
 	size_t count = take(queue, ret_items);
+	queue->busy_since = clock_mono_ms();
 	pthread_mutex_unlock(&queue->lock);
 	return count;
 }
@@ -276,7 +282,6 @@ void queue_finish(struct queue *queue, struct item *items[], size_t count, bool 
 
 	pthread_mutex_lock(&queue->lock);
 	queue->stalled = false;
-	queue->reached = clock_mono_ms();
 	for (size_t i = 0; i < count; i++) {
 		changes += !items[i]->err && items[i]->outcome.changed;
 		item_finish(items[i], items[i]->err);

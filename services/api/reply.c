@@ -11,6 +11,9 @@ static void drop_body(struct reply *reply)
 {
 	free(reply->body);
 	silo_body_unref(reply->silo);
+	if (reply->stream)
+		reply->stream_class->close(reply->stream);
+	reply->stream = NULL;
 	reply->body = NULL;
 	reply->silo = NULL;
 	reply->body_len = 0;
@@ -79,6 +82,14 @@ int reply_silo(struct reply *reply, int status, struct silo_body *silo)
 	reply->content_type = "application/json";
 	reply->silo = silo_body_ref(silo);
 	return reply_etag(reply, silo->revision);
+}
+
+void reply_stream_take(struct reply *reply, const char *content_type, const struct stream_class *class, void *stream)
+{
+	drop_body(reply);
+	reply->content_type = content_type;
+	reply->stream_class = class;
+	reply->stream = stream;
 }
 
 int reply_json_take(struct reply *reply, int status, json_t *json)

@@ -10,7 +10,8 @@
 #include <jansson.h>
 
 #include "err.h"
-#include "store.h"
+#include "silo_body.h"
+#include "stream.h"
 
 #define REPLY_HEADERS_MAX 8
 #define REPLY_HEADER_VALUE_MAX 256 /* bytes, with the final NUL */
@@ -26,7 +27,9 @@ struct reply {
 	const char *content_type; /* NULL: no body */
 	char *body;               /* owned, by free(); not set if `silo` is */
 	size_t body_len;
-	struct silo_body *silo; /* a reference of the reply's: the body is its document */
+	struct silo_body *silo;                  /* a reference of the reply's: the body is its document */
+	const struct stream_class *stream_class; /* not NULL: the body is `stream`, which is owned */
+	void *stream;
 	struct reply_header headers[REPLY_HEADERS_MAX];
 	size_t header_count;
 };
@@ -42,6 +45,8 @@ int reply_body(struct reply *reply, const char *content_type, const void *body, 
 void reply_body_take(struct reply *reply, const char *content_type, char *body, size_t len);
 /* The silo's document, shared and not copied; takes a reference. Sets the ETag. */
 int reply_silo(struct reply *reply, int status, struct silo_body *silo);
+/* A body without a length that goes on until the stream says STREAM_END. */
+void reply_stream_take(struct reply *reply, const char *content_type, const struct stream_class *class, void *stream);
 int reply_json_take(struct reply *reply, int status, json_t *json); /* NULL json: ERR_NOMEM */
 /* Whole problem+json reply for `err`, with Retry-After, WWW-Authenticate, … as the error wants; headers set before
  * (Allow, ETag) stay. Falls back to a fixed text without memory. */

@@ -198,6 +198,16 @@ int request_query_number(struct request *request, const char *name, uint64_t max
 	return ERR_OK;
 }
 
+const char *request_query_next(const struct request *request, const char *name, size_t *at)
+{
+	while (*at < request->param_count) {
+		const struct request_param *param = &request->params[(*at)++];
+		if (strcmp(param->name, name) == 0)
+			return param->value;
+	}
+	return NULL;
+}
+
 int request_query_only(struct request *request, const char *const *known)
 {
 	int err = parse_query(request);

@@ -18,7 +18,7 @@
 #include "reply.h"
 
 #define REQUEST_SUBJECT_MAX 255
-#define REQUEST_PARAMS_MAX 16 /* query parameters */
+#define REQUEST_PARAMS_MAX 72 /* query parameters */
 
 struct request_header {
 	const char *name;  /* borrowed */
@@ -63,6 +63,9 @@ int request_query(struct request *request, const char *name, const char **ret_va
 /* One that is a whole number from 1 to `max` (at most 10^18); `*ret_value` stays as it is if it is absent.
  * ERR_MALFORMED, ERR_INVALID. */
 int request_query_number(struct request *request, const char *name, uint64_t max, uint64_t *ret_value);
+/* The next value of a parameter that may be given several times; `*at` is 0 at first, and is for this function.
+ * NULL: no more. Only after request_query_only(). */
+const char *request_query_next(const struct request *request, const char *name, size_t *at);
 /* Refuses query parameters that are not in `known` (ends in NULL; NULL = none are known). ERR_MALFORMED. */
 int request_query_only(struct request *request, const char *const *known);
 

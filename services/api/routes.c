@@ -1,5 +1,6 @@
 #include "routes.h"
 
+#include <inttypes.h>
 #include <string.h>
 #include <strings.h>
 
@@ -32,6 +33,7 @@ static const struct route {
 	{"/silos/{id}", "DELETE", USER, handle_silo_delete},
 	{"/silos/{id}/history", "GET", USER, handle_history_get},
 	{"/silos/{id}/hosts", "GET", USER, handle_hosts_get},
+	{"/watch", "GET", USER, handle_watch},
 	{"/users", "GET", ADMIN, handle_users_list},
 	{"/users/{name}", "GET", USER, handle_user_get},
 	{"/users/{name}", "PUT", USER, handle_user_put},
@@ -169,6 +171,18 @@ static int admit(struct request *request, const struct route *route)
 	return ERR_OK;
 }
 
+/* What comes from memory while the database is away says how old it may be (RFC 9111, 5.1). */
+static void tell_age(struct request *request, struct reply *reply)
+{
+	int64_t age_ms = store_age_ms(request->hub->store);
+	char seconds[24];
+
+	if (!age_ms)
+		return;
+	snprintf(seconds, sizeof seconds, "%" PRId64, age_ms / 1000);
+	reply_header(reply, "Age", seconds);
+}
+
 static void log_request(const struct request *request, const char *method, int status)
 {
 	enum log_level level = LOG_LEVEL_DEBUG;
@@ -207,6 +221,8 @@ void routes_handle(struct request *request, const char *method, const char *uri,
 		err = admit(request, route);
 	if (!err)
 		err = route->handler(request, reply);
+	if (!err && route->who != ANYONE && strcmp(request->method, "GET") == 0)
+		tell_age(request, reply);
 	if (err)
 		reply_problem(reply, err, &request->why);
 	if (!reply->status)

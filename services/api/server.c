@@ -18,9 +18,11 @@
 #include "reply.h"
 #include "request.h"
 #include "routes.h"
+#include "watch.h"
 
 #define SHARED_BODY_MIN (32u << 10) /* bytes from which a silo's document is sent without a copy */
 #define STREAM_BLOCK (32u << 10)
+#define ENDLESS_BLOCK 1024 /* of a stream that does not end: only HTTP/1.0 needs this buffer */
 #define DRAIN_QUIET_MS 100 /* no request for so long: nothing is on its way any more */
 #define DRAIN_STEP_MS 5
 
@@ -136,10 +138,62 @@ static void release_silo(void *arg)
 	silo_body_unref(arg);
 }
 
-static int deliver_body(struct reply *reply, struct _u_response *response)
+/* A reply's stream on its connection. */
+struct outlet {
+	const struct stream_class *class;
+	void *stream;
+};
+
+static void suspend(void *connection)
+{
+	MHD_suspend_connection(connection);
+}
+
+static void resume(void *connection)
+{
+	MHD_resume_connection(connection);
+}
+
+static ssize_t read_outlet(void *arg, uint64_t offset, char *ret_data, size_t max)
+{
+	const struct outlet *outlet = arg;
+
+	(void)offset;
+	ssize_t len = outlet->class->read(outlet->stream, ret_data, max);
+	return len == STREAM_END ? U_STREAM_END : len;
+}
+
+static void close_outlet(void *arg)
+{
+	struct outlet *outlet = arg;
+
+	outlet->class->close(outlet->stream);
+	free(outlet);
+}
+
+static int deliver_stream(struct reply *reply, struct MHD_Connection *connection, struct _u_response *response)
+{
+	const struct line line = {.handle = connection, .suspend = suspend, .resume = resume};
+	struct outlet *outlet = malloc(sizeof *outlet);
+
+	if (!outlet)
+		return ERR_NOMEM;
+	outlet->class = reply->stream_class;
+	outlet->stream = TAKE_PTR(reply->stream);
+	outlet->class->attach(outlet->stream, &line);
+	if (ulfius_set_stream_response(response, (unsigned)reply->status, read_outlet, close_outlet,
+				       U_STREAM_SIZE_UNKNOWN, ENDLESS_BLOCK, outlet) == U_OK)
+		return ERR_OK;
+	close_outlet(outlet);
+	return ERR_INTERNAL;
+}
+
+static int deliver_body(struct reply *reply, struct MHD_Connection *connection, struct _u_response *response)
 {
 	struct silo_body *silo = reply->silo;
 
+	if (reply->stream)
+		return deliver_stream(reply, connection, response);
 	if (silo && silo->len >= SHARED_BODY_MIN) {
 		reply->silo = NULL;
 		return ulfius_set_stream_response(response, (unsigned)reply->status, read_silo, release_silo, silo->len,
@@ -155,7 +209,7 @@ static int deliver_body(struct reply *reply, struct _u_response *response)
 }
 
 /* For HEAD and 304 libmicrohttpd sends the length of the body, and not the body. */
-static int deliver(struct reply *reply, bool last, struct _u_response *response)
+static int deliver(struct reply *reply, bool last, struct MHD_Connection *connection, struct _u_response *response)
 {
 	int failed = 0;
 
@@ -166,7 +220,7 @@ static int deliver(struct reply *reply, bool last, struct _u_response *response)
 		failed |= u_map_put(response->map_header, reply->headers[i].name, reply->headers[i].value);
 	if (last)
 		failed |= u_map_put(response->map_header, "Connection", "close");
-	return failed ? ERR_NOMEM : deliver_body(reply, response);
+	return failed ? ERR_NOMEM : deliver_body(reply, connection, response);
 }
 
 static int on_request(const struct _u_request *raw, struct _u_response *response, void *arg)
@@ -174,13 +228,14 @@ static int on_request(const struct _u_request *raw, struct _u_response *response
 	struct server *server = arg;
 	_cleanup_(request_release) struct request request = {.hub = server->hub};
 	_cleanup_(reply_release) struct reply reply = {0};
-	int err = fill_request(&request, (const struct request_ext *)raw);
+	const struct request_ext *ext = (const struct request_ext *)raw;
+	int err = fill_request(&request, ext);
 
 	if (!err)
 		routes_handle(&request, raw->http_verb, raw->http_url, &reply);
 	else
 		reply_problem(&reply, err, NULL);
-	err = deliver(&reply, atomic_load(&server->hub->draining), response);
+	err = deliver(&reply, atomic_load(&server->hub->draining), ext->connection, response);
 	return err ? U_CALLBACK_ERROR : U_CALLBACK_COMPLETE;
 }
 
@@ -317,6 +372,7 @@ void server_stop(struct server *server, long drain_ms)
 		return;
 	atomic_store(&server->hub->draining, true);
 	listener_close(TAKE_PTR(server->listener));
+	watch_drain(server->hub->watch);
 	if (!drain(server, drain_ms) && drain_ms > 0)
 		log_warn("stopping with requests under way",
 			 LOG_U64("requests", atomic_load(&server->begun) - atomic_load(&server->ended)));

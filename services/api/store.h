@@ -3,48 +3,36 @@
  * from here.
  *
  * Bodies are immutable and counted, so a reader holds the lock only to find one and never sees half a change. Writing
- * is the journal's alone (store_apply, store_replace). Everything else may be called from any thread: `lock` (a
- * read-write lock) guards the trees and the users, and a writer holds it only to swap pointers.
+ * is the journal's alone (store_apply, store_replace_take). Everything else may be called from any thread: `lock` (a
+ * read-write lock) guards the state, and a writer holds it only to swap pointers.
  */
 #ifndef SILODNS_STORE_H
 #define SILODNS_STORE_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "buf.h"
 #include "err.h"
-#include "silo.h"
+#include "silo_body.h"
 
 #define USER_NAME_MAX 64
 #define PASSWORD_HASH_MAX 128 /* crypto_pwhash_STRBYTES */
 #define HUB_IDENTITY_LEN 32   /* hexadecimal digits */
+#define STORE_GONE_MAX 100000 /* silos that are gone, remembered for those who continue from an earlier revision */
 
 enum role { ROLE_COMMON, ROLE_ADMIN };
 
 struct user {
 	uint32_t id; /* never 0, never used again */
 	enum role role;
-	uint32_t quota; /* silos that it may own; no limit for an admin */
-	uint32_t silos; /* silos that it owns; kept by the store */
+	uint32_t quota;    /* silos that it may own; no limit for an admin */
+	uint32_t silos;    /* silos that it owns; kept by the store */
+	uint64_t revision; /* of its last change */
 	char name[USER_NAME_MAX + 1];
 	char password_hash[PASSWORD_HASH_MAX];
 };
-
-/* A silo at one revision. Immutable; released by the last silo_body_unref(). */
-struct silo_body {
-	atomic_uint refs;
-	uint32_t owner;    /* user id */
-	uint64_t revision; /* at which it became so */
-	size_t len;
-	char json[]; /* canonical document, with a final NUL that is not counted */
-};
-
-struct silo_body *silo_body_new(const char *json, size_t len, uint32_t owner, uint64_t revision); /* NULL: no memory */
-struct silo_body *silo_body_ref(struct silo_body *body);
-void silo_body_unref(struct silo_body *body); /* NULL is allowed */
 
 struct store;
 
@@ -69,6 +57,45 @@ int store_get(struct store *store, const char *id, struct silo_body **ret_body);
 int store_list(struct store *store, uint32_t owner, const char *after, size_t limit, struct silo_body ***ret_bodies,
 	       size_t *ret_count, bool *ret_more, uint64_t *ret_revision);
 
+/* Where the store stands. */
+struct store_point {
+	uint64_t revision;
+	uint64_t forgotten;    /* who knows the hub up to an earlier revision than this cannot continue from there */
+	uint64_t replaced;     /* counts store_replace_take() */
+	uint64_t user_changes; /* counts changes of users */
+	char identity[HUB_IDENTITY_LEN + 1];
+};
+struct store_point store_point(struct store *store);
+/* Blocks until the store's news count is another than `*news`, or store_wake(), or `timeout_ms` is over; `*news`
+ * becomes the present one. The count rises with every change of the store. */
+void store_wait(struct store *store, uint64_t *news, int64_t timeout_ms);
+void store_wake(struct store *store); /* lets store_wait() return */
+
+/* The journal has seen that the store is what the database is, and will see it again within `again_ms`. */
+void store_confirm(struct store *store, int64_t again_ms);
+/* How old what is read from here may be: 0 while it is confirmed in time, else milliseconds since it was last. */
+int64_t store_age_ms(struct store *store);
+
+/* A silo as it is now, or the news that `owner` has it no more. */
+struct store_event {
+	uint64_t revision;
+	uint32_t owner;         /* whose it is, or was */
+	struct silo_body *body; /* a reference of the caller's; NULL: gone */
+	bool exists;            /* a silo of this id: if gone, it is somebody else's now */
+	bool deleted;           /* gone by this; false: given away, whatever became of it then */
+	char id[SILO_ID_MAX + 1];
+};
+
+/*
+ * What has changed behind revision `after`, in the order of revisions, each silo once: up to `max` events, of silos of
+ * `owner` (0: of all). Returns how many; fewer than `max`: that is all up to `ret_point->revision`. Whether `after` can
+ * be continued from (`forgotten`) is for the caller to see.
+ */
+size_t store_since(struct store *store, uint32_t owner, uint64_t after, struct store_event *ret_events, size_t max,
+		   struct store_point *ret_point);
+/* One silo; if there is none: `revision` of its deletion, 0 if that is not remembered. */
+struct store_event store_look(struct store *store, const char *id);
+
 /* Copies; ERR_NOT_FOUND. */
 int store_user(struct store *store, const char *name, struct user *ret_user);
 int store_user_by_id(struct store *store, uint32_t id, struct user *ret_user);
@@ -76,7 +103,7 @@ int store_user_by_id(struct store *store, uint32_t id, struct user *ret_user);
 int store_users(struct store *store, struct user **ret_users, size_t *ret_count);
 
 struct store_size {
-	size_t silos, users, bytes; /* bytes: of nodes and bodies, without the allocator's overhead */
+	size_t silos, users, gone, bytes; /* bytes: of nodes and bodies, without the allocator's overhead */
 };
 struct store_size store_size(struct store *store);
 
@@ -88,6 +115,7 @@ struct store_change {
 	enum store_op op;
 	const char *subject;    /* silo id or user name; borrowed */
 	struct silo_body *body; /* STORE_PUT_SILO; the store takes its own reference */
+	uint64_t revision;      /* STORE_DELETE_SILO */
 	struct user user;       /* STORE_PUT_USER; `silos` is ignored */
 };
 
@@ -101,6 +129,11 @@ struct store_state *store_state_new(void);
 void store_state_free(struct store_state *state);
 int store_state_add_user(struct store_state *state, const struct user *user);
 int store_state_add_silo_take(struct store_state *state, const char *id, struct silo_body *body);
+/* After all silos, in the order of revisions: `owner` has had the silo no more since `revision`, as it was deleted or
+ * given to somebody else. ERR_NOMEM. */
+int store_state_add_gone(struct store_state *state, const char *id, uint32_t owner, uint64_t revision, bool deleted);
+/* What is gone may be missing up to this revision. */
+void store_state_set_forgotten(struct store_state *state, uint64_t revision);
 struct store_size store_state_size(const struct store_state *state);
 void store_replace_take(struct store *store, struct store_state *state, const char *identity, uint64_t revision);
 

@@ -22,6 +22,7 @@ int handle_silo_delete(struct request *request, struct reply *reply);
 
 int handle_history_get(struct request *request, struct reply *reply);
 int handle_hosts_get(struct request *request, struct reply *reply);
+int handle_watch(struct request *request, struct reply *reply);
 
 int handle_users_list(struct request *request, struct reply *reply);
 int handle_user_get(struct request *request, struct reply *reply);

@@ -22,14 +22,6 @@ static void page_release(struct page *page)
 	free(page->bodies);
 }
 
-/* The id that a canonical document begins with: {"id":"silo1",… An id has no character that JSON escapes. */
-static void document_id(const struct silo_body *body, char ret_id[static SILO_ID_MAX + 1])
-{
-	const char *id = body->json + strlen("{\"id\":\"");
-
-	snprintf(ret_id, SILO_ID_MAX + 1, "%.*s", (int)strcspn(id, "\""), id);
-}
-
 /* Writes the array; returns how many silos had room in it: at least one, so that reading on comes to an end. */
 static size_t write_page(const struct page *page, struct buf *text)
 {
@@ -51,7 +43,7 @@ static int link_next(struct reply *reply, const struct silo_body *last, uint64_t
 {
 	char id[SILO_ID_MAX + 1], link[REPLY_HEADER_VALUE_MAX];
 
-	document_id(last, id);
+	silo_body_id(last, id);
 	snprintf(link, sizeof link, "</silos?limit=%" PRIu64 "&after=%s>; rel=\"next\"", limit, id);
 	return reply_header(reply, "Link", link);
 }

@@ -174,15 +174,19 @@ static void test_a_changed_user_keeps_its_count_and_a_removed_one_is_gone(void *
 static void test_size_returns_to_what_it_was(void **state)
 {
 	const struct store_size before = store_size(*state);
-	const struct store_change gone = {.op = STORE_DELETE_SILO, .subject = "x"};
+	const struct store_change gone = {.op = STORE_DELETE_SILO, .subject = "x", .revision = 6};
 
 	put(*state, "x", "1", 1, 4);
+	const struct store_size once = store_size(*state);
 	put(*state, "x", "22", 1, 5);
 	assert_int_equal(store_size(*state).silos, before.silos + 1);
 	assert_true(store_size(*state).bytes > before.bytes);
 	assert_int_equal(store_apply(*state, &gone, 1, 6), ERR_OK);
 	assert_int_equal(store_size(*state).silos, before.silos);
-	assert_int_equal(store_size(*state).bytes, before.bytes);
+	assert_int_equal(store_size(*state).gone, 1);
+	put(*state, "x", "1", 1, 7);
+	assert_int_equal(store_size(*state).gone, 0);
+	assert_int_equal(store_size(*state).bytes, once.bytes);
 }
 
 /* Silos "p0" … "p9" are always changed together; whoever lists them sees the same text in all. */

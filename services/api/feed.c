@@ -1,0 +1,413 @@
+#include "feed.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cleanup.h"
+
+#define RETRY_MS 2000 /* after how long to come back when a stream breaks off */
+#define EVENTS_MAX 16 /* taken from the store in one go */
+#define TEXT_MAX 320  /* of an event, without the silo's document */
+
+/* What a watcher believes of a silo that it named. */
+enum told { UNTOLD, TOLD_SOMETHING, TOLD_FORBIDDEN };
+
+struct feed_name {
+	enum told told;
+	char id[SILO_ID_MAX + 1];
+};
+
+struct feed {
+	struct store *store;
+	struct principal who;
+	uint64_t known;   /* everything up to this revision is told */
+	uint64_t base;    /* the watcher knows of no silo that was gone by then */
+	uint64_t told_id; /* the `id` that was last written */
+	bool snapshot;    /* everything is being told, from revision 0: no `id` before its end, so that who is cut off
+			     begins anew */
+	char identity[HUB_IDENTITY_LEN + 1];
+	bool greeted, reset_due, synced, beat, over;
+	uint32_t farewell_ms; /* 0: none is due */
+
+	/* The event being written: text[0, head_len), the document without its last brace, the rest of text. */
+	char text[TEXT_MAX];
+	size_t text_len, head_len, written;
+	struct silo_body *body; /* NULL: none */
+
+	size_t name_count;
+	struct feed_name names[];
+};
+
+/* --- writing ------------------------------------------------------------------------------------------------------ */
+
+static size_t body_len(const struct feed *feed)
+{
+	return feed->body ? feed->body->len - 1 : 0;
+}
+
+static bool is_written(const struct feed *feed)
+{
+	return feed->written == feed->text_len + body_len(feed);
+}
+
+static size_t copy_part(const char *part, size_t len, size_t from, char *to, size_t max)
+{
+	size_t count = len - from < max ? len - from : max;
+
+	memcpy(to, part + from, count);
+	return count;
+}
+
+/* Writes on; once all is written, the document is let go. */
+static size_t write_on(struct feed *feed, char *to, size_t max)
+{
+	size_t head = feed->head_len, body = body_len(feed), at = feed->written, count;
+
+	if (at < head)
+		count = copy_part(feed->text, head, at, to, max);
+	else if (at < head + body)
+		count = copy_part(feed->body->json, body, at - head, to, max);
+	else
+		count = copy_part(feed->text + head, feed->text_len - head, at - head - body, to, max);
+	feed->written += count;
+	if (is_written(feed)) {
+		silo_body_unref(feed->body);
+		feed->body = NULL;
+		feed->text_len = feed->head_len = feed->written = 0;
+	}
+	return count;
+}
+
+static void __attribute__((format(printf, 2, 3))) say(struct feed *feed, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	int len = vsnprintf(feed->text + feed->text_len, sizeof feed->text - feed->text_len, format, args);
+	va_end(args);
+	if (len > 0 && (size_t)len < sizeof feed->text - feed->text_len)
+		feed->text_len += (size_t)len;
+	feed->head_len = feed->text_len;
+}
+
+/* After what was said last, the watcher knows everything up to `revision`. */
+static void say_id(struct feed *feed, uint64_t revision)
+{
+	if (feed->snapshot || revision <= feed->told_id)
+		return;
+	say(feed, "id: %" PRIu64 "\n", revision);
+	feed->told_id = revision;
+}
+
+static void say_hub(struct feed *feed, const char *event, uint64_t revision)
+{
+	say(feed, "event: %s\ndata: {\"hub\":\"%s\",\"revision\":%" PRIu64 "}\n\n", event, feed->identity, revision);
+}
+
+/* Takes the reference to the silo's document. */
+static void say_silo_take(struct feed *feed, struct silo_body *body)
+{
+	say(feed, "event: silo\ndata: ");
+	size_t head = feed->text_len;
+	say(feed, ",\"revision\":%" PRIu64 "}\n\n", body->revision);
+	feed->head_len = head;
+	feed->body = body;
+}
+
+static void say_absent(struct feed *feed, const char *event, const char *id, uint64_t revision)
+{
+	say(feed, "event: %s\ndata: {\"id\":\"%s\",\"revision\":%" PRIu64 "}\n\n", event, id, revision);
+}
+
+static bool may_read(const struct feed *feed, const struct store_event *event)
+{
+	return feed->who.role == ROLE_ADMIN || event->owner == feed->who.user_id;
+}
+
+/* Fills `to` as far as it goes with what is said; false when it is full. */
+static bool flush(struct feed *feed, char *to, size_t max, size_t *used)
+{
+	while (!is_written(feed) && *used < max)
+		*used += write_on(feed, to + *used, max - *used);
+	return is_written(feed) && *used < max;
+}
+
+/* --- all silos of an owner ---------------------------------------------------------------------------------------- */
+
+uint32_t feed_owner(const struct feed *feed)
+{
+	return feed->who.role == ROLE_ADMIN ? 0 : feed->who.user_id;
+}
+
+static void say_event_take(struct feed *feed, struct store_event *event)
+{
+	feed->known = event->revision;
+	if (event->body) {
+		say_id(feed, event->revision);
+		say_silo_take(feed, TAKE_PTR(event->body));
+		return;
+	}
+	/* What was gone before a snapshot began, its reader never had. Who sees all silos sees none change hands. */
+	if (event->revision <= feed->base || (!feed_owner(feed) && !event->deleted))
+		return;
+	say_id(feed, event->revision);
+	say_absent(feed, event->exists ? "forbidden" : "deleted", event->id, event->revision);
+}
+
+/* True when everything up to the store's revision is told and written. */
+static bool tell_order(struct feed *feed, char *to, size_t max, size_t *used)
+{
+	struct store_event events[EVENTS_MAX];
+	struct store_point point;
+	size_t count = store_since(feed->store, feed_owner(feed), feed->known, events, EVENTS_MAX, &point);
+	bool room = true;
+
+	for (size_t i = 0; i < count && room; i++) {
+		say_event_take(feed, &events[i]);
+		room = flush(feed, to, max, used);
+	}
+	if (room && count < EVENTS_MAX && feed->known < point.revision)
+		feed->known = point.revision;
+	for (size_t i = 0; i < count; i++)
+		silo_body_unref(events[i].body);
+	return room && count < EVENTS_MAX;
+}
+
+/* --- named silos -------------------------------------------------------------------------------------------------- */
+
+struct look {
+	struct store_event event;
+	struct feed_name *name;
+};
+
+static int compare_look(const void *a, const void *b)
+{
+	const struct look *x = a, *y = b;
+
+	return x->event.revision < y->event.revision ? -1 : x->event.revision > y->event.revision;
+}
+
+static bool is_news(const struct feed *feed, const struct feed_name *name, const struct store_event *event)
+{
+	if (event->body && !may_read(feed, event))
+		return name->told != TOLD_FORBIDDEN;
+	return name->told != TOLD_SOMETHING || event->revision > feed->known;
+}
+
+static void say_look_take(struct feed *feed, struct look *look)
+{
+	struct store_event *event = &look->event;
+
+	say_id(feed, event->revision);
+	if (feed->known < event->revision)
+		feed->known = event->revision;
+	look->name->told = TOLD_SOMETHING;
+	if (event->body && may_read(feed, event)) {
+		say_silo_take(feed, TAKE_PTR(event->body));
+	} else if (event->body) {
+		look->name->told = TOLD_FORBIDDEN;
+		say_absent(feed, "forbidden", look->name->id, event->revision);
+	} else {
+		say_absent(feed, "deleted", look->name->id, event->revision);
+	}
+}
+
+/* All that is new of the named silos up to the store's revision, in the order of revisions. What changes while they are
+ * looked at is left for the next time: its revision is higher. */
+static bool tell_names(struct feed *feed, char *to, size_t max, size_t *used)
+{
+	struct look looks[FEED_NAMES_MAX];
+	const struct store_point point = store_point(feed->store);
+	size_t count = 0;
+	bool room = true, more = false;
+
+	for (size_t i = 0; i < feed->name_count; i++) {
+		struct look *look = &looks[count];
+		*look = (struct look){store_look(feed->store, feed->names[i].id), &feed->names[i]};
+		if (look->event.revision <= point.revision && is_news(feed, look->name, &look->event))
+			count++;
+		else
+			silo_body_unref(look->event.body);
+		more |= look->event.revision > point.revision;
+	}
+	if (count > 1)
+		qsort(looks, count, sizeof looks[0], compare_look);
+	for (size_t i = 0; i < count; i++) {
+		if (room) {
+			say_look_take(feed, &looks[i]);
+			room = flush(feed, to, max, used);
+		}
+		silo_body_unref(looks[i].event.body);
+	}
+	if (room && feed->known < point.revision)
+		feed->known = point.revision;
+	return room && !more;
+}
+
+/* --- where the stream stands -------------------------------------------------------------------------------------- */
+
+static void begin_snapshot(struct feed *feed, const struct store_point *point)
+{
+	feed->known = feed->told_id = 0;
+	feed->base = point->revision;
+	feed->snapshot = true;
+	feed->synced = false;
+	for (size_t i = 0; i < feed->name_count; i++)
+		feed->names[i].told = UNTOLD;
+}
+
+static bool can_continue(const struct feed *feed, const struct store_point *point)
+{
+	uint64_t safe = feed->known > feed->base ? feed->known : feed->base;
+
+	return strcmp(point->identity, feed->identity) == 0 && safe <= point->revision && safe >= point->forgotten;
+}
+
+/* The store has been loaded anew, or has moved on so far that it does not remember. */
+static void check_continuity(struct feed *feed)
+{
+	const struct store_point point = store_point(feed->store);
+
+	if (can_continue(feed, &point))
+		return;
+	memcpy(feed->identity, point.identity, sizeof feed->identity);
+	begin_snapshot(feed, &point);
+	feed->reset_due = true;
+}
+
+/* Any change of the user ends the stream: what the user may see now is found out by coming back. */
+static bool is_same_user(const struct feed *feed)
+{
+	struct user user;
+
+	return store_user_by_id(feed->store, feed->who.user_id, &user) == ERR_OK &&
+	       user.revision == feed->who.user_revision;
+}
+
+/* One thing to say beside silos; false: nothing. */
+static bool say_other(struct feed *feed)
+{
+	if (!feed->greeted) {
+		feed->greeted = true;
+		say(feed, ": silodns\nretry: %d\n\n", RETRY_MS);
+	} else if (feed->farewell_ms) {
+		say(feed, ": the hub is stopping\nretry: %" PRIu32 "\n\n", feed->farewell_ms);
+		feed->over = true;
+	} else if (feed->reset_due) {
+		feed->reset_due = false;
+		say(feed, "id: 0\n");
+		say_hub(feed, "reset", feed->base);
+	} else {
+		return false;
+	}
+	return true;
+}
+
+/* Once everything is told. */
+static bool say_caught_up(struct feed *feed)
+{
+	if (!feed->synced) {
+		feed->synced = true;
+		feed->snapshot = false;
+		say_id(feed, feed->known);
+		say_hub(feed, "synced", feed->known);
+	} else if (feed->beat) {
+		int64_t age_ms = store_age_ms(feed->store);
+		if (age_ms)
+			say(feed, ": the database is away, this is as of %" PRId64 " s ago\n", age_ms / 1000);
+		else
+			say(feed, ":\n");
+		say_id(feed, feed->known);
+		say(feed, "\n");
+	} else {
+		return false;
+	}
+	feed->beat = false;
+	return true;
+}
+
+size_t feed_read(struct feed *feed, char *ret_data, size_t max)
+{
+	size_t used = 0;
+
+	while (flush(feed, ret_data, max, &used) && !feed->over) {
+		if (!is_same_user(feed)) {
+			feed->over = true;
+			break;
+		}
+		check_continuity(feed);
+		if (say_other(feed))
+			continue;
+		bool caught_up = feed->name_count ? tell_names(feed, ret_data, max, &used)
+						  : tell_order(feed, ret_data, max, &used);
+		if (caught_up && !say_caught_up(feed))
+			break;
+	}
+	return used;
+}
+
+void feed_beat(struct feed *feed)
+{
+	feed->beat = true;
+}
+
+void feed_bid_farewell(struct feed *feed, uint32_t retry_ms)
+{
+	feed->farewell_ms = retry_ms ? retry_ms : 1;
+}
+
+bool feed_is_over(const struct feed *feed)
+{
+	return feed->over && is_written(feed);
+}
+
+/* --- opening ------------------------------------------------------------------------------------------------------ */
+
+/* Continues from `wish->since`, or begins with everything. */
+static void begin(struct feed *feed, const struct feed_wish *wish)
+{
+	const struct store_point point = store_point(feed->store);
+	bool same_rights = wish->who.user_revision <= wish->since;
+
+	memcpy(feed->identity, point.identity, sizeof feed->identity);
+	begin_snapshot(feed, &point);
+	if (!wish->has_since)
+		return;
+	feed->known = feed->base = feed->told_id = wish->since;
+	feed->snapshot = false;
+	if (!wish->since || (wish->hub && strcmp(wish->hub, point.identity) != 0) || !can_continue(feed, &point) ||
+	    (!same_rights && !wish->name_count)) {
+		begin_snapshot(feed, &point);
+		feed->reset_due = true;
+		return;
+	}
+	for (size_t i = 0; i < feed->name_count && same_rights; i++)
+		feed->names[i].told = TOLD_SOMETHING;
+}
+
+int feed_open(struct store *store, const struct feed_wish *wish, struct feed **ret_feed)
+{
+	struct feed *feed = calloc(1, sizeof *feed + wish->name_count * sizeof feed->names[0]);
+
+	if (!feed)
+		return ERR_NOMEM;
+	feed->store = store;
+	feed->who = wish->who;
+	feed->name_count = wish->name_count;
+	for (size_t i = 0; i < wish->name_count; i++)
+		snprintf(feed->names[i].id, sizeof feed->names[i].id, "%s", wish->names[i]);
+	begin(feed, wish);
+	*ret_feed = feed;
+	return ERR_OK;
+}
+
+void feed_close(struct feed *feed)
+{
+	if (!feed)
+		return;
+	silo_body_unref(feed->body);
+	free(feed);
+}

@@ -1,0 +1,48 @@
+/*
+ * What one watcher is to be told next: the store's news since the revision that the watcher knows, as text of an event
+ * stream (docs/http.md, Watch). No thread, no lock, no connection here: whoever owns a feed calls it from one thread at
+ * a time.
+ *
+ * A feed remembers a revision and not what is still to be told, so a slow reader costs nothing, and is told the newest
+ * state only. Invariant: the `id` that was last written is a revision up to which the watcher knows everything it asked
+ * for.
+ */
+#ifndef SILODNS_FEED_H
+#define SILODNS_FEED_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "access.h"
+#include "store.h"
+
+#define FEED_NAMES_MAX 64 /* silos that one watcher may name */
+
+struct feed_wish {
+	struct principal who;
+	const char *const *names; /* silo ids, each once; borrowed by feed_open() */
+	size_t name_count;        /* 0: all silos that `who` may read */
+	bool has_since;
+	uint64_t since;
+	const char *hub; /* identity that `since` belongs to, or NULL */
+};
+
+struct feed;
+
+/* ERR_NOMEM. The store is borrowed. */
+int feed_open(struct store *store, const struct feed_wish *wish, struct feed **ret_feed);
+void feed_close(struct feed *feed); /* NULL is allowed */
+
+/* The order of the store in which this feed's news stand: a user id, 0: all. */
+uint32_t feed_owner(const struct feed *feed);
+
+/* Writes up to `max` bytes; returns how many. 0: nothing for now, or feed_is_over(). Never waits. */
+size_t feed_read(struct feed *feed, char *ret_data, size_t max);
+
+void feed_beat(struct feed *feed); /* a sign of life is due, with the revision */
+/* After what is being written: tells when to come back, and is over. */
+void feed_bid_farewell(struct feed *feed, uint32_t retry_ms);
+bool feed_is_over(const struct feed *feed); /* nothing more will come: end the stream */
+
+#endif
