@@ -26,6 +26,7 @@ static const struct route {
 	{"/ip", "GET", ANYONE, handle_ip},
 	{"/healthz", "GET", ANYONE, handle_healthz},
 	{"/readyz", "GET", ANYONE, handle_readyz},
+	{"/openapi.json", "GET", ANYONE, handle_openapi},
 	{"/metrics", "GET", ADMIN_OR_ANYONE, handle_metrics},
 	{"/silos", "GET", USER, handle_silos_list},
 	{"/silos/{id}", "GET", USER, handle_silo_get},

@@ -13,6 +13,7 @@ int handle_ping(struct request *request, struct reply *reply);
 int handle_ip(struct request *request, struct reply *reply);
 int handle_healthz(struct request *request, struct reply *reply);
 int handle_readyz(struct request *request, struct reply *reply);
+int handle_openapi(struct request *request, struct reply *reply);
 int handle_metrics(struct request *request, struct reply *reply);
 
 int handle_silos_list(struct request *request, struct reply *reply);
