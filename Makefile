@@ -33,7 +33,7 @@ sanitize := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-fra
 else ifeq ($(SANITIZE),tsan)
 sanitize := -fsanitize=thread -fno-omit-frame-pointer
 else ifeq ($(SANITIZE),)
-hardening += -D_FORTIFY_SOURCE=2
+hardening += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
 else
 $(error SANITIZE is asan, tsan or empty, not '$(SANITIZE)')
 endif
@@ -129,7 +129,7 @@ unit: unit-build
 .PHONY: run test
 run:
 	$(Q)scripts/setup build run
-	$(Q)$(MAKE) --no-print-directory all
+	$(Q)$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc)) all
 	$(Q)exec scripts/run
 
 test:

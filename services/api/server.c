@@ -223,6 +223,18 @@ static int deliver(struct reply *reply, bool last, struct MHD_Connection *connec
 	return failed ? ERR_NOMEM : deliver_body(reply, connection, response);
 }
 
+/* A proxy in front may see another end of such a request, and so another beginning of the next one (RFC 9112, 6.3 and
+ * 11.2). */
+static int check_framing(struct request *request)
+{
+	const char *length = request_header(request, "Content-Length");
+
+	if (length && (strchr(length, ',') || request_header(request, "Transfer-Encoding")))
+		return why_set(&request->why, ERR_MALFORMED, "",
+			       "the length of the body is given twice: one Content-Length, or Transfer-Encoding alone");
+	return ERR_OK;
+}
+
 static int on_request(const struct _u_request *raw, struct _u_response *response, void *arg)
 {
 	struct server *server = arg;
@@ -232,10 +244,17 @@ static int on_request(const struct _u_request *raw, struct _u_response *response
 	int err = fill_request(&request, ext);
 
 	if (!err)
+		err = check_framing(&request);
+	if (!err)
 		routes_handle(&request, raw->http_verb, raw->http_url, &reply);
 	else
-		reply_problem(&reply, err, NULL);
-	err = deliver(&reply, atomic_load(&server->hub->draining), ext->connection, response);
+		reply_problem(&reply, err, &request.why);
+	bool last = err || atomic_load(&server->hub->draining);
+	/* libmicrohttpd 0.9 would send the end of an endless body: to the client, the beginning of the next answer. */
+	err = reply.stream && strcmp(raw->http_verb, "HEAD") == 0 ? reply_body(&reply, reply.content_type, "", 0)
+								  : ERR_OK;
+	if (!err)
+		err = deliver(&reply, last, ext->connection, response);
 	return err ? U_CALLBACK_ERROR : U_CALLBACK_COMPLETE;
 }
 
@@ -291,6 +310,7 @@ static int start_daemon(struct server *server, const struct server_settings *set
 		{MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)on_completed, server},
 		{MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)on_connection, server},
 		{MHD_OPTION_URI_LOG_CALLBACK, (intptr_t)on_uri, server},
+		{MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL},
 		{MHD_OPTION_CONNECTION_LIMIT, settings->connections_max, NULL},
 		{MHD_OPTION_PER_IP_CONNECTION_LIMIT, settings->connections_per_address_max, NULL},
 		{MHD_OPTION_CONNECTION_TIMEOUT, (intptr_t)((settings->idle_timeout_ms + 999) / 1000), NULL},

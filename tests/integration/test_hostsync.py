@@ -436,6 +436,14 @@ def test_owner_mode_and_attributes_survive(keeper):
         assert os.getxattr(keeper.hosts, "system.posix_acl_access")
 
 
+def test_the_directorys_default_acl_gives_nobody_a_right_to_the_file(keeper):
+    acl = shutil.which("setfacl")
+    if not acl or subprocess.run([acl, "-d", "-m", "u:77:rw", keeper.directory], check=False).returncode:
+        pytest.skip("no access control lists in the test directory")
+    assert keeper.once().returncode == 0 and keeper.text() == LOCAL + block(("a", DB))
+    assert "system.posix_acl_access" not in os.listxattr(keeper.hosts)
+
+
 def test_a_symbolic_link_stays_one(keeper, tmp_path):
     real = tmp_path / "real"
     real.mkdir()
@@ -544,3 +552,19 @@ def test_an_interrupted_write_in_place_is_finished_at_the_next_start(keeper, tmp
     done = keeper.once()
     assert done.returncode == 0 and "interrupted write finished" in messages(done)
     assert keeper.text() == new and keeper.leftovers() == []
+
+
+def test_a_half_written_file_that_cannot_be_finished_yet_is_not_taken_for_the_owners(keeper):
+    new = LOCAL + block(("a", DB))
+    half = new[:40]
+    keeper.hosts.write_text(half)
+    (keeper.directory / ".hosts.silodns-old").write_text(LOCAL)
+    os.mkfifo(keeper.directory / ".hosts.silodns-new")  # cannot be read
+    assert keeper.once().returncode == 11 and keeper.text() == half
+    keeper.start(INTERVAL="100ms")
+    keeper.wait_event("hosts file left as it is")
+    (keeper.directory / "complete").write_text(new)
+    (keeper.directory / "complete").rename(keeper.directory / ".hosts.silodns-new")
+    keeper.wait_event("hosts file can be kept again")
+    assert keeper.stop() == 0
+    assert keeper.text() == new and keeper.leftovers() == [] and len(keeper.events("hosts file left as it is")) == 1

@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import pathlib
+import re
 import signal
 import socket
 import time
@@ -10,7 +11,7 @@ import time
 import pytest
 from hub import ADMIN, SLOW, basic
 from mariadb import Database, wait_until
-from test_http import problem
+from test_http import problem, raw
 from watcher import Watcher
 
 pytestmark = pytest.mark.hub
@@ -260,6 +261,12 @@ def test_many_silos_may_be_named(shared_hub, watch):
     assert len(watcher.told("deleted")) == 64
     shared_hub.put_silo("n63", {"h": "192.0.2.1"})
     watcher.wait_for(lambda w: w.records("n63"))
+
+
+def test_head_is_answered_by_headers_alone(shared_hub):
+    head = b"HEAD /watch HTTP/1.1\r\nHost: x\r\nAuthorization: " + basic(*ADMIN).encode() + b"\r\n\r\n"
+    answer = raw(shared_hub, head + b"GET /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert re.match(rb"HTTP/1.1 200 OK\r\n(.+\r\n)+\r\nHTTP/1.1 200 OK\r\n", answer) and answer.endswith(b'{"message":"PONG"}'), answer
 
 
 def test_an_old_http_client_is_served_too(shared_hub):
