@@ -15,7 +15,7 @@ pytestmark = pytest.mark.hub
 KEPT = 100000  # entries that stay, however old they are
 NOTHING = "no old history to remove"  # in the log of a hub that has looked
 OLD = 1000000  # microseconds since 1970
-NO_CHANGE = "'silo-delete', 'nosuch', 0, 0, NULL, '', ''"  # of a silo that does not exist: changes nothing in any hub
+NO_CHANGE = "'silo-delete', 'nosuch', 1, 0, NULL, '', ''"  # of a silo that does not exist: changes nothing in any hub
 
 
 def add_log(database, count, at=OLD):
@@ -87,7 +87,7 @@ def test_no_change_waits_while_a_large_log_is_pruned(make_hub, database):
     """In turns with pruning and without, as other things on the machine take time as well."""
     hub = make_hub(database, HISTORY_AGE=0)
     database.sql(f"START TRANSACTION; SELECT revision INTO @r FROM hub FOR UPDATE; INSERT INTO change_log (revision, batch, kind, subject, owner, "
-                 f"former_owner, document, actor, peer, at) SELECT @r + seq, 1, 'silo-delete', CONCAT('s', seq MOD 1000), 0, 0, REPEAT('x', 2000), '', '', {OLD} "
+                 f"former_owner, document, actor, peer, at) SELECT @r + seq, 1, 'silo-delete', CONCAT('s', seq MOD 1000), 1, 0, REPEAT('x', 2000), '', '', {OLD} "
                  f"FROM seq_1_to_60000; UPDATE hub SET revision = revision + 60000; COMMIT")
     add_log(database, KEPT)
     age_everything(database)
