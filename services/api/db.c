@@ -40,7 +40,8 @@ static const struct {
 	{1290, ERR_UNAVAILABLE, true},  /* read-only: fail-over under way */
 	{1792, ERR_UNAVAILABLE, true},
 	{1836, ERR_UNAVAILABLE, true},
-	{1927, ERR_UNAVAILABLE, true}, /* connection was killed */
+	{1927, ERR_UNAVAILABLE, true},  /* connection was killed */
+	{1969, ERR_UNAVAILABLE, false}, /* max_statement_time */
 	/* What was decided in memory does not fit the tables: a backup is being restored. */
 	{1062, ERR_UNAVAILABLE, false}, /* the row is there */
 	{1146, ERR_UNAVAILABLE, false}, /* the table is not */
