@@ -62,6 +62,7 @@ help:
 	@echo 'make            the three programs, in $(BUILD)/'
 	@echo 'make run        everything on this machine: database, hub, updater, hosts keeper (PORT=, RUN_DIR=)'
 	@echo 'make test       every test that this machine can run'
+	@echo 'make test-faults  the fault tests in their long form: half an hour'
 	@echo 'make unit       the unit tests only;  make unit SANITIZE=asan  under ASan and UBSan'
 	@echo 'make bench      every figure beside its ceiling (FIGURES="get put": only these);  make bench-churn  memory, 15 minutes'
 	@echo 'make lint       formatter and static analysis'
@@ -96,13 +97,18 @@ $(BUILD)/migrations.c: $(migrations) scripts/embed-migrations
 	$(Q)mkdir -p $(@D)
 	$(Q)scripts/embed-migrations $(migrations) >$@.tmp && mv $@.tmp $@
 
-$(BUILD)/obj/migrations.o: $(BUILD)/migrations.c $(flags_file)
+$(BUILD)/openapi.c: services/api/openapi.json scripts/embed-file
+	$(call say,EMBED,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)scripts/embed-file api/openapi.h openapi_json $< >$@.tmp && mv $@.tmp $@
+
+$(BUILD)/obj/migrations.o $(BUILD)/obj/openapi.o: $(BUILD)/obj/%.o: $(BUILD)/%.c $(flags_file)
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
 
 $(BUILD)/libsilodns.a: $(call objects,common)
-$(BUILD)/libapi.a: $(call objects,api) $(BUILD)/obj/migrations.o
+$(BUILD)/libapi.a: $(call objects,api) $(BUILD)/obj/migrations.o $(BUILD)/obj/openapi.o
 $(BUILD)/libupdater.a: $(call objects,updater)
 $(BUILD)/libhostsync.a: $(call objects,hostsync)
 $(BUILD)/lib%.a:
@@ -150,6 +156,11 @@ run:
 test:
 	$(Q)scripts/setup build run test
 	$(Q)exec tests/run
+
+.PHONY: test-faults
+test-faults:
+	$(Q)scripts/setup build run test
+	$(Q)SILODNS_FAULTS=long exec tests/run faults faults-tsan
 
 c_files = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h')
 .PHONY: format lint

@@ -18,6 +18,7 @@ static const char *const sql[CHANGELOG_SQL_COUNT] = {
 	[SQL_SET_REVISION] = "UPDATE hub SET revision = ?, accounts = accounts + ? - ?, silos = silos + ? - ?, "
 			     "records = records + ? - ? WHERE id = 1",
 	[SQL_RENEW] = "UPDATE hub SET identity = ? WHERE id = 1 AND identity = ? AND revision = ?",
+	[SQL_FORGET] = "DELETE FROM change_log WHERE revision > (SELECT revision FROM hub WHERE id = 1)",
 	[SQL_SINCE] = "SELECT revision, CAST(kind AS UNSIGNED), subject, owner, document FROM change_log "
 		      "WHERE revision > ? AND revision <= ? ORDER BY revision",
 	[SQL_LANDED] = "SELECT COUNT(*) FROM change_log WHERE revision = ? AND batch = ?",
@@ -199,7 +200,9 @@ int changelog_follow(struct changelog *log, struct store *store, bool *ret_conti
 	return err;
 }
 
-/* Only one of several processes that notice it renews the identity; the others find the new one. */
+/* Only one of several processes that notice it renews the identity; the others find the new one. What they wrote into
+ * the log while the backup came back, table by table, is no part of this history, and would stand in the way of its
+ * next entries. */
 static int renew_identity(struct changelog *log, const struct hub_row *hub)
 {
 	unsigned char random[HUB_IDENTITY_LEN / 2];
@@ -208,7 +211,17 @@ static int renew_identity(struct changelog *log, const struct hub_row *hub)
 	randombytes_buf(random, sizeof random);
 	sodium_bin2hex(identity, sizeof identity, random, sizeof random);
 	const struct db_value params[] = {TEXT(identity), TEXT(hub->identity), DB_U64_VALUE(hub->revision)};
-	return db_exec(log->db, SQL_RENEW, params, 3);
+	int err = changelog_lock(log);
+	if (!err)
+		err = db_exec(log->db, SQL_FORGET, NULL, 0);
+	if (!err)
+		err = db_exec(log->db, SQL_RENEW, params, 3);
+	if (!err)
+		err = db_commit(log->db);
+	if (err)
+		changelog_rollback(log);
+	return err == ERR_UNKNOWN_OUTCOME ? ERR_UNAVAILABLE
+					  : err; /* there is nothing in doubt that anybody waits for */
 }
 
 int changelog_reload(struct changelog *log, struct store *store)
@@ -234,6 +247,7 @@ int changelog_lock(struct changelog *log)
 {
 	int err = db_begin(log->db);
 
+	log->why.text[0] = '\0'; /* of an earlier loading: not the reason of what fails from now on */
 	memset(&log->hub, 0, sizeof log->hub);
 	if (!err)
 		err = db_query(log->db, SQL_LOCK, NULL, 0, loader_read_hub, &log->hub);

@@ -14,6 +14,7 @@ enum changelog_sql {
 	SQL_LOCK,
 	SQL_SET_REVISION,
 	SQL_RENEW,
+	SQL_FORGET,
 	SQL_SINCE,
 	SQL_LANDED,
 	SQL_USER,
@@ -36,7 +37,7 @@ struct changelog {
 	struct hub_row hub;
 };
 
-#define TEXT(s) DB_TEXT_VALUE((s), strlen(s))
+#define TEXT(s) DB_STRING_VALUE(s)
 
 /* A db_row_fn for SQL_USER; `arg` is a struct user. */
 int changelog_read_user(void *arg, const struct db_value *row, size_t columns);

@@ -53,6 +53,7 @@ void journal_status(struct journal *j, struct journal_status *ret_status)
 					      .changes = queue->changes,
 					      .waiting = queue->count,
 					      .reloads = atomic_load(&j->reloads)};
+	memcpy(ret_status->batch_sizes, queue->batch_sizes, sizeof queue->batch_sizes);
 	if (!queue->open)
 		ret_status->down_ms = clock_mono_ms() - queue->closed_since;
 	snprintf(ret_status->reason, sizeof ret_status->reason, "%s",

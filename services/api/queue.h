@@ -16,6 +16,7 @@
 
 #include "batch.h"
 #include "change.h"
+#include "journal.h"
 
 #define QUEUE_MAX 4096             /* waiting changes; beyond it ERR_BUSY */
 #define QUEUE_WAIT_MS 900          /* a change that is not being committed by then is withdrawn */
@@ -52,6 +53,7 @@ struct queue {
 	int64_t closed_since; /* clock_mono_ms */
 	char reason[256];     /* why not open */
 	uint64_t batches, changes;
+	uint64_t batch_sizes[QUEUE_BATCH_SIZES];
 };
 
 void queue_init(struct queue *queue);

@@ -22,7 +22,7 @@
 
 #define SHARED_BODY_MIN (32u << 10) /* bytes from which a silo's document is sent without a copy */
 #define STREAM_BLOCK (32u << 10)
-#define ENDLESS_BLOCK 1024 /* of a stream that does not end: only HTTP/1.0 needs this buffer */
+#define ENDLESS_BLOCK 256  /* of a stream that does not end: only HTTP/1.0 needs this buffer */
 #define DRAIN_QUIET_MS 100 /* no request for so long: nothing is on its way any more */
 #define DRAIN_STEP_MS 5
 
@@ -55,6 +55,7 @@ static void *on_uri(void *arg, const char *uri, struct MHD_Connection *connectio
 	struct connection_info_struct *info = made;
 
 	atomic_fetch_add(&server->begun, 1);
+	atomic_fetch_add(&server->hub->metrics.in_progress, 1);
 	if (!info)
 		return NULL; /* Ulfius then closes the connection */
 	struct request_ext *ext = realloc(info->request, sizeof *ext);
@@ -74,7 +75,18 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **in
 	struct server *server = arg;
 
 	mhd_request_completed(NULL, connection, info, code);
+	atomic_fetch_sub(&server->hub->metrics.in_progress, 1);
 	atomic_fetch_add(&server->ended, 1);
+}
+
+static void on_connection(void *arg, struct MHD_Connection *connection, void **unused,
+			  enum MHD_ConnectionNotificationCode code)
+{
+	struct server *server = arg;
+
+	(void)connection;
+	(void)unused;
+	atomic_fetch_add(&server->hub->metrics.connections, code == MHD_CONNECTION_NOTIFY_STARTED ? 1 : -1);
 }
 
 struct header_walk {
@@ -296,6 +308,7 @@ static int start_daemon(struct server *server, const struct server_settings *set
 	struct MHD_OptionItem options[] = {
 		{MHD_OPTION_EXTERNAL_LOGGER, (intptr_t)log_mhd, NULL}, /* first: it hears about the others */
 		{MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)on_completed, server},
+		{MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)on_connection, server},
 		{MHD_OPTION_URI_LOG_CALLBACK, (intptr_t)on_uri, server},
 		{MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL},
 		{MHD_OPTION_CONNECTION_LIMIT, settings->connections_max, NULL},

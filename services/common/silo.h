@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "buf.h"
 #include "err.h"
 #include "hostname.h"
 #include "ipaddr.h"
@@ -62,6 +63,9 @@ int silo_to_json(const struct silo *silo, char **ret_json, size_t *ret_len);
 /* The document that silo_to_json() wrote (ends in NUL), back again; many times faster than silo_parse(). ERR_NOMEM;
  * ERR_MALFORMED for every other text, be it a silo or not. Hostnames are not checked. */
 int silo_read_canonical(const char *json, struct silo *ret_silo);
+
+/* Appends the records as lines of a hosts file, "192.0.2.7<TAB>dbserver", one each. `out->err` tells of failure. */
+void silo_append_hosts(const struct silo *silo, struct buf *out);
 
 bool silo_equal(const struct silo *a, const struct silo *b); /* records only; the id does not count */
 
