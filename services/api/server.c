@@ -1,11 +1,12 @@
 #include "server.h"
 
-#include <pthread.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <microhttpd.h>
 #include <ulfius.h>
@@ -32,6 +33,8 @@ struct server {
 	bool ulfius_made;
 	struct listener *listener;
 	atomic_ulong begun, ended; /* requests: since their first line; until the last byte is with the kernel */
+	atomic_ulong open;         /* connections, from their acceptance on */
+	unsigned long open_max;
 };
 
 /* --- the connection of a request ---------------------------------------------------------------------------------- */
@@ -87,6 +90,8 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **u
 	(void)connection;
 	(void)unused;
 	atomic_fetch_add(&server->hub->metrics.connections, code == MHD_CONNECTION_NOTIFY_STARTED ? 1 : -1);
+	if (code == MHD_CONNECTION_NOTIFY_CLOSED)
+		atomic_fetch_sub(&server->open, 1);
 }
 
 struct header_walk {
@@ -302,20 +307,20 @@ static int start_daemon(struct server *server, const struct server_settings *set
 {
 	const unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL | MHD_USE_ITC |
 			       MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG;
-	/* Each thread of the pool gets its share of the connections, which must not be none. */
-	unsigned threads =
-		settings->threads < settings->connections_max ? settings->threads : settings->connections_max;
+	/* Of all threads of the pool together: never reached. libmicrohttpd before 1.0 keeps a lock for ever when a
+	 * thread finds itself past its share; take_connection() counts. */
+	uint64_t limit = (uint64_t)settings->connections_max * settings->threads;
 	struct MHD_OptionItem options[] = {
 		{MHD_OPTION_EXTERNAL_LOGGER, (intptr_t)log_mhd, NULL}, /* first: it hears about the others */
 		{MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)on_completed, server},
 		{MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)on_connection, server},
 		{MHD_OPTION_URI_LOG_CALLBACK, (intptr_t)on_uri, server},
 		{MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL},
-		{MHD_OPTION_CONNECTION_LIMIT, settings->connections_max, NULL},
+		{MHD_OPTION_CONNECTION_LIMIT, (intptr_t)(limit < UINT_MAX ? limit : UINT_MAX), NULL},
 		{MHD_OPTION_PER_IP_CONNECTION_LIMIT, settings->connections_per_address_max, NULL},
 		{MHD_OPTION_CONNECTION_TIMEOUT, (intptr_t)((settings->idle_timeout_ms + 999) / 1000), NULL},
 		{MHD_OPTION_CONNECTION_MEMORY_LIMIT, SERVER_CONNECTION_MEMORY, NULL},
-		{MHD_OPTION_THREAD_POOL_SIZE, threads, NULL},
+		{MHD_OPTION_THREAD_POOL_SIZE, settings->threads, NULL},
 		{MHD_OPTION_END, 0, NULL},
 	};
 
@@ -326,8 +331,12 @@ static void take_connection(void *arg, int fd, const struct sockaddr *peer, sock
 {
 	struct server *server = arg;
 
-	/* Over a limit it closes the connection itself. */
-	MHD_add_connection(server->ulfius.mhd_daemon, fd, peer, peer_len);
+	if (atomic_fetch_add(&server->open, 1) >= server->open_max) {
+		close(fd);
+		atomic_fetch_sub(&server->open, 1);
+	} else if (MHD_add_connection(server->ulfius.mhd_daemon, fd, peer, peer_len) != MHD_YES) {
+		atomic_fetch_sub(&server->open, 1); /* it has closed it */
+	}
 }
 
 static void server_free(struct server *server)
@@ -349,6 +358,7 @@ int server_start(struct hub *hub, const struct server_settings *settings, struct
 	if (!server)
 		return why_set(ret_why, ERR_NOMEM, "", "out of memory");
 	server->hub = hub;
+	server->open_max = settings->connections_max;
 	int err = listener_open(settings->listen, settings->listen_count, &server->listener, ret_why);
 	if (err) {
 		free(server);

@@ -189,7 +189,7 @@ class Bench:
     def keeper(self, hub, silo):
         """A hostsync that has written its first hosts file."""
         directory = pathlib.Path(tempfile.mkdtemp(dir=self.directory))
-        with HostsKeeper(directory, hub, silos=silo, USER=ADMIN[0], PASSWORD=ADMIN[1], INTERVAL="100ms") as keeper:
+        with HostsKeeper(directory, hub, silos=silo, USER=ADMIN[0], PASSWORD=ADMIN[1]) as keeper:
             keeper.hosts.write_text("127.0.0.1\tlocalhost\n")
             keeper.start()
             keeper.wait_written(0)

@@ -222,6 +222,22 @@ def test_past_the_limit_of_connections_further_ones_are_closed_and_the_hub_goes_
     wait_until(lambda: hub.is_listening(), what="room for new connections")
 
 
+def test_a_rush_of_connections_past_the_limit_wedges_nothing(make_hub, database):
+    """libmicrohttpd before 1.0 never lets go of a lock when a thread of its pool finds itself past its limit."""
+    hub = make_hub(database, MAX_CONNECTIONS=16, THREADS=2)
+    for _ in range(5):
+        crowd = []
+        for _ in range(200):
+            crowd.append(socket.socket())
+            crowd[-1].setblocking(False)
+            crowd[-1].connect_ex(("127.0.0.1", hub.port))
+        for each in crowd:
+            each.close()
+    wait_until(lambda: hub.is_listening(), what="room for new connections")
+    for _ in range(8):  # each thread gets some of them
+        assert hub.get("/ping", auth=None).status == 200
+
+
 def test_a_connection_serves_many_requests(shared_hub):
     connection = shared_hub.connect()
     for _ in range(50):
