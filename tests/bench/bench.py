@@ -134,7 +134,7 @@ def checked(result):
 class Bench:
     """Everything that is started in one run, and its end. `seconds`: how long one round of one side takes."""
 
-    def __init__(self, seconds=2.0, rounds=3):
+    def __init__(self, seconds, rounds):
         self.seconds, self.rounds = seconds, rounds
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="silodns-bench-"))
         self.stack = contextlib.ExitStack()

@@ -7,12 +7,10 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -116,15 +114,11 @@ int main(int argc, char **argv)
 {
 	static struct broadcast b;
 	struct epoll_event events[512];
-	struct rlimit limit;
 	long port = 0;
 	const struct flag flags[] = {{.name = "port", .number = &port}};
 
 	program_flags(argc, argv, flags, sizeof flags / sizeof flags[0]);
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-		limit.rlim_cur = limit.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &limit);
-	}
+	program_raise_descriptor_limit();
 	start(&b, port);
 	for (;;) {
 		int count = epoll_wait(b.epoll, events, 512, -1);

@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -66,7 +65,7 @@ struct watching {
 	int64_t now_us; /* when the bytes that are being read came */
 	size_t synced_count, behind;
 	size_t next_replaced;
-	uint64_t events, answers;
+	uint64_t events, answers, refused;
 	struct histogram delay;
 };
 
@@ -85,6 +84,14 @@ static void remember(struct watching *w, unsigned silo, unsigned change, int64_t
 	history->items[history->count].change = change;
 	history->items[history->count++].sent_us = sent_us;
 	w->behind += w->synced_count;
+}
+
+/* The last one of the silo, which the hub has refused. */
+static void forget(struct watching *w, unsigned silo)
+{
+	w->histories[silo].count--;
+	w->behind -= w->synced_count;
+	w->refused++;
 }
 
 /* How many changes of the silo are told by the state that `change` made; 0: none of this run's. */
@@ -203,10 +210,13 @@ static void read_writer(struct watching *w, struct writer *writer)
 {
 	if (!client_receive(&writer->client))
 		return;
-	if (writer->client.status != 200 && writer->client.status != 201)
-		program_fail("a change was answered with %d %s", writer->client.status, writer->client.body);
 	writer->busy = false;
-	w->answers++;
+	if (writer->client.status == 200)
+		w->answers++;
+	else if (writer->client.status == 503 && strstr(writer->client.body, "nothing was changed"))
+		forget(w, writer->silo);
+	else
+		program_fail("a change was answered with %d %s", writer->client.status, writer->client.body);
 }
 
 static void change(struct watching *w, struct writer *writer, unsigned silo)
@@ -216,6 +226,7 @@ static void change(struct watching *w, struct writer *writer, unsigned silo)
 	size_t len = traffic_put(&w->traffic, silo, number, request);
 
 	writer->busy = true;
+	writer->silo = silo;
 	remember(w, silo, number, clock_mono_us());
 	client_send(&writer->client, request, len);
 }
@@ -326,10 +337,10 @@ static json_t *many_changes(struct watching *w)
 	until = clock_mono_us() + w->grace_ms * 1000;
 	while ((w->behind || is_busy(w) || w->synced_count < (size_t)w->watchers) && clock_mono_us() < until)
 		turn(w, 10);
-	return json_pack("{s:I, s:f, s:I, s:I, s:I, s:o}", "changes", (json_int_t)w->answers, "per_second",
-			 (double)w->answers * 1000 / (double)w->duration_ms, "events", (json_int_t)w->events,
-			 "reconnected", (json_int_t)replaced, "behind", (json_int_t)w->behind, "delay_us",
-			 histogram_json(&w->delay));
+	return json_pack("{s:I, s:I, s:f, s:I, s:I, s:I, s:o}", "changes", (json_int_t)w->answers, "refused",
+			 (json_int_t)w->refused, "per_second", (double)w->answers * 1000 / (double)w->duration_ms,
+			 "events", (json_int_t)w->events, "reconnected", (json_int_t)replaced, "behind",
+			 (json_int_t)w->behind, "delay_us", histogram_json(&w->delay));
 }
 
 static void release(struct watching *w)
@@ -345,16 +356,6 @@ static void release(struct watching *w)
 	free(w->histories);
 	free(w->list);
 	close(w->epoll);
-}
-
-static void raise_descriptor_limit(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit))
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 int main(int argc, char **argv)
@@ -378,7 +379,7 @@ int main(int argc, char **argv)
 	program_flags(argc, argv, flags, sizeof flags / sizeof flags[0]);
 	if (w.watchers < 1 || w.silos < 1 || (w.rate && w.silos < WRITERS))
 		program_fail("there must be a watcher, and %d silos for changes at a rate", WRITERS);
-	raise_descriptor_limit();
+	program_raise_descriptor_limit();
 	traffic_init(&w.traffic, user, password ? password : "");
 	w.next_change = (unsigned)w.first_change;
 	w.list = calloc((size_t)w.watchers, sizeof *w.list);

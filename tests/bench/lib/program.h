@@ -18,6 +18,9 @@ struct flag {
 /* Every flag takes a value; the default is what the variable holds. Anything else ends the program with code 2. */
 void program_flags(int argc, char **argv, const struct flag *flags, size_t count);
 
+/* As many descriptors as the system allows: a connection is one. */
+void program_raise_descriptor_limit(void);
+
 _Noreturn void program_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* One line on standard output, at once. Takes `json`; NULL (no memory) ends the program. */
