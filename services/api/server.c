@@ -22,7 +22,7 @@
 
 #define SHARED_BODY_MIN (32u << 10) /* bytes from which a silo's document is sent without a copy */
 #define STREAM_BLOCK (32u << 10)
-#define ENDLESS_BLOCK 1024 /* of a stream that does not end: only HTTP/1.0 needs this buffer */
+#define ENDLESS_BLOCK 256  /* of a stream that does not end: only HTTP/1.0 needs this buffer */
 #define DRAIN_QUIET_MS 100 /* no request for so long: nothing is on its way any more */
 #define DRAIN_STEP_MS 5
 
