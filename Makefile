@@ -60,6 +60,7 @@ help:
 	@echo 'make            the three programs, in $(BUILD)/'
 	@echo 'make run        everything on this machine: database, hub, updater, hosts keeper (PORT=, RUN_DIR=)'
 	@echo 'make test       every test that this machine can run'
+	@echo 'make test-faults  the fault tests in their long form: half an hour'
 	@echo 'make unit       the unit tests only;  make unit SANITIZE=asan  under ASan and UBSan'
 	@echo 'make lint       formatter and static analysis'
 	@echo 'make format     rewrite the sources as .clang-format says'
@@ -135,6 +136,11 @@ run:
 test:
 	$(Q)scripts/setup build run test
 	$(Q)exec tests/run
+
+.PHONY: test-faults
+test-faults:
+	$(Q)scripts/setup build run test
+	$(Q)SILODNS_FAULTS=long exec tests/run faults faults-tsan
 
 c_files = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h')
 .PHONY: format lint

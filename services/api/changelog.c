@@ -18,6 +18,7 @@ static const char *const sql[CHANGELOG_SQL_COUNT] = {
 	[SQL_SET_REVISION] = "UPDATE hub SET revision = ?, accounts = accounts + ? - ?, silos = silos + ? - ?, "
 			     "records = records + ? - ? WHERE id = 1",
 	[SQL_RENEW] = "UPDATE hub SET identity = ? WHERE id = 1 AND identity = ? AND revision = ?",
+	[SQL_FORGET] = "DELETE FROM change_log WHERE revision > (SELECT revision FROM hub WHERE id = 1)",
 	[SQL_SINCE] = "SELECT revision, CAST(kind AS UNSIGNED), subject, owner, document FROM change_log "
 		      "WHERE revision > ? AND revision <= ? ORDER BY revision",
 	[SQL_LANDED] = "SELECT COUNT(*) FROM change_log WHERE revision = ? AND batch = ?",
@@ -195,7 +196,9 @@ int changelog_follow(struct changelog *log, struct store *store, bool *ret_conti
 	return err;
 }
 
-/* Only one of several processes that notice it renews the identity; the others find the new one. */
+/* Only one of several processes that notice it renews the identity; the others find the new one. What they wrote into
+ * the log while the backup came back, table by table, is no part of this history, and would stand in the way of its
+ * next entries. */
 static int renew_identity(struct changelog *log, const struct hub_row *hub)
 {
 	unsigned char random[HUB_IDENTITY_LEN / 2];
@@ -204,7 +207,17 @@ static int renew_identity(struct changelog *log, const struct hub_row *hub)
 	randombytes_buf(random, sizeof random);
 	sodium_bin2hex(identity, sizeof identity, random, sizeof random);
 	const struct db_value params[] = {TEXT(identity), TEXT(hub->identity), DB_U64_VALUE(hub->revision)};
-	return db_exec(log->db, SQL_RENEW, params, 3);
+	int err = changelog_lock(log);
+	if (!err)
+		err = db_exec(log->db, SQL_FORGET, NULL, 0);
+	if (!err)
+		err = db_exec(log->db, SQL_RENEW, params, 3);
+	if (!err)
+		err = db_commit(log->db);
+	if (err)
+		changelog_rollback(log);
+	return err == ERR_UNKNOWN_OUTCOME ? ERR_UNAVAILABLE
+					  : err; /* there is nothing in doubt that anybody waits for */
 }
 
 int changelog_reload(struct changelog *log, struct store *store)
@@ -229,6 +242,8 @@ int changelog_reload(struct changelog *log, struct store *store)
 int changelog_lock(struct changelog *log)
 {
 	uint64_t revision;
+
+	log->why.text[0] = '\0'; /* of an earlier loading: not the reason of what fails from now on */
 	int err = db_begin(log->db);
 
 	return err ? err : db_query(log->db, SQL_LOCK, NULL, 0, read_u64, &revision);

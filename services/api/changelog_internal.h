@@ -13,6 +13,7 @@ enum changelog_sql {
 	SQL_LOCK,
 	SQL_SET_REVISION,
 	SQL_RENEW,
+	SQL_FORGET,
 	SQL_SINCE,
 	SQL_LANDED,
 	SQL_USER,

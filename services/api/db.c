@@ -27,20 +27,27 @@ static const struct {
 	int err;
 	bool broken;
 } error_classes[] = {
-	{1021, ERR_UNAVAILABLE, false},                                 /* disk full */
-	{1040, ERR_UNAVAILABLE, true},                                  /* too many connections */
-	{1041, ERR_UNAVAILABLE, false},                                 /* out of memory */
-	{1047, ERR_UNAVAILABLE, true},                                  /* Galera: node not ready */
-	{1053, ERR_UNAVAILABLE, true},                                  /* shutting down */
-	{1062, ERR_EXISTS, false},      {1114, ERR_UNAVAILABLE, false}, /* table full */
-	{1152, ERR_UNAVAILABLE, true},                                  /* aborted connection */
-	{1205, ERR_UNAVAILABLE, false},                                 /* lock wait time-out */
-	{1020, ERR_DEADLOCK, false},                                    /* record has changed since last read */
-	{1213, ERR_DEADLOCK, false},                                    /* deadlock; Galera: certification failed */
-	{1290, ERR_UNAVAILABLE, true},                                  /* read-only: fail-over under way */
-	{1792, ERR_UNAVAILABLE, true},  {1836, ERR_UNAVAILABLE, true},
+	{1021, ERR_UNAVAILABLE, false}, /* disk full */
+	{1040, ERR_UNAVAILABLE, true},  /* too many connections */
+	{1041, ERR_UNAVAILABLE, false}, /* out of memory */
+	{1047, ERR_UNAVAILABLE, true},  /* Galera: node not ready */
+	{1053, ERR_UNAVAILABLE, true},  /* shutting down */
+	{1114, ERR_UNAVAILABLE, false}, /* table full */
+	{1152, ERR_UNAVAILABLE, true},  /* aborted connection */
+	{1205, ERR_UNAVAILABLE, false}, /* lock wait time-out */
+	{1020, ERR_DEADLOCK, false},    /* record has changed since last read */
+	{1213, ERR_DEADLOCK, false},    /* deadlock; Galera: certification failed */
+	{1290, ERR_UNAVAILABLE, true},  /* read-only: fail-over under way */
+	{1792, ERR_UNAVAILABLE, true},
+	{1836, ERR_UNAVAILABLE, true},
 	{1927, ERR_UNAVAILABLE, true},  /* connection was killed */
 	{1969, ERR_UNAVAILABLE, false}, /* max_statement_time */
+	/* What was decided in memory does not fit the tables: a backup is being restored. */
+	{1062, ERR_UNAVAILABLE, false}, /* the row is there */
+	{1146, ERR_UNAVAILABLE, false}, /* the table is not */
+	{1412, ERR_UNAVAILABLE, false}, /* the table is another one */
+	{1451, ERR_UNAVAILABLE, false}, /* another row needs it */
+	{1452, ERR_UNAVAILABLE, false}, /* it needs another row */
 };
 
 static int db_fail(struct db *db, unsigned code, const char *text)
@@ -67,7 +74,9 @@ static int db_fail_connection(struct db *db)
 
 static int db_fail_statement(struct db *db, MYSQL_STMT *statement)
 {
-	return db_fail(db, mysql_stmt_errno(statement), mysql_stmt_error(statement));
+	/* An error amid a result's rows stands in the connection only. */
+	return mysql_stmt_errno(statement) ? db_fail(db, mysql_stmt_errno(statement), mysql_stmt_error(statement))
+					   : db_fail_connection(db);
 }
 
 const char *db_error(const struct db *db)
@@ -105,11 +114,12 @@ static int db_set_options(MYSQL *mysql, const struct db_settings *settings)
 	return ERR_OK;
 }
 
-/* A short lock wait: whoever waits for the revision row has a client waiting, too. */
+/* A short lock wait: whoever waits for the revision row has a client waiting, too. A transaction whose client has gone
+ * without a word (power, network) must not keep that row until TCP notices, which takes hours. */
 static const char *const session_setup[] = {
 	"SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO'",
 	"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-	"SET SESSION time_zone = '+00:00', innodb_lock_wait_timeout = 2",
+	"SET SESSION time_zone = '+00:00', innodb_lock_wait_timeout = 2, idle_transaction_timeout = 2",
 };
 
 int db_open(const struct db_settings *settings, const char *const *sql, size_t sql_count, struct db **ret_db,

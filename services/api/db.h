@@ -47,9 +47,9 @@ const char *db_error(const struct db *db);
 bool db_is_broken(const struct db *db);
 
 /*
- * All return ERR_UNAVAILABLE (connection lost, server read-only, not ready, refusing: broken), ERR_DEADLOCK (rolled
- * back by the server: run the whole transaction again), ERR_EXISTS (duplicate key), ERR_NOMEM, ERR_INTERNAL (anything
- * else).
+ * All return ERR_UNAVAILABLE (connection lost, server read-only, not ready, refusing: broken; or the tables are not
+ * what they should be: a backup is being restored), ERR_DEADLOCK (rolled back by the server: run the whole transaction
+ * again), ERR_NOMEM, ERR_INTERNAL (anything else).
  */
 int db_begin(struct db *db);
 /* A transaction whose every SELECT sees the same instant. */

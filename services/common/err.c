@@ -32,7 +32,6 @@ static const struct err_info table[] = {
 	ROW(ERR_DETECT, "detect", "no address was detected", 500, true),
 	ROW(ERR_DOUBTFUL, "doubtful", "the detected address is doubtful", 500, true),
 	ROW(ERR_DEADLOCK, "deadlock", "the database asks to try again", 503, true),
-	ROW(ERR_EXISTS, "exists", "already there", 409, false),
 	ROW(ERR_STOPPED, "stopped", "asked to stop meanwhile", 503, true),
 	ROW(ERR_INTERNAL, "internal", "an internal error", 500, false),
 };

@@ -35,10 +35,9 @@ enum err {
 	ERR_DETECT = -22,          /* no address could be detected */
 	ERR_DOUBTFUL = -23,        /* an address was detected, but must not be published */
 	ERR_DEADLOCK = -24,        /* the database chose this transaction as a victim: run it again */
-	ERR_EXISTS = -25,          /* already there */
-	ERR_STOPPED = -26,         /* asked to stop meanwhile */
-	ERR_INTERNAL = -27,        /* a bug, or a dependency that broke its promise: 500 */
-	ERR_LAST_ = -28
+	ERR_STOPPED = -25,         /* asked to stop meanwhile */
+	ERR_INTERNAL = -26,        /* a bug, or a dependency that broke its promise: 500 */
+	ERR_LAST_ = -27
 };
 
 struct err_info {

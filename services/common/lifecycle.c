@@ -75,26 +75,33 @@ void lifecycle_request_stop(void)
 	wake();
 }
 
-/* Until `deadline` (-1: none), one of the two descriptors above or `fd`. True if `fd` is readable. */
-static bool wait_readable(int64_t deadline, int fd)
+/* Until `deadline` (-1: none), one of the two descriptors above or one of `own`. True if one of those is readable. */
+static bool wait_readable(int64_t deadline, const int *own, size_t count)
 {
-	struct pollfd fds[] = {{signal_fd, POLLIN, 0}, {wake_fd, POLLIN, 0}, {fd, POLLIN, 0}};
+	struct pollfd fds[2 + LIFECYCLE_FDS_MAX] = {{signal_fd, POLLIN, 0}, {wake_fd, POLLIN, 0}};
 	int64_t left = deadline < 0 ? -1 : deadline - clock_mono_ms();
-	uint64_t count;
+	uint64_t wakes;
+	bool readable = false;
 	if (deadline >= 0 && left < 0)
 		left = 0;
-	if (poll(fds, 3, left > INT_MAX ? INT_MAX : (int)left) <= 0)
+	for (size_t i = 0; i < count; i++)
+		fds[2 + i] = (struct pollfd){own[i], POLLIN, 0};
+	if (poll(fds, 2 + count, left > INT_MAX ? INT_MAX : (int)left) <= 0)
 		return false;
-	if (fds[1].revents && read(wake_fd, &count, sizeof(count)) < 0)
+	if (fds[1].revents && read(wake_fd, &wakes, sizeof(wakes)) < 0)
 		return false;
-	return fds[2].revents != 0;
+	for (size_t i = 0; i < count; i++)
+		readable = readable || fds[2 + i].revents != 0;
+	return readable;
 }
 
-enum lifecycle_wake lifecycle_wait(int64_t timeout_ms, int fd)
+enum lifecycle_wake lifecycle_wait_any(int64_t timeout_ms, const int *fds, size_t count)
 {
 	int64_t now = clock_mono_ms();
 	int64_t deadline = timeout_ms < 0 ? -1 : timeout_ms > INT64_MAX - now ? INT64_MAX : now + timeout_ms;
 	bool readable = false;
+	if (count > LIFECYCLE_FDS_MAX)
+		count = LIFECYCLE_FDS_MAX;
 	for (bool polled = false;; polled = true) {
 		if (lifecycle_stop_requested())
 			return LIFECYCLE_STOP;
@@ -104,8 +111,13 @@ enum lifecycle_wake lifecycle_wait(int64_t timeout_ms, int fd)
 			return LIFECYCLE_READABLE;
 		if (polled && deadline >= 0 && clock_mono_ms() >= deadline)
 			return LIFECYCLE_TIMEOUT;
-		readable = wait_readable(deadline, fd);
+		readable = wait_readable(deadline, fds, count);
 	}
+}
+
+enum lifecycle_wake lifecycle_wait(int64_t timeout_ms, int fd)
+{
+	return lifecycle_wait_any(timeout_ms, &fd, 1);
 }
 
 void lifecycle_child(void)

@@ -8,10 +8,13 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <time.h>
 
 #include "err.h"
+
+#define LIFECYCLE_FDS_MAX 4
 
 enum lifecycle_wake { LIFECYCLE_TIMEOUT, LIFECYCLE_STOP, LIFECYCLE_RELOAD, LIFECYCLE_READABLE };
 
@@ -21,6 +24,8 @@ int lifecycle_init(void);
 /* Waits up to `timeout_ms` (-1 = for ever) for a signal, or for `fd` (-1 = none) to be readable. Once stop was asked
  * for it returns LIFECYCLE_STOP at once, always. */
 enum lifecycle_wake lifecycle_wait(int64_t timeout_ms, int fd);
+/* The same for up to LIFECYCLE_FDS_MAX descriptors, of which those that are negative do not count. */
+enum lifecycle_wake lifecycle_wait_any(int64_t timeout_ms, const int *fds, size_t count);
 bool lifecycle_stop_requested(void);
 void lifecycle_request_stop(void);
 /* Undoes the signal mask in a child between fork and exec. */

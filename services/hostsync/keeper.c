@@ -242,6 +242,7 @@ static int apply_once(struct keeper *keeper, struct silos *silos, struct why *re
 		err = write_draft(&draft, &way, ret_why);
 		if (err < 0)
 			return err;
+		keeper->writes++;
 		log_written(&draft, silos, way, since);
 		if (repair)
 			log_repair(keeper);

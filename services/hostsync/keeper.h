@@ -22,8 +22,9 @@ struct keeper {
 	struct guard guard;
 	char *block; /* as it was last seen in order; NULL = never */
 	size_t block_len;
-	bool waits;     /* a repair is due later, see keeper_wait_ms() */
-	bool recovered; /* keeper_recover() has succeeded */
+	bool waits;      /* a repair is due later, see keeper_wait_ms() */
+	bool recovered;  /* keeper_recover() has succeeded */
+	uint64_t writes; /* so far */
 };
 
 void keeper_init(struct keeper *keeper, const struct settings *settings);

@@ -9,6 +9,8 @@ import signal
 import subprocess
 import time
 
+from hub import check_sanitizers
+
 REPO = pathlib.Path(__file__).resolve().parents[2]
 BINARY = pathlib.Path(os.environ.get("SILODNS_BUILD", REPO / "build")).resolve() / "silodns-hostsync"
 
@@ -46,7 +48,7 @@ class Keeper:
             self.settings["URL"] = hub.url
         self.settings |= settings
         self.process = None
-        self.wrapper = []  # a command that runs hostsync, such as unshare
+        self.wrapper = []  # a command that runs hostsync, such as unshare; for start() one that becomes hostsync
 
     def environment(self, **more):
         settings = {k: v for k, v in (self.settings | more).items() if v is not None}
@@ -71,7 +73,7 @@ class Keeper:
 
     def start(self, *flags, **settings):
         with open(self.log_file, "ab") as log:
-            self.process = subprocess.Popen([str(BINARY), *flags], env=self.environment(**settings), stderr=log)
+            self.process = subprocess.Popen([*self.wrapper, str(BINARY), *flags], env=self.environment(**settings), stderr=log)
         return self
 
     def stop(self, timeout=10):
@@ -90,6 +92,8 @@ class Keeper:
     def __exit__(self, *exc):
         if self.process and self.process.poll() is None:
             self.kill()
+        if self.log_file.exists():
+            check_sanitizers(self.log_file.read_text(errors="replace"))
 
     @staticmethod
     def parse(text):

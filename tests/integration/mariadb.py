@@ -92,6 +92,42 @@ class MariaDB:
         self.process.send_signal(signal.SIGCONT)
 
 
+class Session:
+    """A client that stays, and with it its transaction and locks. `number` is the server's name for it."""
+
+    def __init__(self, server, database):
+        command = ["mariadb", "--no-defaults", "-uroot", f"-S{server.socket}", "--batch", "--skip-column-names", "--unbuffered", "--force", database]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        ((self.number,),) = self.sql("SELECT CONNECTION_ID()")
+
+    def begin(self, statement):
+        """Without waiting for its end; finish() then must come."""
+        self.process.stdin.write(f"{statement};\nSELECT 'the end';\n")
+        self.process.stdin.flush()
+
+    def finish(self):
+        rows = []
+        for line in self.process.stdout:
+            if line == "the end\n":
+                return [row.split("\t") for row in rows]
+            assert not line.startswith("ERROR"), line
+            rows.append(line.rstrip("\n"))
+        raise AssertionError("the session has ended")
+
+    def sql(self, statement):
+        self.begin(statement)
+        return self.finish()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+
 class Database:
     """A schema and a user of its own."""
 

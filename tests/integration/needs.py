@@ -1,6 +1,7 @@
 """What a test needs that not every machine gives: without it the test is skipped, and says so."""
 
 import os
+import resource
 import socket
 import subprocess
 
@@ -29,3 +30,11 @@ mounts = pytest.mark.skipif(not _works("unshare", "-m", "--propagation", "privat
                             reason="needs the right to mount (root, and in a container CAP_SYS_ADMIN)")
 network = pytest.mark.skipif(not _works("unshare", "-n", "ip", "link", "add", "x0", "type", "veth", "peer", "name", "x1"),
                              reason="needs the right to make network interfaces (root, and in a container CAP_SYS_ADMIN)")
+
+
+def descriptors(count):
+    """So many open files at a time, for the test and for each program that it starts."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < count:
+        pytest.skip(f"needs {count} file descriptors; here a process may have {hard}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count), hard))

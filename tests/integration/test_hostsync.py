@@ -298,7 +298,7 @@ def test_credentials_do_not_go_over_plain_http_to_another_machine(keeper):
 
 
 def test_changes_are_followed_and_the_etag_is_used(keeper, hub):
-    keeper.start(INTERVAL="100ms")
+    keeper.start(INTERVAL="100ms", FOLLOW="poll")
     keeper.wait_text(LOCAL + block(("a", DB)))
     revision = hub.set("a", [("db", "192.0.2.8")])
     keeper.wait_text(LOCAL + block(("a", [("db", "192.0.2.8")])))
@@ -311,15 +311,16 @@ def test_changes_are_followed_and_the_etag_is_used(keeper, hub):
 
 
 def test_sighup_asks_at_once(keeper, hub):
-    keeper.start(INTERVAL="1h")
+    keeper.start(INTERVAL="1h", FOLLOW="poll")
     keeper.wait_text(LOCAL + block(("a", DB)))
     hub.set("a", [("db", "192.0.2.8")])
     keeper.process.send_signal(signal.SIGHUP)
     keeper.wait_text(LOCAL + block(("a", [("db", "192.0.2.8")])))
 
 
-def test_an_outage_is_outlived_and_told_once(keeper, hub):
-    keeper.start(INTERVAL="100ms")
+@pytest.mark.parametrize("follow", ["watch", "poll"])
+def test_an_outage_is_outlived_and_told_once(keeper, hub, follow):
+    keeper.start(INTERVAL="100ms", FOLLOW=follow)
     keeper.wait_text(LOCAL + block(("a", DB)))
     hub.stop()
     keeper.wait_event("hub away, the last good state stays")
@@ -332,9 +333,10 @@ def test_an_outage_is_outlived_and_told_once(keeper, hub):
     keeper.wait_event("hub is back")
 
 
-def test_sigterm_ends_it_while_the_hub_does_not_answer(keeper, hub):
+@pytest.mark.parametrize("follow", ["watch", "poll"])
+def test_sigterm_ends_it_while_the_hub_does_not_answer(keeper, hub, follow):
     hub.rules.append(Scripted(delay=30))
-    keeper.start(INTERVAL="1h", TIMEOUT="30s")
+    keeper.start(INTERVAL="1h", TIMEOUT="30s", FOLLOW=follow)
     hub.wait_for_requests(1)
     begin = time.monotonic()
     assert keeper.stop() == 0
@@ -399,7 +401,9 @@ def test_broken_markers_stop_the_writing_until_they_are_mended(keeper, hub):
     keeper.wait_text(LOCAL + block(("a", DB)))
 
 
-def test_the_health_check_tells_the_truth(keeper, hub, tmp_path):
+@pytest.mark.parametrize("follow", ["watch", "poll"])
+def test_the_health_check_tells_the_truth(keeper, hub, tmp_path, follow):
+    keeper.settings["FOLLOW"] = follow
     keeper.settings["STATE_DIR"] = str(tmp_path / "state")
     keeper.settings["INTERVAL"] = "100ms"
     assert keeper.run("--check").returncode == 1

@@ -15,11 +15,12 @@ Event = collections.namedtuple("Event", "kind data id")
 class Watcher:
     """One stream. `raw` has every line; `events` what was dispatched; `silos` what the events add up to."""
 
-    def __init__(self, hub, *silos, auth=ADMIN, since=None, identity=None, headers=None, read=True):
+    def __init__(self, hub, *silos, auth=ADMIN, since=None, identity=None, headers=None, known=None, read=True):
+        """`known`: what the stream that this one continues has told."""
         query = [("silo", silo) for silo in silos]
         query += [("since", since)] if since is not None else []
         query += [("hub", identity)] if identity is not None else []
-        self.raw, self.events, self.silos, self.ended, self.went_back = [], [], {}, False, []
+        self.raw, self.events, self.silos, self.ended, self.went_back = [], [], dict(known or {}), False, []
         self.last_id, self.retry = "", None
         self.connection = http.client.HTTPConnection("127.0.0.1", hub.port, timeout=60)
         sent = {"Authorization": auth if isinstance(auth, str) else basic(*auth)} | (headers or {})
@@ -31,19 +32,20 @@ class Watcher:
             self.thread.start()
 
     def _read(self):
-        kind, data = "message", []
+        kind, data, number = "message", [], self.last_id
         try:
             for line in self.answer:
                 line = line.decode().rstrip("\n")
                 self.raw.append(line)
                 if line == "":
+                    self.last_id = number  # not before: an event that is cut off was not received
                     if data:
                         self._dispatch(Event(kind, json.loads("\n".join(data)), self.last_id))
                     kind, data = "message", []
                 elif not line.startswith(":"):
                     field, _, value = line.partition(": ")
                     if field == "id":
-                        self.last_id = value
+                        number = value
                     elif field == "event":
                         kind = value
                     elif field == "data":

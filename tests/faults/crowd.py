@@ -1,0 +1,89 @@
+"""Thousands of connections that send one byte a second, or read nothing."""
+
+import json
+import selectors
+import socket
+import threading
+import time
+
+from hub import ADMIN, basic
+
+CONNECT_STEP = 200  # connections at a time: not more than the kernel's backlog takes
+
+
+class Crowd:
+    """Keeps `count` connections; the n-th sends `text(n)`, one byte a second, for ever: what the hub closes is opened again.
+
+    `answered` counts bytes that came back, `closed` the connections that the hub ended.
+    """
+
+    def __init__(self, hub, count, text):
+        self.address, self.text = ("127.0.0.1", hub.port), text
+        self.selector = selectors.DefaultSelector()
+        self.sockets = {}  # socket: [number, bytes sent]
+        self.closed = self.answered = self.rounds = 0
+        self.done = threading.Event()
+        for first in range(0, count, CONNECT_STEP):
+            for number in range(first, min(first + CONNECT_STEP, count)):
+                self._open(number)
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _open(self, number):
+        sock = socket.create_connection(self.address, 20)
+        sock.setblocking(False)
+        self.sockets[sock] = [number, 0]
+        self.selector.register(sock, selectors.EVENT_READ)
+
+    def _drop(self, sock):
+        self.selector.unregister(sock)
+        number, _ = self.sockets.pop(sock)
+        sock.close()
+        self.closed += 1
+        if not self.done.is_set():
+            self._open(number)
+
+    def _run(self):
+        while not self.done.is_set():
+            began = time.monotonic()
+            for sock, state in list(self.sockets.items()):
+                number, sent = state
+                text = self.text(number)
+                try:
+                    sock.send(text[sent % len(text):][:1])
+                    state[1] += 1
+                except OSError:
+                    self._drop(sock)
+            self.rounds += 1
+            while (left := began + 1 - time.monotonic()) > 0 and not self.done.is_set():
+                for key, _ in self.selector.select(min(left, 0.1)):
+                    try:
+                        data = key.fileobj.recv(4096)
+                    except OSError:
+                        data = b""
+                    self.answered += len(data)
+                    if not data:
+                        self._drop(key.fileobj)
+
+    def close(self):
+        self.done.set()
+        self.thread.join(60)
+        for sock in self.sockets:
+            sock.close()
+        self.selector.close()
+
+
+def slow_request(number):
+    """Of a request line, of headers without an end, of a body: by turns."""
+    body = json.dumps({"dnsrecords": [{"hostname": "h", "ip": "192.0.2.1"}]}) + " " * 10_000
+    head = f"PUT /silos/slow HTTP/1.1\r\nHost: h\r\nAuthorization: {basic(*ADMIN)}\r\n"
+    return (f"GET /{'x' * 100_000}", head + "X-Slow: " + "x" * 100_000, head + f"Content-Length: {len(body)}\r\n\r\n{body}")[number % 3].encode()
+
+
+def deaf_watcher(hub):
+    """A stream that nobody reads, with next to no room in the kernel."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.connect(("127.0.0.1", hub.port))
+    sock.sendall(f"GET /watch HTTP/1.1\r\nHost: h\r\nAuthorization: {basic(*ADMIN)}\r\n\r\n".encode())
+    return sock

@@ -1,0 +1,73 @@
+"""Thousands of clients that behave badly: those that behave well are served meanwhile, memory is bounded, and afterwards all is as before."""
+
+import contextlib
+import time
+
+import needs
+import pytest
+from crowd import Crowd, deaf_watcher, slow_request
+from follower import Follower
+from hub import SLOW
+from ledger import REFUSED
+from mariadb import wait_until
+from test_watch import descriptors
+from world import rounds
+
+SLOW_CLIENTS = 5000
+ANSWERED_WITHIN = 0.5
+KB_PER_CONNECTION = 20  # 16 KiB that a connection may have, and what the libraries and the allocator add
+
+
+def test_thousands_that_send_one_byte_a_second(make_world, database):
+    needs.descriptors(SLOW_CLIENTS + 1000)
+    world = make_world(database)
+    hub = world.hubs[0]
+    world.ledger.progress_of_all()
+    quiet, before = descriptors(hub), hub.memory_kb()
+    crowd = Crowd(hub, SLOW_CLIENTS, slow_request)
+    try:
+        wait_until(lambda: descriptors(hub) >= quiet + SLOW_CLIENTS * 0.99, 60, "the crowd")
+        times, until = [], crowd.rounds + rounds(5, 60)
+        while crowd.rounds < until:
+            started = time.monotonic()
+            assert hub.get("/silos").status == 200
+            times.append(time.monotonic() - started)
+        times.sort()
+        assert times[len(times) * 9 // 10] < ANSWERED_WITHIN * SLOW and times[-1] < 4 * ANSWERED_WITHIN * SLOW, times[-5:]
+        grown = hub.memory_kb() - before
+        assert grown < SLOW_CLIENTS * KB_PER_CONNECTION, f"{grown} kB for {SLOW_CLIENTS} connections"
+        world.ledger.progress_of_all()
+        assert crowd.closed == crowd.answered == 0
+    finally:
+        crowd.close()
+    wait_until(lambda: descriptors(hub) <= quiet + 20, 30 * SLOW, "the end of the crowd's connections")
+    assert world.ledger.count(REFUSED) == 0
+    world.check()
+
+
+@pytest.mark.hub
+def test_watchers_that_never_read(make_world, database):
+    world = make_world(database, settings=({"IDLE_TIMEOUT": "2s"}, {}))
+    hub = world.hubs[0]
+    big = {f"host-{n}.example": f"10.100.{n >> 8}.{n & 255}" for n in range(5000)}
+    world.ledger.progress_of_all()
+    quiet = descriptors(hub)
+    with contextlib.ExitStack() as stack:
+        before, count = hub.memory_kb(), rounds(100, 1000)
+        hub.put_silo("big", big)
+        for _ in range(count):
+            stack.callback(deaf_watcher(hub).close)
+        most, n = 0, 0
+        while descriptors(hub) > quiet + 20:
+            n += 1
+            hub.put_silo("big", big | {"host-0.example": f"10.200.{n >> 8}.{n & 255}"})
+            most = max(most, hub.memory_kb() - before)
+            assert n < 300, "they are not disconnected"
+        print(f"{most} kB for {count} watchers")
+        assert SLOW > 1 or most < 20_000 + count * 2 * KB_PER_CONNECTION, f"{most} kB for {count} watchers"  # a sanitizer needs its own
+    hub.delete("/silos/big")
+    follower = Follower(hub, "c0")
+    world.ledger.progress_of_all()
+    wait_until(lambda: "c0" in follower.silos, what="a watcher that reads")
+    follower.close()
+    world.check()
