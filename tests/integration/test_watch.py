@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import re
-import re
 import signal
 import socket
 import time
