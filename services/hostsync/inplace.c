@@ -209,7 +209,10 @@ static int finish(const struct replace_target *target, const struct journal *jou
 		return fail(ret_why, "cannot finish the interrupted write of", target->path);
 	/* From the start, and once more: what the killed writer's bytes met on their way to the disk is told to the
 	 * first fsync() after it, and they may not be there, though they can be read (fsync(2)). */
-	if (overwrite(fd, &texts, 0) < 0 && overwrite(fd, &texts, 0) < 0)
+	int err = overwrite(fd, &texts, 0);
+	if (err < 0)
+		err = overwrite(fd, &texts, 0);
+	if (err < 0)
 		return fail(ret_why, "cannot finish the interrupted write of", target->path);
 	journal_drop(target, journal);
 	return 0;
