@@ -24,9 +24,8 @@ static const char *const sql[STATEMENT_COUNT] = {
 	[UPDATE_RECORD] = "UPDATE record SET ip = ? WHERE silo = ? AND hostname = 'a.example.net'",
 	[UPDATE_HUB] = "UPDATE hub SET revision = LAST_INSERT_ID(revision + 1) WHERE id = 1",
 	[UPDATE_SILO] = "UPDATE silo SET revision = ? WHERE id = ?",
-	[INSERT_LOG] =
-		"INSERT INTO change_log (revision, batch, kind, subject, owner, former_owner, document, actor, peer, "
-		"at) VALUES (?, ?, 1, ?, 1, 1, ?, 'admin', '127.0.0.1', ?)",
+	[INSERT_LOG] = ("INSERT INTO change_log (revision, batch, kind, subject, owner, former_owner, document, actor, "
+			"peer, at) VALUES (?, ?, 1, ?, 1, 1, ?, 'admin', '127.0.0.1', ?)"),
 };
 
 struct direct {
