@@ -153,9 +153,8 @@ def test_one_change_that_the_database_does_not_take_spoils_no_other(proxied, dat
 def test_nobody_sees_a_change_that_is_not_committed(proxied, database):
     hub, proxy = proxied
     hub.put_silo("a", {"h": "10.0.0.1"})
-    follower = Follower(hub)
-    wait_until(lambda: follower.silos == {"a": {"h": "10.0.0.1"}}, what="the watcher")
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+    with Follower(hub) as follower, concurrent.futures.ThreadPoolExecutor(1) as pool:
+        wait_until(lambda: follower.silos == {"a": {"h": "10.0.0.1"}}, what="the watcher")
         hold = proxy.arm(at_commit, "hold")
         answer = pool.submit(hub.put_silo, "a", {"h": "10.0.0.2"})
         hold.wait()
@@ -163,9 +162,8 @@ def test_nobody_sees_a_change_that_is_not_committed(proxied, database):
         assert follower.silos == {"a": {"h": "10.0.0.1"}} and not answer.done()
         hold.release()
         assert answer.result().status == 200
-    wait_until(lambda: follower.silos == {"a": {"h": "10.0.0.2"}}, what="the watcher")
-    follower.close()
-    assert not follower.wrong
+        wait_until(lambda: follower.silos == {"a": {"h": "10.0.0.2"}}, what="the watcher")
+        follower.check()
 
 
 def test_a_lone_change_is_not_delayed_to_fill_a_batch(make_hub, database):

@@ -66,8 +66,7 @@ def test_watchers_that_never_read(make_world, database):
         print(f"{most} kB for {count} watchers")
         assert SLOW > 1 or most < 20_000 + count * 2 * KB_PER_CONNECTION, f"{most} kB for {count} watchers"  # a sanitizer needs its own
     hub.delete("/silos/big")
-    follower = Follower(hub, "c0")
-    world.ledger.progress_of_all()
-    wait_until(lambda: "c0" in follower.silos, what="a watcher that reads")
-    follower.close()
+    with Follower(hub, "c0") as follower:
+        world.ledger.progress_of_all()
+        wait_until(lambda: "c0" in follower.silos, what="a watcher that reads")
     world.check()

@@ -43,8 +43,7 @@ class World:
         for follower in self.followers:
             mine = {silo: records for silo, records in expected.items() if not follower.names or silo in follower.names}
             wait_until(lambda: follower.silos == mine, what=f"the newest state of every silo; {follower.silos} is not {mine}")  # noqa: B023
-            follower.close()
-            assert not follower.wrong, follower.wrong[0]
+            follower.check()
 
     def close(self):
         for follower in self.followers:
