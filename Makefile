@@ -33,7 +33,7 @@ sanitize := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-fra
 else ifeq ($(SANITIZE),tsan)
 sanitize := -fsanitize=thread -fno-omit-frame-pointer
 else ifeq ($(SANITIZE),)
-hardening += -D_FORTIFY_SOURCE=2
+hardening += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
 else
 $(error SANITIZE is asan, tsan or empty, not '$(SANITIZE)')
 endif
@@ -93,13 +93,18 @@ $(BUILD)/migrations.c: $(migrations) scripts/embed-migrations
 	$(Q)mkdir -p $(@D)
 	$(Q)scripts/embed-migrations $(migrations) >$@.tmp && mv $@.tmp $@
 
-$(BUILD)/obj/migrations.o: $(BUILD)/migrations.c $(flags_file)
+$(BUILD)/openapi.c: services/api/openapi.json scripts/embed-file
+	$(call say,EMBED,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)scripts/embed-file api/openapi.h openapi_json $< >$@.tmp && mv $@.tmp $@
+
+$(BUILD)/obj/migrations.o $(BUILD)/obj/openapi.o: $(BUILD)/obj/%.o: $(BUILD)/%.c $(flags_file)
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
 
 $(BUILD)/libsilodns.a: $(call objects,common)
-$(BUILD)/libapi.a: $(call objects,api) $(BUILD)/obj/migrations.o
+$(BUILD)/libapi.a: $(call objects,api) $(BUILD)/obj/migrations.o $(BUILD)/obj/openapi.o
 $(BUILD)/libupdater.a: $(call objects,updater)
 $(BUILD)/libhostsync.a: $(call objects,hostsync)
 $(BUILD)/lib%.a:
@@ -125,7 +130,7 @@ unit: unit-build
 .PHONY: run test
 run:
 	$(Q)scripts/setup build run
-	$(Q)$(MAKE) --no-print-directory all
+	$(Q)$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc)) all
 	$(Q)exec scripts/run
 
 test:

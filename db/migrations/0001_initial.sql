@@ -49,5 +49,5 @@ CREATE TABLE IF NOT EXISTS change_log (
 	actor VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'user name; empty: the command line',
 	peer VARCHAR(45) CHARACTER SET ascii COLLATE ascii_bin NOT NULL COMMENT 'address; empty: the command line',
 	at BIGINT UNSIGNED NOT NULL COMMENT 'microseconds since 1970, UTC',
-	KEY subject (subject, revision)
+	KEY subject (subject, revision, kind, at) COMMENT 'a page of a history is found without reading documents'
 ) ENGINE = InnoDB;

@@ -160,3 +160,8 @@ int access_hash_password(struct access *access, const char *password, size_t len
 {
 	return password_hash_in_turn(access->verifier, password, len, ret_hash);
 }
+
+size_t access_waiting(struct access *access)
+{
+	return password_waiting(access->verifier);
+}

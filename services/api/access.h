@@ -30,6 +30,8 @@ void access_free(struct access *access);
 int access_check(struct access *access, const char *authorization, struct principal *ret_principal,
 		 struct why *ret_why);
 
+size_t access_waiting(struct access *access); /* passwords that wait to be verified or hashed */
+
 /* The hash of a new password. Blocks for its turn. ERR_BUSY, ERR_NOMEM. */
 int access_hash_password(struct access *access, const char *password, size_t len,
 			 char ret_hash[static PASSWORD_HASH_MAX]);

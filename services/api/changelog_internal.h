@@ -34,7 +34,7 @@ struct changelog {
 	struct why why;                     /* of the last loading that failed */
 };
 
-#define TEXT(s) DB_TEXT_VALUE((s), strlen(s))
+#define TEXT(s) DB_STRING_VALUE(s)
 
 /* A db_row_fn for SQL_USER; `arg` is a struct user. */
 int changelog_read_user(void *arg, const struct db_value *row, size_t columns);

@@ -31,6 +31,7 @@ struct db_value {
 
 #define DB_U64_VALUE(v) ((struct db_value){.type = DB_U64, .u64 = (v)})
 #define DB_TEXT_VALUE(t, n) ((struct db_value){.type = DB_TEXT, .text = (t), .len = (n)})
+#define DB_STRING_VALUE(s) DB_TEXT_VALUE((s), strlen(s))
 
 struct db;
 

@@ -233,7 +233,8 @@ static bool tell_names(struct feed *feed, char *to, size_t max, size_t *used)
 			silo_body_unref(look->event.body);
 		more |= look->event.revision > point.revision;
 	}
-	qsort(looks, count, sizeof looks[0], compare_look);
+	if (count > 1)
+		qsort(looks, count, sizeof looks[0], compare_look);
 	for (size_t i = 0; i < count; i++) {
 		if (room) {
 			say_look_take(feed, &looks[i]);
@@ -314,7 +315,11 @@ static bool say_caught_up(struct feed *feed)
 		say_id(feed, feed->known);
 		say_hub(feed, "synced", feed->known);
 	} else if (feed->beat) {
-		say(feed, ":\n");
+		int64_t age_ms = store_age_ms(feed->store);
+		if (age_ms)
+			say(feed, ": the database is away, this is as of %" PRId64 " s ago\n", age_ms / 1000);
+		else
+			say(feed, ":\n");
 		say_id(feed, feed->known);
 		say(feed, "\n");
 	} else {

@@ -8,8 +8,11 @@
 #include <stdbool.h>
 
 #include "access.h"
+#include "history.h"
 #include "ipaddr.h"
 #include "journal.h"
+#include "metrics.h"
+#include "retention.h"
 #include "store.h"
 #include "watch.h"
 
@@ -18,10 +21,14 @@ struct hub {
 	struct journal *journal; /* to write */
 	struct watch *watch;     /* who follows the store */
 	struct access *access;
+	struct history *history;     /* to read what was */
+	struct retention *retention; /* NULL: everything is kept */
 	const struct cidr *trusted_proxies;
 	size_t trusted_proxy_count;
-	size_t body_max;      /* bytes */
-	atomic_bool draining; /* set once SIGTERM came: /readyz says no */
+	size_t body_max; /* bytes */
+	struct metrics metrics;
+	bool metrics_for_anyone; /* /metrics needs no credentials */
+	atomic_bool draining;    /* set once SIGTERM came: /readyz says no */
 };
 
 #endif

@@ -17,6 +17,7 @@
 #define RECONNECT_MS 250    /* between two attempts to reach a lost database */
 #define DEADLOCK_RETRIES 20 /* of one batch; Galera's certification conflicts count too */
 #define DOWN_LOG_EVERY_MS 10000
+#define FRESH_MS 1000 /* memory counts as what the database is for so long after the poll that should have come */
 
 struct journal {
 	struct store *store;
@@ -46,15 +47,17 @@ void journal_status(struct journal *j, struct journal_status *ret_status)
 	struct queue *queue = &j->queue;
 
 	pthread_mutex_lock(&queue->lock);
-	*ret_status = (struct journal_status){.database_up = queue->open && !queue->stalled,
+	bool stalled = queue_is_stalled(queue);
+	*ret_status = (struct journal_status){.database_up = queue->open && !stalled,
 					      .batches = queue->batches,
 					      .changes = queue->changes,
 					      .waiting = queue->count,
 					      .reloads = atomic_load(&j->reloads)};
+	memcpy(ret_status->batch_sizes, queue->batch_sizes, sizeof queue->batch_sizes);
 	if (!queue->open)
 		ret_status->down_ms = clock_mono_ms() - queue->closed_since;
 	snprintf(ret_status->reason, sizeof ret_status->reason, "%s",
-		 queue->open && queue->stalled ? "it does not answer" : queue->reason);
+		 queue->open && stalled ? "it does not answer" : queue->reason);
 	pthread_mutex_unlock(&queue->lock);
 }
 
@@ -73,11 +76,12 @@ static int follow(struct journal *j)
 	bool continues;
 	int err = changelog_follow(j->log, j->store, &continues);
 
-	if (err || continues)
-		return err;
-	err = changelog_reload(j->log, j->store);
+	if (!err && !continues) {
+		err = changelog_reload(j->log, j->store);
+		atomic_fetch_add(&j->reloads, !err);
+	}
 	if (!err)
-		atomic_fetch_add(&j->reloads, 1);
+		store_confirm(j->store, j->settings.poll_ms + FRESH_MS);
 	return err;
 }
 
@@ -99,6 +103,8 @@ static int lock(struct journal *j)
 
 	if (!err)
 		err = changelog_follow(j->log, j->store, &continues);
+	if (!err && continues)
+		store_confirm(j->store, j->settings.poll_ms + FRESH_MS);
 	if (err || continues)
 		return err;
 	changelog_rollback(j->log);

@@ -45,12 +45,15 @@ void journal_stop(struct journal *journal);
  */
 int journal_submit(struct journal *journal, struct change *change, struct outcome *ret_outcome);
 
+#define QUEUE_BATCH_SIZES 9 /* up to 256 */
+
 struct journal_status {
 	bool database_up;
 	char reason[256]; /* why not, for people */
 	int64_t down_ms;  /* for how long not */
 	uint64_t batches, changes, reloads;
-	size_t waiting; /* changes in the queue */
+	uint64_t batch_sizes[QUEUE_BATCH_SIZES]; /* committed batches of 1, 2, 3–4, 5–8, … changes */
+	size_t waiting;                          /* changes in the queue */
 };
 void journal_status(struct journal *journal, struct journal_status *ret_status);
 

@@ -69,7 +69,10 @@ static int run_serve(const struct settings *settings)
 							  .admin_password = settings->admin_password,
 							  .migrate = true};
 	struct cidr *proxies = NULL;
-	struct hub hub = {.store = store_new(), .body_max = (size_t)settings->body_max};
+	struct hub hub = {.store = store_new(),
+			  .body_max = (size_t)settings->body_max,
+			  .metrics.started_us = clock_wall_us(),
+			  .metrics_for_anyone = strcmp(settings->metrics, "anyone") == 0};
 	int code = EXIT_FAILED;
 
 	raise_descriptor_limit(settings->connections_max);
@@ -78,14 +81,20 @@ static int run_serve(const struct settings *settings)
 	if (!err)
 		err = access_new(hub.store, &hub.access);
 	if (!err)
+		err = history_new(&journal_settings.db, &hub.history);
+	if (!err)
 		err = watch_start(hub.store, &hub.watch);
 	if (!err)
 		err = journal_start(hub.store, &journal_settings, &hub.journal);
+	if (!err)
+		err = retention_start(&journal_settings.db, hub.store, settings->history_age_ms, &hub.retention);
 	if (err)
 		log_error("cannot start", LOG_ERR(err));
 	else
 		code = serve_until_stopped(settings, &hub);
+	retention_stop(hub.retention);
 	journal_stop(hub.journal);
+	history_free(hub.history);
 	watch_stop(hub.watch);
 	access_free(hub.access);
 	store_free(hub.store);

@@ -163,6 +163,14 @@ void password_verifier_stop(struct password_verifier *v)
 	free(v);
 }
 
+size_t password_waiting(struct password_verifier *v)
+{
+	pthread_mutex_lock(&v->lock);
+	size_t waiting = v->waiting;
+	pthread_mutex_unlock(&v->lock);
+	return waiting;
+}
+
 /* Blocks until the thread has done it. */
 static int do_job(struct password_verifier *v, struct job *job)
 {

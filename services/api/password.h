@@ -26,6 +26,7 @@ int password_hash(const char *password, size_t len, char ret_hash[static PASSWOR
 struct password_verifier;
 int password_verifier_start(struct password_verifier **ret_verifier);
 void password_verifier_stop(struct password_verifier *verifier);
+size_t password_waiting(struct password_verifier *verifier); /* those being verified or hashed, too */
 /* Blocks until verified. `hash` NULL: takes as long, and is false. ERR_BUSY when the queue is full. */
 int password_verify(struct password_verifier *verifier, const char *hash, const char *password, size_t len,
 		    bool *ret_ok);

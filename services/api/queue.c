@@ -3,32 +3,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <utlist.h>
 
 #include "lifecycle.h"
 
-static void monotonic_cond_init(pthread_cond_t *cond)
-{
-	pthread_condattr_t attr;
-
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(cond, &attr);
-	pthread_condattr_destroy(&attr);
-}
-
-static struct timespec monotonic_at(int64_t ms)
-{
-	return (struct timespec){.tv_sec = ms / 1000, .tv_nsec = (ms % 1000) * 1000000};
-}
-
 void queue_init(struct queue *queue)
 {
 	memset(queue, 0, sizeof *queue);
 	pthread_mutex_init(&queue->lock, NULL);
-	monotonic_cond_init(&queue->work);
+	clock_cond_init(&queue->work);
 	queue->closed_since = clock_mono_ms();
 	snprintf(queue->reason, sizeof queue->reason, "not connected yet");
 }
@@ -49,7 +33,7 @@ static struct item *item_new(struct change *change, unsigned holders)
 		free(item);
 		return NULL;
 	}
-	monotonic_cond_init(&item->done);
+	clock_cond_init(&item->done);
 	item->holders = holders;
 	return item;
 }
@@ -83,6 +67,11 @@ static void item_refuse(struct item *item, int err, const char *reason)
 
 /* --- the request's side ------------------------------------------------------------------------------------------- */
 
+bool queue_is_stalled(const struct queue *queue)
+{
+	return queue->stalled || (queue->busy_since && clock_mono_ms() - queue->busy_since > QUEUE_STALL_MS);
+}
+
 static int enqueue(struct queue *queue, struct item *item, struct why *why)
 {
 	if (queue->stopping)
@@ -90,7 +79,7 @@ static int enqueue(struct queue *queue, struct item *item, struct why *why)
 	if (!queue->open)
 		return why_set(why, ERR_UNAVAILABLE, "", "the database is away (%s); nothing was changed",
 			       queue->reason);
-	if (queue->stalled)
+	if (queue_is_stalled(queue))
 		return why_set(why, ERR_UNAVAILABLE, "", "the database does not answer; nothing was changed");
 	if (queue->count >= QUEUE_MAX)
 		return why_set(why, ERR_BUSY, "", "%d changes are waiting already; nothing was changed", QUEUE_MAX);
@@ -105,8 +94,8 @@ static int enqueue(struct queue *queue, struct item *item, struct why *why)
 static int await(struct queue *queue, struct item *item, struct outcome *ret_outcome)
 {
 	int64_t started = clock_mono_ms();
-	const struct timespec withdraw_at = monotonic_at(started + QUEUE_WAIT_MS);
-	const struct timespec give_up_at = monotonic_at(started + QUEUE_COMMIT_WAIT_MS);
+	const struct timespec withdraw_at = clock_mono_at(started + QUEUE_WAIT_MS);
+	const struct timespec give_up_at = clock_mono_at(started + QUEUE_COMMIT_WAIT_MS);
 
 	while (item->state != ITEM_DONE) {
 		bool committing = item->state == ITEM_COMMITTING;
@@ -221,12 +210,14 @@ static size_t take(struct queue *queue, struct item *ret_items[static BATCH_MAX]
 
 size_t queue_take(struct queue *queue, int64_t timeout_ms, struct item *ret_items[static BATCH_MAX])
 {
-	const struct timespec until = monotonic_at(clock_mono_ms() + timeout_ms);
+	const struct timespec until = clock_mono_at(clock_mono_ms() + timeout_ms);
 
 	pthread_mutex_lock(&queue->lock);
+	queue->busy_since = 0;
 	while (!queue->items && !queue->stopping && pthread_cond_timedwait(&queue->work, &queue->lock, &until) == 0)
 		;
 	size_t count = take(queue, ret_items);
+	queue->busy_since = clock_mono_ms();
 	pthread_mutex_unlock(&queue->lock);
 	return count;
 }
@@ -274,15 +265,30 @@ bool queue_enter_commit(struct queue *queue, struct item *items[], size_t count)
 	return all;
 }
 
+/* With the lock held. */
+static void count_batch(struct queue *queue, size_t changes)
+{
+	size_t i = 0;
+
+	while (i < QUEUE_BATCH_SIZES - 1 && changes > (size_t)1 << i)
+		i++;
+	queue->batch_sizes[i]++;
+	queue->batches++;
+}
+
 void queue_finish(struct queue *queue, struct item *items[], size_t count, bool committed)
 {
+	size_t changes = 0;
+
 	pthread_mutex_lock(&queue->lock);
 	queue->stalled = false;
-	queue->batches += committed;
 	for (size_t i = 0; i < count; i++) {
-		queue->changes += !items[i]->err && items[i]->outcome.changed;
+		changes += !items[i]->err && items[i]->outcome.changed;
 		item_finish(items[i], items[i]->err);
 	}
+	queue->changes += changes;
+	if (committed)
+		count_batch(queue, changes);
 	pthread_mutex_unlock(&queue->lock);
 }
 

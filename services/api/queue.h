@@ -16,9 +16,11 @@
 
 #include "batch.h"
 #include "change.h"
+#include "journal.h"
 
 #define QUEUE_MAX 4096             /* waiting changes; beyond it ERR_BUSY */
 #define QUEUE_WAIT_MS 900          /* a change that is not being committed by then is withdrawn */
+#define QUEUE_STALL_MS 500         /* a writer that is at the database for so long gets no new changes */
 #define QUEUE_COMMIT_WAIT_MS 10000 /* one that is being committed gets the answer "unknown" by then */
 
 enum item_state {
@@ -47,15 +49,18 @@ struct queue {
 	bool stopping;
 	bool open;            /* the database is there */
 	bool stalled;         /* open, but an item had to be withdrawn: refuse until something has gone through again */
+	int64_t busy_since;   /* clock_mono_ms; since when the writer is at the database; 0: it waits for work */
 	int64_t closed_since; /* clock_mono_ms */
 	char reason[256];     /* why not open */
 	uint64_t batches, changes;
+	uint64_t batch_sizes[QUEUE_BATCH_SIZES];
 };
 
 void queue_init(struct queue *queue);
 void queue_release(struct queue *queue);
 
-/* The request's side; see journal_submit(). */
+/* The request's side; see journal_submit(). Whether the database answers, with the lock held. */
+bool queue_is_stalled(const struct queue *queue);
 int queue_submit(struct queue *queue, struct change *change, struct outcome *ret_outcome);
 
 /* --- the writer's side --- */

@@ -1,5 +1,6 @@
 #include "request.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -168,6 +169,35 @@ int request_query(struct request *request, const char *name, const char **ret_va
 	return ERR_OK;
 }
 
+/* Digits, the first not 0; 0 if it is anything else. */
+static uint64_t positive_number(const char *text, size_t len)
+{
+	uint64_t number = 0;
+
+	if (!len || len > 19 || text[0] == '0')
+		return 0;
+	for (size_t i = 0; i < len; i++) {
+		if (text[i] < '0' || text[i] > '9')
+			return 0;
+		number = number * 10 + (uint64_t)(text[i] - '0');
+	}
+	return number;
+}
+
+int request_query_number(struct request *request, const char *name, uint64_t max, uint64_t *ret_value)
+{
+	const char *text = NULL;
+	int err = request_query(request, name, &text);
+
+	if (err || !text)
+		return err;
+	uint64_t number = positive_number(text, strlen(text));
+	if (!number || number > max)
+		return why_set(&request->why, ERR_INVALID, name, "is a number from 1 to %" PRIu64, max);
+	*ret_value = number;
+	return ERR_OK;
+}
+
 const char *request_query_next(const struct request *request, const char *name, size_t *at)
 {
 	while (*at < request->param_count) {
@@ -199,23 +229,8 @@ int request_query_only(struct request *request, const char *const *known)
 
 struct etag {
 	bool weak;
-	uint64_t revision; /* 0: not one of the hub's */
+	uint64_t revision; /* 0: not one of the hub's, which are revisions */
 };
-
-/* The hub's own tags are revisions: digits, the first not 0. */
-static uint64_t own_revision(const char *text, size_t len)
-{
-	uint64_t revision = 0;
-
-	if (!len || len > 19 || text[0] == '0')
-		return 0;
-	for (size_t i = 0; i < len; i++) {
-		if (text[i] < '0' || text[i] > '9')
-			return 0;
-		revision = revision * 10 + (uint64_t)(text[i] - '0');
-	}
-	return revision;
-}
 
 static const char *skip_space(const char *at)
 {
@@ -240,7 +255,7 @@ static int next_etag(const char **at, struct etag *ret_etag)
 		p++;
 	if (*p != '"')
 		return ERR_MALFORMED;
-	*ret_etag = (struct etag){.weak = weak, .revision = own_revision(text, (size_t)(p - text))};
+	*ret_etag = (struct etag){.weak = weak, .revision = positive_number(text, (size_t)(p - text))};
 	p = skip_space(p + 1);
 	if (*p && *p != ',')
 		return ERR_MALFORMED;

@@ -60,6 +60,9 @@ typedef int (*handler_fn)(struct request *request, struct reply *reply);
 const char *request_header(const struct request *request, const char *name);
 /* A query parameter, percent-decoded; NULL if absent. ERR_MALFORMED if it is given twice or holds a NUL byte. */
 int request_query(struct request *request, const char *name, const char **ret_value);
+/* One that is a whole number from 1 to `max` (at most 10^18); `*ret_value` stays as it is if it is absent.
+ * ERR_MALFORMED, ERR_INVALID. */
+int request_query_number(struct request *request, const char *name, uint64_t max, uint64_t *ret_value);
 /* The next value of a parameter that may be given several times; `*at` is 0 at first, and is for this function.
  * NULL: no more. Only after request_query_only(). */
 const char *request_query_next(const struct request *request, const char *name, size_t *at);

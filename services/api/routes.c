@@ -1,15 +1,17 @@
 #include "routes.h"
 
+#include <inttypes.h>
 #include <string.h>
 #include <strings.h>
 
 #include "buf.h"
 #include "cleanup.h"
 #include "handlers/handlers.h"
+#include "lifecycle.h"
 #include "log.h"
 #include "peer.h"
 
-enum who { ANYONE, USER, ADMIN };
+enum who { ANYONE, USER, ADMIN, ADMIN_OR_ANYONE /* as the settings say */ };
 
 /* Rows of one path stand together; {…} becomes request->subject. HEAD is answered wherever GET is. */
 static const struct route {
@@ -24,10 +26,14 @@ static const struct route {
 	{"/ip", "GET", ANYONE, handle_ip},
 	{"/healthz", "GET", ANYONE, handle_healthz},
 	{"/readyz", "GET", ANYONE, handle_readyz},
+	{"/openapi.json", "GET", ANYONE, handle_openapi},
+	{"/metrics", "GET", ADMIN_OR_ANYONE, handle_metrics},
 	{"/silos", "GET", USER, handle_silos_list},
 	{"/silos/{id}", "GET", USER, handle_silo_get},
 	{"/silos/{id}", "PUT", USER, handle_silo_put},
 	{"/silos/{id}", "DELETE", USER, handle_silo_delete},
+	{"/silos/{id}/history", "GET", USER, handle_history_get},
+	{"/silos/{id}/hosts", "GET", USER, handle_hosts_get},
 	{"/watch", "GET", USER, handle_watch},
 	{"/users", "GET", ADMIN, handle_users_list},
 	{"/users/{name}", "GET", USER, handle_user_get},
@@ -155,15 +161,27 @@ static int admit(struct request *request, const struct route *route)
 
 	if (request->body_len > hub->body_max)
 		return why_set(&request->why, ERR_TOO_LARGE, "", "a body may have %zu bytes, not more", hub->body_max);
-	if (route->who == ANYONE)
+	if (route->who == ANYONE || (route->who == ADMIN_OR_ANYONE && hub->metrics_for_anyone))
 		return ERR_OK;
 	int err =
 		access_check(hub->access, request_header(request, "Authorization"), &request->principal, &request->why);
 	if (err)
 		return err;
-	if (route->who == ADMIN && request->principal.role != ROLE_ADMIN)
+	if (route->who >= ADMIN && request->principal.role != ROLE_ADMIN)
 		return why_set(&request->why, ERR_FORBIDDEN, "", "only an admin may do this");
 	return ERR_OK;
+}
+
+/* What comes from memory while the database is away says how old it may be (RFC 9111, 5.1). */
+static void tell_age(struct request *request, struct reply *reply)
+{
+	int64_t age_ms = store_age_ms(request->hub->store);
+	char seconds[24];
+
+	if (!age_ms)
+		return;
+	snprintf(seconds, sizeof seconds, "%" PRId64, age_ms / 1000);
+	reply_header(reply, "Age", seconds);
 }
 
 static void log_request(const struct request *request, const char *method, int status)
@@ -204,9 +222,12 @@ void routes_handle(struct request *request, const char *method, const char *uri,
 		err = admit(request, route);
 	if (!err)
 		err = route->handler(request, reply);
+	if (!err && route->who != ANYONE && strcmp(request->method, "GET") == 0)
+		tell_age(request, reply);
 	if (err)
 		reply_problem(reply, err, &request->why);
 	if (!reply->status)
 		reply->status = 200;
+	metrics_count(&request->hub->metrics, method, reply->status, err, clock_mono_us() - request->started_us);
 	log_request(request, method, reply->status);
 }

@@ -22,7 +22,7 @@
 
 #define SHARED_BODY_MIN (32u << 10) /* bytes from which a silo's document is sent without a copy */
 #define STREAM_BLOCK (32u << 10)
-#define ENDLESS_BLOCK 1024 /* of a stream that does not end: only HTTP/1.0 needs this buffer */
+#define ENDLESS_BLOCK 256  /* of a stream that does not end: only HTTP/1.0 needs this buffer */
 #define DRAIN_QUIET_MS 100 /* no request for so long: nothing is on its way any more */
 #define DRAIN_STEP_MS 5
 
@@ -55,6 +55,7 @@ static void *on_uri(void *arg, const char *uri, struct MHD_Connection *connectio
 	struct connection_info_struct *info = made;
 
 	atomic_fetch_add(&server->begun, 1);
+	atomic_fetch_add(&server->hub->metrics.in_progress, 1);
 	if (!info)
 		return NULL; /* Ulfius then closes the connection */
 	struct request_ext *ext = realloc(info->request, sizeof *ext);
@@ -74,7 +75,18 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **in
 	struct server *server = arg;
 
 	mhd_request_completed(NULL, connection, info, code);
+	atomic_fetch_sub(&server->hub->metrics.in_progress, 1);
 	atomic_fetch_add(&server->ended, 1);
+}
+
+static void on_connection(void *arg, struct MHD_Connection *connection, void **unused,
+			  enum MHD_ConnectionNotificationCode code)
+{
+	struct server *server = arg;
+
+	(void)connection;
+	(void)unused;
+	atomic_fetch_add(&server->hub->metrics.connections, code == MHD_CONNECTION_NOTIFY_STARTED ? 1 : -1);
 }
 
 struct header_walk {
@@ -166,7 +178,8 @@ static int deliver_stream(struct reply *reply, struct MHD_Connection *connection
 
 	if (!outlet)
 		return ERR_NOMEM;
-	*outlet = (struct outlet){reply->stream_class, TAKE_PTR(reply->stream)};
+	outlet->class = reply->stream_class;
+	outlet->stream = TAKE_PTR(reply->stream);
 	outlet->class->attach(outlet->stream, &line);
 	if (ulfius_set_stream_response(response, (unsigned)reply->status, read_outlet, close_outlet,
 				       U_STREAM_SIZE_UNKNOWN, ENDLESS_BLOCK, outlet) == U_OK)
@@ -210,6 +223,18 @@ static int deliver(struct reply *reply, bool last, struct MHD_Connection *connec
 	return failed ? ERR_NOMEM : deliver_body(reply, connection, response);
 }
 
+/* A proxy in front may see another end of such a request, and so another beginning of the next one (RFC 9112, 6.3 and
+ * 11.2). */
+static int check_framing(struct request *request)
+{
+	const char *length = request_header(request, "Content-Length");
+
+	if (length && (strchr(length, ',') || request_header(request, "Transfer-Encoding")))
+		return why_set(&request->why, ERR_MALFORMED, "",
+			       "the length of the body is given twice: one Content-Length, or Transfer-Encoding alone");
+	return ERR_OK;
+}
+
 static int on_request(const struct _u_request *raw, struct _u_response *response, void *arg)
 {
 	struct server *server = arg;
@@ -219,10 +244,17 @@ static int on_request(const struct _u_request *raw, struct _u_response *response
 	int err = fill_request(&request, ext);
 
 	if (!err)
+		err = check_framing(&request);
+	if (!err)
 		routes_handle(&request, raw->http_verb, raw->http_url, &reply);
 	else
-		reply_problem(&reply, err, NULL);
-	err = deliver(&reply, atomic_load(&server->hub->draining), ext->connection, response);
+		reply_problem(&reply, err, &request.why);
+	bool last = err || atomic_load(&server->hub->draining);
+	/* libmicrohttpd 0.9 would send the end of an endless body: to the client, the beginning of the next answer. */
+	err = reply.stream && strcmp(raw->http_verb, "HEAD") == 0 ? reply_body(&reply, reply.content_type, "", 0)
+								  : ERR_OK;
+	if (!err)
+		err = deliver(&reply, last, ext->connection, response);
 	return err ? U_CALLBACK_ERROR : U_CALLBACK_COMPLETE;
 }
 
@@ -276,7 +308,9 @@ static int start_daemon(struct server *server, const struct server_settings *set
 	struct MHD_OptionItem options[] = {
 		{MHD_OPTION_EXTERNAL_LOGGER, (intptr_t)log_mhd, NULL}, /* first: it hears about the others */
 		{MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)on_completed, server},
+		{MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)on_connection, server},
 		{MHD_OPTION_URI_LOG_CALLBACK, (intptr_t)on_uri, server},
+		{MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL},
 		{MHD_OPTION_CONNECTION_LIMIT, settings->connections_max, NULL},
 		{MHD_OPTION_PER_IP_CONNECTION_LIMIT, settings->connections_per_address_max, NULL},
 		{MHD_OPTION_CONNECTION_TIMEOUT, (intptr_t)((settings->idle_timeout_ms + 999) / 1000), NULL},

@@ -11,7 +11,7 @@
 #include "hub.h"
 
 /* Of one connection: request line, headers and the reply's headers must fit, or the request gets 431 or 414. */
-#define SERVER_CONNECTION_MEMORY (16u << 10)
+#define SERVER_CONNECTION_MEMORY (8u << 10)
 
 struct server_settings {
 	const char *const

@@ -23,6 +23,13 @@ static int check_role(const char *value, struct why *ret_why)
 		       : 0;
 }
 
+static int check_metrics(const char *value, struct why *ret_why)
+{
+	return strcmp(value, "admin") != 0 && strcmp(value, "anyone") != 0
+		       ? why_set(ret_why, ERR_INVALID, "", "is admin or anyone")
+		       : 0;
+}
+
 static int check_mode(const char *value, struct why *ret_why)
 {
 	return strlen(value) != 4 || strspn(value, "01234567") != 4 || value[0] != '0'
@@ -98,6 +105,15 @@ static const struct conf_option options[] = {
 	 .max = 60000,
 	 .arg = "TIME",
 	 .help = "How often to look for changes made through other hubs on the same database."},
+	{.name = "HISTORY_AGE",
+	 .type = CONF_DURATION,
+	 AT(history_age_ms),
+	 .def = "90d",
+	 .min = 0,
+	 .max = 315360000000, /* ten years */
+	 .arg = "TIME",
+	 .help = "Changes older than this are removed from the history; 0 keeps them for ever. The newest 100,000 stay "
+		 "in any case."},
 	{.name = "ADMIN_USER",
 	 .type = CONF_STRING,
 	 AT(admin_user),
@@ -150,6 +166,13 @@ static const struct conf_option options[] = {
 	 .max = 600000,
 	 .arg = "TIME",
 	 .help = "After SIGTERM: how long to wait for requests under way."},
+	{.name = "METRICS",
+	 .type = CONF_STRING,
+	 AT(metrics),
+	 .def = "admin",
+	 .arg = "admin|anyone",
+	 .check = check_metrics,
+	 .help = "Who may read /metrics."},
 	{.name = "ROLE",
 	 .type = CONF_STRING,
 	 AT(role),

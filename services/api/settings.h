@@ -16,7 +16,7 @@ struct settings {
 	long idle_timeout_ms, drain_timeout_ms;
 
 	char *db_host, *db_name, *db_user, *db_password, *db_socket, *db_tls_ca;
-	long db_port, db_timeout_ms, poll_ms;
+	long db_port, db_timeout_ms, poll_ms, history_age_ms;
 
 	char *admin_user, *admin_password;
 
@@ -25,6 +25,7 @@ struct settings {
 	char *new_password;
 	char *mode; /* secrets */
 
+	char *metrics;
 	char *log_level, *log_format;
 };
 

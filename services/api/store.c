@@ -1,6 +1,7 @@
 #include "store.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -14,6 +15,8 @@ struct store {
 	struct store_state *state; /* guarded by lock, as `loaded` and `point`; never NULL */
 	bool loaded;
 	struct store_point point; /* but for `forgotten`, which is the state's */
+
+	atomic_int_least64_t confirmed_ms, again_ms; /* when last (clock_mono_ms), and how soon again */
 
 	pthread_mutex_t news_lock; /* guards news; no other lock is taken under it */
 	pthread_cond_t news_came;
@@ -223,6 +226,21 @@ struct store_size store_size(struct store *store)
 	struct store_size size = store->state->size;
 	pthread_rwlock_unlock(&store->lock);
 	return size;
+}
+
+void store_confirm(struct store *store, int64_t again_ms)
+{
+	atomic_store_explicit(&store->again_ms, again_ms, memory_order_relaxed);
+	atomic_store_explicit(&store->confirmed_ms, clock_mono_ms(), memory_order_relaxed);
+}
+
+int64_t store_age_ms(struct store *store)
+{
+	int64_t age = clock_mono_ms() - atomic_load_explicit(&store->confirmed_ms, memory_order_relaxed);
+
+	if (age <= atomic_load_explicit(&store->again_ms, memory_order_relaxed))
+		return 0;
+	return age > 0 ? age : 1;
 }
 
 /* --- news --------------------------------------------------------------------------------------------------------- */

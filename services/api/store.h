@@ -71,6 +71,11 @@ struct store_point store_point(struct store *store);
 void store_wait(struct store *store, uint64_t *news, int64_t timeout_ms);
 void store_wake(struct store *store); /* lets store_wait() return */
 
+/* The journal has seen that the store is what the database is, and will see it again within `again_ms`. */
+void store_confirm(struct store *store, int64_t again_ms);
+/* How old what is read from here may be: 0 while it is confirmed in time, else milliseconds since it was last. */
+int64_t store_age_ms(struct store *store);
+
 /* A silo as it is now, or the news that `owner` has it no more. */
 struct store_event {
 	uint64_t revision;

@@ -24,7 +24,8 @@ enum conf_type {
 	CONF_SECRET,   /* char *; also from NAME_FILE (one final newline dropped); wiped by conf_release() */
 	CONF_LIST,     /* struct conf_list; values separated by commas or white space; the flag may be repeated */
 	CONF_INT,      /* long; decimal, min..max */
-	CONF_DURATION, /* long, milliseconds; "250ms", "15s", "5m", "2h", a bare number is seconds; min..max in ms */
+	CONF_DURATION, /* long, milliseconds; "250ms", "15s", "5m", "2h", "90d", a bare number is seconds; min..max in
+			  ms */
 	CONF_BOOL      /* bool; true/false/yes/no/1/0/on/off; the bare flag means true */
 };
 

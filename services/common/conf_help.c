@@ -65,7 +65,7 @@ void conf_print_help(const struct conf_program *program, FILE *out)
 	print_usage(program, out);
 	fprintf(out, "\nEach setting is a flag and an environment variable of the same words: --log-level is\n"
 		     "SILODNS_LOG_LEVEL. A flag wins. A list is separated by commas or spaces; a TIME is 250ms,\n"
-		     "15s, 5m or 2h.\n\n");
+		     "15s, 5m, 2h or 90d.\n\n");
 	for (size_t i = 0; i < program->option_count; i++)
 		print_option(&program->options[i], out);
 	fprintf(out, "  -h, --help, --help=markdown, --version\n");

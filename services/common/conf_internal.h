@@ -20,7 +20,7 @@ int conf_store(const struct conf_option *option, const char *text, void *setting
 /* The file's bytes without a final newline, terminated; the caller wipes them. */
 int conf_read_secret(const char *path, char ret_secret[static CONF_SECRET_MAX + 1], struct why *ret_why);
 
-/* What a value may be, for people: "100ms to 24h", "1 to 65535"; "" = no limit. */
+/* What a value may be, for people: "100ms to 1d", "1 to 65535"; "" = no limit. */
 void conf_format_range(const struct conf_option *option, char ret_text[static CONF_NAME_SIZE]);
 
 void conf_print_help(const struct conf_program *program, FILE *out);

@@ -21,7 +21,8 @@
 static const struct {
 	const char *suffix;
 	long ms;
-} units[] = {{"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}, {"", 1000}}; /* a bare number is seconds */
+} units[] = {{"d", 86400000}, {"h", 3600000}, {"m", 60000},
+	     {"s", 1000},     {"ms", 1},      {"", 1000}}; /* a bare number is seconds */
 
 static const struct {
 	const char *word;
@@ -134,7 +135,8 @@ static int store_duration(const struct conf_option *option, const char *text, vo
 			known = strcmp(rest, units[i].suffix) == 0 &&
 				!__builtin_mul_overflow(value, units[i].ms, &value);
 	if (!known)
-		return why_set(ret_why, ERR_INVALID, "", "\"%s\" is not a duration such as 250ms, 15s, 5m or 2h", text);
+		return why_set(ret_why, ERR_INVALID, "", "\"%s\" is not a duration such as 250ms, 15s, 5m, 2h or 90d",
+			       text);
 	int err = check_range(option, text, value, ret_why);
 	if (err < 0)
 		return err;

@@ -1,4 +1,4 @@
-#include "hubclient.h"
+#include "hubclient_internal.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -9,17 +9,9 @@
 #include <jansson.h>
 
 #include "cleanup.h"
-#include "url.h"
 
 #define URL_MAX 4096
 #define TYPE_PREFIX "urn:silodns:error:"
-
-struct hubclient {
-	struct http *http;
-	struct url url;
-	char *base; /* without final slash */
-	struct hubclient_failure failure;
-};
 
 static void cleanup_client(struct hubclient **client)
 {
@@ -141,27 +133,30 @@ static int error_of_status(long status, bool is_change)
 	return ERR_PROTOCOL;
 }
 
-static int refused(struct hubclient *client, const struct http_answer *answer, bool is_change)
+int hubclient_refused(const struct hubclient *client, const struct http_answer *answer, bool is_change,
+		      struct hubclient_failure *failure)
 {
 	const char *type = "", *detail = NULL;
+	const char *host = client->url.host;
 	_cleanup_(cleanup_json) json_t *problem =
 		json_loadb(answer->body.data ? answer->body.data : "", answer->body.len, 0, NULL);
 	if (problem)
 		(void)json_unpack(problem, "{s?s, s?s}", "type", &type, "detail", &detail);
 	int named = named_error(type, answer->status);
 	int err = named ? named : error_of_status(answer->status, is_change);
+	failure->status = answer->status;
+	failure->retry_after_ms = answer->retry_after_ms;
 	if (named || (detail && *detail))
-		return failed(client, err, detail ? detail : err_info(err)->title);
+		return why_set(&failure->why, err, "", "%s", detail ? detail : err_info(err)->title);
 	if (answer->status >= 300 && answer->status < 400)
-		return why_set(&client->failure.why, err, "",
+		return why_set(&failure->why, err, "",
 			       "%s answered with a redirect (%ld), which is not followed: is the URL right, or should "
 			       "it be https://?",
-			       client->url.host, answer->status);
+			       host, answer->status);
 	if (err == ERR_PROTOCOL)
-		return why_set(&client->failure.why, err, "", "%s answered %ld, not as a hub does: is the URL right?",
-			       client->url.host, answer->status);
-	return why_set(&client->failure.why, err, "", "%s answered %ld: %s", client->url.host, answer->status,
-		       err_info(err)->title);
+		return why_set(&failure->why, err, "", "%s answered %ld, not as a hub does: is the URL right?", host,
+			       answer->status);
+	return why_set(&failure->why, err, "", "%s answered %ld: %s", host, answer->status, err_info(err)->title);
 }
 
 /* Sends `request` to base + path + id. ERR_OK: it was answered by 200, or a change by 201. */
@@ -186,7 +181,7 @@ static int send_request(struct hubclient *client, struct http_request *request, 
 	if (answer.status == 304 && request->if_none_match && !is_change)
 		return ERR_NOT_MODIFIED;
 	if (answer.status != 200 && !(answer.status == 201 && is_change))
-		return refused(client, &answer, is_change);
+		return hubclient_refused(client, &answer, is_change, &client->failure);
 	*ret_answer = answer;
 	answer.body = BUF_INIT(0);
 	return 0;

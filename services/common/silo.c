@@ -136,6 +136,16 @@ int silo_to_json(const struct silo *silo, char **ret_json, size_t *ret_len)
 	return ERR_OK;
 }
 
+void silo_append_hosts(const struct silo *silo, struct buf *out)
+{
+	char ip[IPADDR_TEXT_MAX];
+
+	for (size_t i = 0; i < silo->count; i++) {
+		ipaddr_format(&silo->records[i].ip, ip);
+		buf_append_fmt(out, "%s\t%s\n", ip, silo->records[i].hostname);
+	}
+}
+
 /* --- JSON in ------------------------------------------------------------------------------------------------------ */
 
 struct reading {

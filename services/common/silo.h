@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "buf.h"
 #include "err.h"
 #include "hostname.h"
 #include "ipaddr.h"
@@ -59,6 +60,9 @@ void silo_sort(struct silo *silo);
 
 /* {"id":"a","dnsrecords":[{"hostname":"h","ip":"192.0.2.7"}]}, no white space, no final newline. free() the text. */
 int silo_to_json(const struct silo *silo, char **ret_json, size_t *ret_len);
+
+/* Appends the records as lines of a hosts file, "192.0.2.7<TAB>dbserver", one each. `out->err` tells of failure. */
+void silo_append_hosts(const struct silo *silo, struct buf *out);
 
 bool silo_equal(const struct silo *a, const struct silo *b); /* records only; the id does not count */
 

@@ -42,8 +42,11 @@ bool filewatch_touched(struct filewatch *watch, const char *path)
 {
 	_Alignas(struct inotify_event) char events[16 * (sizeof(struct inotify_event) + NAME_MAX + 1)];
 	struct replace_target target;
+	ssize_t len = read(watch->fd, events, sizeof(events));
+	if (len <= 0)
+		return false;
 	bool touched = replace_resolve(path, NULL, &target, NULL) < 0;
-	for (ssize_t len; (len = read(watch->fd, events, sizeof(events))) > 0;) {
+	for (; len > 0; len = read(watch->fd, events, sizeof(events))) {
 		for (ssize_t at = 0; at < len;) {
 			const struct inotify_event *event = (const void *)(events + at);
 			touched = touched || concerns(watch, event, target.base);

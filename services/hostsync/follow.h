@@ -1,6 +1,7 @@
 /*
- * The loop: asks the hub, brings the hosts file in line, waits until the hub is due again, the file was touched or a
- * signal came. For ever, or once.
+ * The loop: hears what the hub says (watch, or poll where that is asked for or watch is not possible), brings the hosts
+ * file in line, and waits until the hub tells something or is due again, the file was touched, or a signal came. For
+ * ever, or once. The file is looked at every interval, too.
  */
 #ifndef SILODNS_FOLLOW_H
 #define SILODNS_FOLLOW_H

@@ -310,11 +310,7 @@ static void append_block(struct buf *out, const struct hostsfile_parts *parts)
 	for (size_t i = 0; i < parts->count; i++) {
 		const struct silo *silo = &parts->items[i];
 		buf_append_fmt(out, MARK_SILO "%s\n", silo->id);
-		for (size_t r = 0; r < silo->count; r++) {
-			char ip[IPADDR_TEXT_MAX];
-			ipaddr_format(&silo->records[r].ip, ip);
-			buf_append_fmt(out, "%s\t%s\n", ip, silo->records[r].hostname);
-		}
+		silo_append_hosts(silo, out);
 	}
 	buf_append_str(out, END_LINE);
 }

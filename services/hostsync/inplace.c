@@ -105,9 +105,8 @@ static int write_padded(int fd, const struct replace_texts *texts, size_t from)
 	return pwrite_all(fd, padded, len - from, from);
 }
 
-static int overwrite(int fd, const struct replace_texts *texts)
+static int overwrite(int fd, const struct replace_texts *texts, size_t from)
 {
-	size_t from = first_difference(texts);
 	if (write_padded(fd, texts, from) == 0 && ftruncate(fd, (off_t)texts->new_len) == 0)
 		return fsync(fd) < 0 ? ERR_SYSTEM : 0;
 	return ERR_SYSTEM;
@@ -135,7 +134,7 @@ static int write_journalled(int fd, const struct replace_target *target, const s
 			    const struct replace_texts *texts, struct why *ret_why)
 {
 	bool begun = reserve(fd, texts->old_len, texts->new_len) == 0;
-	if (begun && overwrite(fd, texts) == 0) {
+	if (begun && overwrite(fd, texts, first_difference(texts)) == 0) {
 		journal_drop(target, journal);
 		return 0;
 	}
@@ -206,7 +205,11 @@ static int finish(const struct replace_target *target, const struct journal *jou
 	const struct replace_texts texts = {
 		.old = now->data, .old_len = now->len, .new = new->data, .new_len = new->len};
 	_cleanup_close_ int fd = open(target->path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0 || reserve(fd, now->len, new->len) < 0 || overwrite(fd, &texts) < 0)
+	if (fd < 0 || reserve(fd, now->len, new->len) < 0)
+		return fail(ret_why, "cannot finish the interrupted write of", target->path);
+	/* From the start, and once more: what the killed writer's bytes met on their way to the disk is told to the
+	 * first fsync() after it, and they may not be there, though they can be read (fsync(2)). */
+	if (overwrite(fd, &texts, 0) < 0 && overwrite(fd, &texts, 0) < 0)
 		return fail(ret_why, "cannot finish the interrupted write of", target->path);
 	journal_drop(target, journal);
 	return 0;

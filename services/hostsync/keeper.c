@@ -67,6 +67,7 @@ int keeper_recover(struct keeper *keeper, struct why *ret_why)
 	if (found == INPLACE_FOREIGN)
 		log_warn("interrupted write not finished: the file has been changed since",
 			 LOG_STR("file", target.path), LOG_STR("detail", where.text));
+	keeper->recovered = true;
 	return 0;
 }
 
@@ -227,7 +228,9 @@ static int apply_once(struct keeper *keeper, struct silos *silos, struct why *re
 	enum replace_way way;
 	int64_t since = clock_mono_us();
 	draft_init(&draft);
-	int err = make_draft(keeper, silos, &draft, ret_why);
+	int err = keeper->recovered ? 0 : keeper_recover(keeper, ret_why);
+	if (err == 0)
+		err = make_draft(keeper, silos, &draft, ret_why);
 	if (err < 0)
 		return err;
 	report_refused(&keeper->report, &draft.plan, silos);
@@ -239,6 +242,7 @@ static int apply_once(struct keeper *keeper, struct silos *silos, struct why *re
 		err = write_draft(&draft, &way, ret_why);
 		if (err < 0)
 			return err;
+		keeper->writes++;
 		log_written(&draft, silos, way, since);
 		if (repair)
 			log_repair(keeper);

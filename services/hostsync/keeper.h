@@ -22,14 +22,17 @@ struct keeper {
 	struct guard guard;
 	char *block; /* as it was last seen in order; NULL = never */
 	size_t block_len;
-	bool waits; /* a repair is due later, see keeper_wait_ms() */
+	bool waits;      /* a repair is due later, see keeper_wait_ms() */
+	bool recovered;  /* keeper_recover() has succeeded */
+	uint64_t writes; /* so far */
 };
 
 void keeper_init(struct keeper *keeper, const struct settings *settings);
 void keeper_release(struct keeper *keeper);
 
-/* Once, before the file is used: removes what a killed hostsync left behind and finishes a write in place that it had
- * begun. An error of replace.h. */
+/* Before the file is used: removes what a killed hostsync left behind and finishes a write in place that it had begun.
+ * keeper_apply() tries it again until it has succeeded once: half a text must not pass for the owner's. An error of
+ * replace.h. */
 int keeper_recover(struct keeper *keeper, struct why *ret_why);
 
 /* Brings the file in line with the silos, and gives silos that the hub has not told yet the part that the file has.

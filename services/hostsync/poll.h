@@ -1,7 +1,7 @@
 /*
  * Asks the hub for each silo in turn, with the ETag of what is known, and writes the answers into the silos. It is one
- * way to keep them current; the loop that calls it (follow) and the keeper of the file do not depend on it. Logs when a
- * silo or the hub becomes unreadable and when it is well again, not every attempt. One thread.
+ * way to keep them current, watch is the other; the keeper of the file depends on neither. Logs when a silo or the hub
+ * becomes unreadable and when it is well again, not every attempt. One thread.
  */
 #ifndef SILODNS_POLL_H
 #define SILODNS_POLL_H
@@ -10,14 +10,15 @@
 
 #include "backoff.h"
 #include "hubclient.h"
+#include "hublog.h"
 #include "settings.h"
 #include "silos.h"
 
 struct poll {
-	struct hubclient *client; /* owned */
+	struct hubclient *client; /* borrowed */
+	struct hublog *log;       /* borrowed */
 	struct backoff backoff;
 	uint32_t interval_ms;
-	bool away; /* and this has been logged */
 };
 
 struct poll_result {
@@ -25,9 +26,7 @@ struct poll_result {
 	uint32_t wait_ms; /* until the next round */
 };
 
-/* ERR_INVALID with a reason: the URL, or credentials over plain http. */
-int poll_open(const struct settings *settings, struct poll *ret_poll, struct why *ret_why);
-void poll_close(struct poll *poll);
+void poll_init(struct poll *poll, const struct settings *settings, struct hubclient *client, struct hublog *log);
 
 struct poll_result poll_round(struct poll *poll, struct silos *silos);
 

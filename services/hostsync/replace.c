@@ -172,12 +172,23 @@ static int copy_attributes(int from, int to, struct why *ret_why)
 	return 0;
 }
 
+/* What a default ACL of the directory gave to the new file: the old one may have none. */
+static int drop_inherited_acl(int fd, struct why *ret_why)
+{
+	if (fremovexattr(fd, "system.posix_acl_access") == 0 || errno == ENODATA || errno == ENOTSUP)
+		return 0;
+	return fail(ret_why, "cannot clear the access control list of", "a temporary file");
+}
+
 /* Owner before mode, which a change of owner may clear; mode before ACLs, whose mask it would set. */
 static int copy_metadata(int from, int to, struct why *ret_why)
 {
 	struct stat was, is;
 	if (fstat(from, &was) < 0 || fstat(to, &is) < 0)
 		return fail(ret_why, "cannot examine", "the hosts file");
+	int err = drop_inherited_acl(to, ret_why);
+	if (err < 0)
+		return err;
 	if ((was.st_uid != is.st_uid || was.st_gid != is.st_gid) && fchown(to, was.st_uid, was.st_gid) < 0)
 		return fail(ret_why, "cannot keep the owner of", "the hosts file");
 	if (fchmod(to, was.st_mode & 07777) < 0)

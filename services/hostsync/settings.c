@@ -12,6 +12,13 @@ static int check_conflict(const char *value, struct why *ret_why)
 	return why_set(ret_why, ERR_INVALID, "", "\"%s\" is neither keep nor replace", value);
 }
 
+static int check_follow(const char *value, struct why *ret_why)
+{
+	if (strcmp(value, "watch") == 0 || strcmp(value, "poll") == 0)
+		return 0;
+	return why_set(ret_why, ERR_INVALID, "", "\"%s\" is neither watch nor poll", value);
+}
+
 #define FIELD(f) .offset = offsetof(struct settings, f)
 
 static const struct conf_option options[] = {
@@ -67,6 +74,15 @@ static const struct conf_option options[] = {
 	 .arg = "LIST",
 	 .check = policy_check_suffix,
 	 .help = "If given, the hub may set only these names and what is under them."},
+	{.name = "FOLLOW",
+	 .type = CONF_STRING,
+	 FIELD(follow),
+	 .def = "watch",
+	 .arg = "watch|poll",
+	 .check = check_follow,
+	 .help = "watch: the hub tells each change at once, over one connection that stays; where that is not "
+		 "possible (an old hub, a proxy that holds answers back) it polls, and tries again every 30 intervals. "
+		 "poll: it asks every SILODNS_INTERVAL, as it does with more than 64 silos."},
 	{.name = "INTERVAL",
 	 .type = CONF_DURATION,
 	 FIELD(interval_ms),
@@ -74,7 +90,9 @@ static const struct conf_option options[] = {
 	 .min = 100,
 	 .max = 86400000,
 	 .arg = "TIME",
-	 .help = "How often to ask the hub."},
+	 .help = "How often to look whether the hosts file is in order; and to ask the hub when polling, give or take "
+		 "a "
+		 "tenth."},
 	{.name = "ONCE", .type = CONF_BOOL, FIELD(once), .help = "Ask once, write, exit."},
 	{.name = "PRINT",
 	 .type = CONF_BOOL,
@@ -100,7 +118,16 @@ static const struct conf_option options[] = {
 	 .min = 100,
 	 .max = 600000,
 	 .arg = "TIME",
-	 .help = "For one request to the hub."},
+	 .help = "For one request to the hub; for a watch, how long nothing may come until all is told."},
+	{.name = "WATCH_TIMEOUT",
+	 .type = CONF_DURATION,
+	 FIELD(watch_timeout_ms),
+	 .def = "45s",
+	 .min = 100,
+	 .max = 3600000,
+	 .arg = "TIME",
+	 .help = "A watch on which nothing comes for so long is given up and made anew; the hub says something every "
+		 "15s."},
 	{.name = "TLS_CA",
 	 .type = CONF_STRING,
 	 FIELD(tls_ca),
@@ -180,6 +207,11 @@ int settings_finish(struct settings *settings, FILE *err_stream)
 	lower(&settings->deny);
 	lower(&settings->allow_suffixes);
 	return err;
+}
+
+bool settings_watch(const struct settings *settings)
+{
+	return strcmp(settings->follow, "watch") == 0;
 }
 
 enum log_level settings_log_level(const struct settings *settings)

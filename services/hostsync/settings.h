@@ -23,8 +23,8 @@ enum exit_code {
 struct settings {
 	char *url, *user, *password, *token;
 	struct conf_list silos, hostnames, deny, allow_suffixes;
-	char *hosts_file, *conflict, *state_dir;
-	long interval_ms, timeout_ms;
+	char *hosts_file, *conflict, *state_dir, *follow;
+	long interval_ms, timeout_ms, watch_timeout_ms;
 	bool once, print, remove, check;
 	char *tls_ca;
 	bool allow_plain_http;
@@ -37,6 +37,8 @@ extern const struct conf_program hostsync_program;
  * ERR_INVALID. */
 int settings_finish(struct settings *settings, FILE *err_stream);
 
+/* SILODNS_FOLLOW is watch. */
+bool settings_watch(const struct settings *settings);
 enum log_level settings_log_level(const struct settings *settings);
 enum log_format settings_log_format(const struct settings *settings);
 

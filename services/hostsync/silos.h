@@ -1,6 +1,7 @@
 /*
- * What hostsync knows of each silo that it was told to follow, in the configured order. Whoever reads the hub (poll)
- * writes it, the keeper of the file reads it; a silo that could not be read keeps its last good state. One thread.
+ * What hostsync knows of each silo that it was told to follow, in the configured order. Whoever reads the hub (poll,
+ * watch) writes it, the keeper of the file reads it; a silo that could not be read keeps its last good state. One
+ * thread.
  */
 #ifndef SILODNS_SILOS_H
 #define SILODNS_SILOS_H

@@ -17,19 +17,22 @@
 
 extern char **environ;
 
-/* In a process group of its own, with an ordinary signal mask, its output in the pipe. 0 or an errno. */
+/* In a process group of its own, with ordinary signals, its output in the pipe. 0 or an errno. */
 static int start(const char *text, int out, pid_t *ret_pid)
 {
 	char *const argv[] = {(char[]){"sh"}, (char[]){"-c"}, (char *)(uintptr_t)text, NULL};
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
-	sigset_t none;
+	sigset_t none, ignored;
 
 	sigemptyset(&none);
+	sigemptyset(&ignored);
+	sigaddset(&ignored, SIGPIPE); /* by lifecycle_init(); a pipeline in the command counts on it */
 	posix_spawnattr_init(&attr);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK);
+	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
 	posix_spawnattr_setpgroup(&attr, 0);
 	posix_spawnattr_setsigmask(&attr, &none);
+	posix_spawnattr_setsigdefault(&attr, &ignored);
 	posix_spawn_file_actions_init(&actions);
 	posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
 	posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
@@ -64,12 +67,14 @@ static int read_output(int in, int64_t until, bool (*stopped)(void), struct buf 
 }
 
 /* The command may have closed its output and go on. */
-static int reap(pid_t pid, int64_t until, int err, int *ret_status)
+static int reap(pid_t pid, int64_t until, bool (*stopped)(void), int err, int *ret_status)
 {
 	const struct timespec tick = {.tv_nsec = 5 * 1000000};
 
 	while (!err && waitpid(pid, ret_status, WNOHANG) == 0) {
-		if (clock_mono_ms() >= until)
+		if (stopped && stopped())
+			err = ERR_STOPPED;
+		else if (clock_mono_ms() >= until)
 			err = ERR_TIMEOUT;
 		else
 			nanosleep(&tick, NULL);
@@ -96,7 +101,7 @@ int command_run(const char *text, long timeout_ms, bool (*stopped)(void), struct
 	close(ends[1]);
 	if (failed)
 		return why_set(ret_why, ERR_SYSTEM, "", "/bin/sh: %s", strerror(failed));
-	int err = reap(pid, until, read_output(in, until, stopped, output), &status);
+	int err = reap(pid, until, stopped, read_output(in, until, stopped, output), &status);
 	if (err == ERR_TIMEOUT)
 		return why_set(ret_why, err, "", "the command did not end within %ld ms", timeout_ms);
 	if (err)

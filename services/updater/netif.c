@@ -13,6 +13,9 @@
 
 #include "cleanup.h"
 
+/* Not /proc/net, which is hidden where /proc shows processes only (systemd's ProcSubset=pid). */
+#define INET6_FILE "/proc/self/net/if_inet6"
+
 #define UNUSABLE (IFA_F_TEMPORARY | IFA_F_DEPRECATED | IFA_F_TENTATIVE | IFA_F_DADFAILED)
 
 /* Lower is better; -1: not to be used. */
@@ -60,7 +63,7 @@ static void choose4(const char *name, struct choice *choice)
 	freeifaddrs(all);
 }
 
-/* One line of /proc/net/if_inet6: address, index, prefix length, scope, flags (their low byte), name. */
+/* One line of if_inet6: address, index, prefix length, scope, flags (their low byte), name. */
 static bool parse_inet6(const char *line, const char *name, struct ipaddr *ret_ip, unsigned *ret_flags)
 {
 	char digits[33], device[64];
@@ -78,14 +81,16 @@ static bool parse_inet6(const char *line, const char *name, struct ipaddr *ret_i
 	return true;
 }
 
-static void choose6(const char *name, struct choice *choice)
+static int choose6(const char *name, struct choice *choice)
 {
-	_cleanup_fclose_ FILE *file = fopen("/proc/net/if_inet6", "re");
+	_cleanup_fclose_ FILE *file = fopen(INET6_FILE, "re");
 	char line[256];
 	struct ipaddr ip;
 	unsigned flags;
 
-	while (file && fgets(line, sizeof line, file)) {
+	if (!file)
+		return ERR_SYSTEM;
+	while (fgets(line, sizeof line, file)) {
 		if (!parse_inet6(line, name, &ip, &flags))
 			continue;
 		int rank = flags & UNUSABLE ? -1 : rank_scope(&ip);
@@ -98,6 +103,7 @@ static void choose6(const char *name, struct choice *choice)
 		if (better)
 			*choice = (struct choice){ip, rank, choice->unusable};
 	}
+	return ERR_OK;
 }
 
 int netif_address(const char *name, int family, struct ipaddr *ret_ip, struct why *ret_why)
@@ -108,8 +114,9 @@ int netif_address(const char *name, int family, struct ipaddr *ret_ip, struct wh
 		return why_set(ret_why, ERR_DETECT, "", "there is no interface %.16s", name);
 	if (family == 4)
 		choose4(name, &choice);
-	else
-		choose6(name, &choice);
+	else if (choose6(name, &choice))
+		return why_set(ret_why, ERR_DETECT, "", "this machine tells of no IPv6 addresses: %s: %s", INET6_FILE,
+			       strerror(errno));
 	if (!choice.ip.family)
 		return why_set(ret_why, ERR_DETECT, "",
 			       "interface %s has no usable IPv%d address (%u passed over: link-local%s)", name, family,

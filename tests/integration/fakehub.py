@@ -11,7 +11,7 @@
 Scripted fields: status, body (bytes, str or object for JSON), headers, delay (seconds before the answer), drop (close
 the connection without an answer), truncate (announce the body's length + n, then close), method and path (None = any),
 before (called with the hub before the answer: change a silo between a client's read and its write), serve (True: after
-delay and before, answer as usual).
+delay and before, answer as usual), stream (an answer piece by piece: fakewatch.py, which also has /watch).
 """
 
 import base64
@@ -21,9 +21,12 @@ import http.server
 import json
 import re
 import socket
+import ssl
 import threading
 import time
 import urllib.parse
+
+from fakewatch import Stream, Watches
 
 
 @dataclasses.dataclass
@@ -38,6 +41,7 @@ class Scripted:
     path: str | None = None
     before: object = None
     serve: bool = False
+    stream: object = None
 
     def matches(self, method, path):
         return self.method in (None, method) and self.path in (None, path)
@@ -51,6 +55,7 @@ class Request:
     body: bytes
     time: float
     status: int = 0  # 0: no answer was given
+    query: dict = dataclasses.field(default_factory=dict)  # name -> [value, …]
 
 
 def canonical(records):
@@ -87,8 +92,9 @@ class _Server(http.server.ThreadingHTTPServer):
                 connection.shutdown(socket.SHUT_RDWR)
 
 
-class FakeHub:
+class FakeHub(Watches):
     def __init__(self, silos=None, user=None, password=None, token=None, my_ip=None, port=0):
+        super().__init__()
         self.user, self.password, self.token, self.my_ip = user, password, token, my_ip
         self.revision = 0
         self.silos = {}  # id -> (revision, records)
@@ -96,6 +102,7 @@ class FakeHub:
         self.lock = threading.Condition(threading.RLock())
         self._port = port
         self._server = None
+        self.tls = None  # (certificate, key): files of a hub that speaks TLS
         for silo_id, records in (silos or {}).items():
             self.set(silo_id, records)
 
@@ -109,6 +116,10 @@ class FakeHub:
     def start(self):
         handler = type("Handler", (_Handler,), {"hub": self})
         self._server = _Server(("127.0.0.1", self._port), handler)
+        if self.tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*self.tls)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self._port = self._server.server_address[1]  # the same one after stop() and start()
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
@@ -125,14 +136,14 @@ class FakeHub:
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self._port}"
+        return f"http{'s' * bool(self.tls)}://127.0.0.1:{self._port}"
 
     def set(self, silo_id, records):
         """Replaces the silo's records (list of {"hostname", "ip"} or (hostname, ip)); returns the revision."""
         with self.lock:
             records = [r if isinstance(r, dict) else {"hostname": r[0], "ip": r[1]} for r in records]
-            self.revision += 1
-            self.silos[silo_id] = (self.revision, canonical(records))
+            self.silos[silo_id] = (self._bump(), canonical(records))
+            self.gone.pop(silo_id, None)
             return self.revision
 
     def get(self, silo_id):
@@ -141,7 +152,7 @@ class FakeHub:
 
     def delete(self, silo_id):
         with self.lock:
-            self.revision += 1
+            self.gone[silo_id] = self._bump()
             del self.silos[silo_id]
 
     def seen(self, method=None, path=None):
@@ -189,10 +200,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         raise AttributeError(name)
 
     def _serve(self):
-        hub, path = self.hub, urllib.parse.unquote(self.path.split("?")[0])
+        hub, url = self.hub, urllib.parse.urlsplit(self.path)
+        path, query = urllib.parse.unquote(url.path), urllib.parse.parse_qs(url.query)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         headers = {k.lower(): v for k, v in self.headers.items()}
-        self.seen = Request(self.command, path, headers, body, time.monotonic())
+        self.seen = Request(self.command, path, headers, body, time.monotonic(), query=query)
         with hub.lock:
             hub.requests.append(self.seen)
             hub.lock.notify_all()
@@ -203,6 +215,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 scripted.before(hub)
             if not scripted.serve:
                 return self._scripted(scripted)
+        if path == "/watch" and hub.watches and hub._authorized(headers):
+            return hub.watch(self, query)
         with hub.lock:
             answer = self._answer(path, body)
         self._send(*answer)
@@ -210,6 +224,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _scripted(self, scripted):
         if scripted.drop:
             self.close_connection = True
+            return
+        if scripted.stream:
+            with contextlib.suppress(OSError):
+                scripted.stream(Stream(self, scripted.headers, scripted.status))
             return
         body = scripted.body
         if isinstance(body, str):

@@ -9,6 +9,8 @@ import signal
 import subprocess
 import time
 
+from hub import check_sanitizers
+
 REPO = pathlib.Path(__file__).resolve().parents[2]
 BINARY = pathlib.Path(os.environ.get("SILODNS_BUILD", REPO / "build")).resolve() / "silodns-hostsync"
 
@@ -90,6 +92,8 @@ class Keeper:
     def __exit__(self, *exc):
         if self.process and self.process.poll() is None:
             self.kill()
+        if self.log_file.exists():
+            check_sanitizers(self.log_file.read_text(errors="replace"))
 
     @staticmethod
     def parse(text):

@@ -13,6 +13,7 @@ BUILD = pathlib.Path(os.environ.get("SILODNS_BUILD", REPO / "build")).resolve()
 # What an answer in a console block may say in place of what varies.
 PLACEHOLDERS = {
     "<date>": r"[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT",
+    "<time>": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z",
     "<identity>": r"[0-9a-f]{32}",
 }
 

@@ -128,9 +128,11 @@ def test_while_the_database_is_away_reads_go_on_and_changes_are_refused_at_once(
         unavailable(answer)
         assert seconds < 0.5 * SLOW
     assert hub.get("/silos/a").json["dnsrecords"] == [{"hostname": "h", "ip": "192.0.2.1"}]
+    wait_until(lambda: int(hub.get("/silos/a").headers["Age"] or 0) >= 2, what="an answer that says how old it may be")
     own_mariadb.start()
     _, seconds = timed(lambda: hub.wait_ready(10 * SLOW))
     assert seconds < 2 * SLOW
+    assert hub.get("/silos/a").headers["Age"] is None
     assert hub.put_silo("a", {"h": "192.0.2.2"}).status == 200
     reader.check()
 

@@ -298,7 +298,7 @@ def test_credentials_do_not_go_over_plain_http_to_another_machine(keeper):
 
 
 def test_changes_are_followed_and_the_etag_is_used(keeper, hub):
-    keeper.start(INTERVAL="100ms")
+    keeper.start(INTERVAL="100ms", FOLLOW="poll")
     keeper.wait_text(LOCAL + block(("a", DB)))
     revision = hub.set("a", [("db", "192.0.2.8")])
     keeper.wait_text(LOCAL + block(("a", [("db", "192.0.2.8")])))
@@ -311,15 +311,16 @@ def test_changes_are_followed_and_the_etag_is_used(keeper, hub):
 
 
 def test_sighup_asks_at_once(keeper, hub):
-    keeper.start(INTERVAL="1h")
+    keeper.start(INTERVAL="1h", FOLLOW="poll")
     keeper.wait_text(LOCAL + block(("a", DB)))
     hub.set("a", [("db", "192.0.2.8")])
     keeper.process.send_signal(signal.SIGHUP)
     keeper.wait_text(LOCAL + block(("a", [("db", "192.0.2.8")])))
 
 
-def test_an_outage_is_outlived_and_told_once(keeper, hub):
-    keeper.start(INTERVAL="100ms")
+@pytest.mark.parametrize("follow", ["watch", "poll"])
+def test_an_outage_is_outlived_and_told_once(keeper, hub, follow):
+    keeper.start(INTERVAL="100ms", FOLLOW=follow)
     keeper.wait_text(LOCAL + block(("a", DB)))
     hub.stop()
     keeper.wait_event("hub away, the last good state stays")
@@ -332,9 +333,10 @@ def test_an_outage_is_outlived_and_told_once(keeper, hub):
     keeper.wait_event("hub is back")
 
 
-def test_sigterm_ends_it_while_the_hub_does_not_answer(keeper, hub):
+@pytest.mark.parametrize("follow", ["watch", "poll"])
+def test_sigterm_ends_it_while_the_hub_does_not_answer(keeper, hub, follow):
     hub.rules.append(Scripted(delay=30))
-    keeper.start(INTERVAL="1h", TIMEOUT="30s")
+    keeper.start(INTERVAL="1h", TIMEOUT="30s", FOLLOW=follow)
     hub.wait_for_requests(1)
     begin = time.monotonic()
     assert keeper.stop() == 0
@@ -399,7 +401,9 @@ def test_broken_markers_stop_the_writing_until_they_are_mended(keeper, hub):
     keeper.wait_text(LOCAL + block(("a", DB)))
 
 
-def test_the_health_check_tells_the_truth(keeper, hub, tmp_path):
+@pytest.mark.parametrize("follow", ["watch", "poll"])
+def test_the_health_check_tells_the_truth(keeper, hub, tmp_path, follow):
+    keeper.settings["FOLLOW"] = follow
     keeper.settings["STATE_DIR"] = str(tmp_path / "state")
     keeper.settings["INTERVAL"] = "100ms"
     assert keeper.run("--check").returncode == 1
@@ -434,6 +438,14 @@ def test_owner_mode_and_attributes_survive(keeper):
     assert os.getxattr(keeper.hosts, "user.silodns") == b"kept"
     if acl:
         assert os.getxattr(keeper.hosts, "system.posix_acl_access")
+
+
+def test_the_directorys_default_acl_gives_nobody_a_right_to_the_file(keeper):
+    acl = shutil.which("setfacl")
+    if not acl or subprocess.run([acl, "-d", "-m", "u:77:rw", keeper.directory], check=False).returncode:
+        pytest.skip("no access control lists in the test directory")
+    assert keeper.once().returncode == 0 and keeper.text() == LOCAL + block(("a", DB))
+    assert "system.posix_acl_access" not in os.listxattr(keeper.hosts)
 
 
 def test_a_symbolic_link_stays_one(keeper, tmp_path):
@@ -544,3 +556,19 @@ def test_an_interrupted_write_in_place_is_finished_at_the_next_start(keeper, tmp
     done = keeper.once()
     assert done.returncode == 0 and "interrupted write finished" in messages(done)
     assert keeper.text() == new and keeper.leftovers() == []
+
+
+def test_a_half_written_file_that_cannot_be_finished_yet_is_not_taken_for_the_owners(keeper):
+    new = LOCAL + block(("a", DB))
+    half = new[:40]
+    keeper.hosts.write_text(half)
+    (keeper.directory / ".hosts.silodns-old").write_text(LOCAL)
+    os.mkfifo(keeper.directory / ".hosts.silodns-new")  # cannot be read
+    assert keeper.once().returncode == 11 and keeper.text() == half
+    keeper.start(INTERVAL="100ms")
+    keeper.wait_event("hosts file left as it is")
+    (keeper.directory / "complete").write_text(new)
+    (keeper.directory / "complete").rename(keeper.directory / ".hosts.silodns-new")
+    keeper.wait_event("hosts file can be kept again")
+    assert keeper.stop() == 0
+    assert keeper.text() == new and keeper.leftovers() == [] and len(keeper.events("hosts file left as it is")) == 1

@@ -78,7 +78,7 @@ def test_killed_200_times_the_file_is_whole_every_time(tmp_path):
         keeper.hosts.write_text(BIG)
         seen, interrupted = set(), 0
         for _ in range(KILLS):
-            keeper.start(INTERVAL="100ms", LOG_LEVEL="error")
+            keeper.start(INTERVAL="100ms", FOLLOW="poll", LOG_LEVEL="error")
             kill_while_writing(keeper, rng, keeper.leftovers)
             text = keeper.text()
             assert text in whole, f"{len(text)} bytes, neither the old nor the new file"
@@ -119,7 +119,7 @@ def test_killed_in_place_the_next_start_makes_the_file_whole(tmp_path, mount_poi
     enter = ["nsenter", f"--mount=/proc/{pid}/ns/mnt", "--"]
     with Flipping(contents) as hub, Keeper(directory, hub, STATE_DIR=str(state)) as keeper:
         whole = [BIG] + [BIG + block(("a", c)) for c in contents]
-        environment = keeper.environment(INTERVAL="100ms", LOG_LEVEL="error")
+        environment = keeper.environment(INTERVAL="100ms", FOLLOW="poll", LOG_LEVEL="error")
         pending = mixed = 0
         for _ in range(KILLS):
             # nsenter execs: the process is hostsync itself

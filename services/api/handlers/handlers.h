@@ -13,12 +13,16 @@ int handle_ping(struct request *request, struct reply *reply);
 int handle_ip(struct request *request, struct reply *reply);
 int handle_healthz(struct request *request, struct reply *reply);
 int handle_readyz(struct request *request, struct reply *reply);
+int handle_openapi(struct request *request, struct reply *reply);
+int handle_metrics(struct request *request, struct reply *reply);
 
 int handle_silos_list(struct request *request, struct reply *reply);
 int handle_silo_get(struct request *request, struct reply *reply);
 int handle_silo_put(struct request *request, struct reply *reply);
 int handle_silo_delete(struct request *request, struct reply *reply);
 
+int handle_history_get(struct request *request, struct reply *reply);
+int handle_hosts_get(struct request *request, struct reply *reply);
 int handle_watch(struct request *request, struct reply *reply);
 
 int handle_users_list(struct request *request, struct reply *reply);

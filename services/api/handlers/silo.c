@@ -4,24 +4,18 @@
 #include "cleanup.h"
 #include "handlers.h"
 #include "log.h"
-
-static void unref(struct silo_body **body)
-{
-	silo_body_unref(*body);
-}
+#include "silo_access.h"
 
 static int check_id(struct request *request)
 {
 	return silo_id_check(request->subject, request->subject_len, &request->why);
 }
 
-int handle_silo_get(struct request *request, struct reply *reply)
+int silo_to_read(struct request *request, struct silo_body **ret_silo)
 {
-	_cleanup_(unref) struct silo_body *silo = NULL;
+	_cleanup_(silo_body_cleanup) struct silo_body *silo = NULL;
 	int err = check_id(request);
 
-	if (!err)
-		err = request_query_only(request, NULL);
 	if (err)
 		return err;
 	if (store_get(request->hub->store, request->subject, &silo))
@@ -29,6 +23,19 @@ int handle_silo_get(struct request *request, struct reply *reply)
 	if (request->principal.role != ROLE_ADMIN && silo->owner != request->principal.user_id)
 		return why_set(&request->why, ERR_FORBIDDEN, "", "silo \"%s\" belongs to somebody else",
 			       request->subject);
+	*ret_silo = TAKE_PTR(silo);
+	return ERR_OK;
+}
+
+int handle_silo_get(struct request *request, struct reply *reply)
+{
+	_cleanup_(silo_body_cleanup) struct silo_body *silo = NULL;
+	int err = request_query_only(request, NULL);
+
+	if (!err)
+		err = silo_to_read(request, &silo);
+	if (err)
+		return err;
 
 	/* May be kept, but must be asked for again each time. A 304 takes the same way: the server sends its headers.
 	 */
@@ -91,7 +98,7 @@ int handle_silo_put(struct request *request, struct reply *reply)
 				 &request->peer, &silo, &request->why);
 	if (!err)
 		err = submit(request, reply, &change, silo.count, &outcome);
-	_cleanup_(unref) struct silo_body *body = outcome.body;
+	_cleanup_(silo_body_cleanup) struct silo_body *body = outcome.body;
 	return err ? err : reply_silo(reply, outcome.created ? 201 : 200, body);
 }
 

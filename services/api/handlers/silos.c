@@ -22,22 +22,6 @@ static void page_release(struct page *page)
 	free(page->bodies);
 }
 
-static int parse_limit(struct request *request, const char *text, size_t *ret_limit)
-{
-	size_t limit = 0;
-
-	if (!text) {
-		*ret_limit = LIST_MAX;
-		return ERR_OK;
-	}
-	for (size_t i = 0; text[i] >= '0' && text[i] <= '9' && i < 6; i++)
-		limit = limit * 10 + (size_t)(text[i] - '0');
-	if (!text[0] || text[strspn(text, "0123456789")] || strlen(text) > 5 || !limit || limit > LIST_MAX)
-		return why_set(&request->why, ERR_INVALID, "limit", "is a number from 1 to %d", LIST_MAX);
-	*ret_limit = limit;
-	return ERR_OK;
-}
-
 /* Writes the array; returns how many silos had room in it: at least one, so that reading on comes to an end. */
 static size_t write_page(const struct page *page, struct buf *text)
 {
@@ -55,12 +39,12 @@ static size_t write_page(const struct page *page, struct buf *text)
 	return used;
 }
 
-static int link_next(struct reply *reply, const struct silo_body *last, size_t limit)
+static int link_next(struct reply *reply, const struct silo_body *last, uint64_t limit)
 {
 	char id[SILO_ID_MAX + 1], link[REPLY_HEADER_VALUE_MAX];
 
 	silo_body_id(last, id);
-	snprintf(link, sizeof link, "</silos?limit=%zu&after=%s>; rel=\"next\"", limit, id);
+	snprintf(link, sizeof link, "</silos?limit=%" PRIu64 "&after=%s>; rel=\"next\"", limit, id);
 	return reply_header(reply, "Link", link);
 }
 
@@ -70,17 +54,15 @@ int handle_silos_list(struct request *request, struct reply *reply)
 	_cleanup_(page_release) struct page page = {0};
 	_cleanup_(buf_release) struct buf text = BUF_INIT(SIZE_MAX / 4);
 	uint32_t owner = request->principal.role == ROLE_ADMIN ? 0 : request->principal.user_id;
-	const char *limit_text = NULL, *after = NULL;
-	size_t limit = 0, len;
-	uint64_t revision;
+	const char *after = NULL;
+	uint64_t limit = LIST_MAX, revision;
+	size_t len;
 	int err = request_query_only(request, known);
 
 	if (!err)
-		err = request_query(request, "limit", &limit_text);
+		err = request_query_number(request, "limit", LIST_MAX, &limit);
 	if (!err)
 		err = request_query(request, "after", &after);
-	if (!err)
-		err = parse_limit(request, limit_text, &limit);
 	if (!err)
 		err = store_list(request->hub->store, owner, after, limit, &page.bodies, &page.count, &page.more,
 				 &revision);

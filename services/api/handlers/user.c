@@ -155,14 +155,9 @@ static int submit(struct request *request, struct change *change, struct outcome
 	return ERR_OK;
 }
 
-static void decref(json_t **json)
-{
-	json_decref(*json);
-}
-
 int handle_user_put(struct request *request, struct reply *reply)
 {
-	_cleanup_(decref) json_t *document = NULL;
+	json_auto_t *document = NULL;
 	struct user_put put = {.change = {.kind = CHANGE_USER_PUT}};
 	struct outcome outcome = {0};
 	int err = check_name(request);

@@ -35,7 +35,7 @@ static void help_names_every_setting_and_no_secret(void **state)
 	assert_non_null(strstr(
 		help, "  --password-file FILE\n      Secret.\n      Or the secret itself in SILODNS_PASSWORD.\n"));
 	assert_non_null(strstr(help, "  -u, --url URL\n      The hub.\n      Required.\n"));
-	assert_non_null(strstr(help, "Allowed: 100ms to 24h\n"));
+	assert_non_null(strstr(help, "Allowed: 100ms to 1d\n"));
 	assert_non_null(strstr(help, "\nExit codes: 0.\n"));
 	assert_null(strstr(help, "--password\n"));
 	assert_null(strstr(help, "hunter2"));

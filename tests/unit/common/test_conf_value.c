@@ -21,19 +21,20 @@ static void durations_have_units(void **state)
 	static const struct {
 		const char *text;
 		long ms;
-	} cases[] = {{"250ms", 250}, {"15s", 15000}, {"5m", 300000}, {"2h", 7200000}, {"7", 7000}, {"24h", 86400000}};
+	} cases[] = {{"250ms", 250}, {"15s", 15000},    {"5m", 300000},  {"2h", 7200000},
+		     {"7", 7000},    {"24h", 86400000}, {"1d", 86400000}};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		good(load("--interval", cases[i].text, NULL));
 		assert_int_equal(settings.interval_ms, cases[i].ms);
 		release(NULL);
 	}
 	static const char *const wrong[] = {
-		"", "s", "1.5s", "5 m", "-5s", "1d", "5S", "+5s", "99999999999999999999s", "9223372036854775807h"};
+		"", "s", "1.5s", "5 m", "-5s", "1w", "5S", "+5s", "99999999999999999999s", "9223372036854775807h"};
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
 		assert_int_equal(load("--interval", wrong[i], NULL), ERR_INVALID);
-		assert_non_null(strstr(messages, "is not a duration such as 250ms, 15s, 5m or 2h\n"));
+		assert_non_null(strstr(messages, "is not a duration such as 250ms, 15s, 5m, 2h or 90d\n"));
 	}
-	bad(load("--interval=99ms", NULL), "--interval: 99ms is out of range; it may be 100ms to 24h\n");
+	bad(load("--interval=99ms", NULL), "--interval: 99ms is out of range; it may be 100ms to 1d\n");
 }
 
 static void numbers_are_whole_and_in_range(void **state)
