@@ -18,7 +18,7 @@ class Follower:
         self.since = self.identity = None
         self.stream = None
         self.done = threading.Event()
-        self.thread = threading.Thread(target=self._run)
+        self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
     def _run(self):
@@ -66,3 +66,15 @@ class Follower:
     def close(self):
         self.done.set()
         self.thread.join(30)
+        assert not self.thread.is_alive()
+
+    def check(self):
+        """At the end: what was told was in order."""
+        self.close()
+        assert not self.wrong, self.wrong[0]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()

@@ -21,13 +21,13 @@ class World:
     def __init__(self, directory, database, hubs, clients=CLIENTS):
         self.database, self.hubs = database, hubs
         self.ledger = Ledger(*hubs, clients=clients, deletes=True)
-        self.keepers = [self._keeper(directory / f"etc{n}", hub) for n, hub in enumerate(hubs)]
+        self.keepers = [self._keeper(directory / f"etc{n}", hub, ("watch", "poll")[n % 2]) for n, hub in enumerate(hubs)]
         some = self.ledger.silos[:3]
         self.followers = [Follower(hub, *names) for hub in hubs for names in ((), some)]
 
-    def _keeper(self, directory, hub):
+    def _keeper(self, directory, hub, follow):
         directory.mkdir()
-        keeper = Keeper(directory, hub, ",".join(self.ledger.silos), USER=ADMIN[0], PASSWORD=ADMIN[1], INTERVAL="100ms")
+        keeper = Keeper(directory, hub, ",".join(self.ledger.silos), USER=ADMIN[0], PASSWORD=ADMIN[1], INTERVAL="100ms", FOLLOW=follow)
         keeper.local = LOCAL
         keeper.hosts.write_text(LOCAL)
         return keeper.start()
@@ -43,8 +43,7 @@ class World:
         for follower in self.followers:
             mine = {silo: records for silo, records in expected.items() if not follower.names or silo in follower.names}
             wait_until(lambda: follower.silos == mine, what=f"the newest state of every silo; {follower.silos} is not {mine}")  # noqa: B023
-            follower.close()
-            assert not follower.wrong, follower.wrong[0]
+            follower.check()
 
     def close(self):
         for follower in self.followers:

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 
@@ -134,6 +135,10 @@ class Hub:
 
     def revision(self):
         return self.get("/readyz", auth=None).json["revision"]
+
+    def metric(self, name):
+        """One that has no labels."""
+        return float(re.search(rf"^{name} (\S+)$", self.get("/metrics").body.decode(), re.MULTILINE)[1])
 
     def memory_kb(self):
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()

@@ -25,7 +25,7 @@ class Ledger:
         self.done = threading.Event()
         self.attempts = [[] for _ in range(clients)]
         self.unexpected = []
-        self.threads = [threading.Thread(target=self._client, args=(n,)) for n in range(clients)]
+        self.threads = [threading.Thread(target=self._client, args=(n,), daemon=True) for n in range(clients)]
         for thread in self.threads:
             thread.start()
 

@@ -42,7 +42,8 @@ class MariaDB:
         self.as_root = ["--user=root"] if os.geteuid() == 0 else [f"--user={pwd.getpwuid(os.geteuid()).pw_name}"]
         install = ["mariadb-install-db", "--no-defaults", *self.as_root, f"--datadir={self.directory}/data",
                    "--auth-root-authentication-method=normal", "--skip-test-db"]
-        subprocess.run(install, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        done = subprocess.run(install, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert done.returncode == 0, done.stdout.decode()[-3000:]
         self.start()
 
     def start(self, wait=True):
