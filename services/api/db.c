@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-
 /* What a caller can do about a server's error; a code that is not here is ERR_INTERNAL. Library errors (2000 and up)
  * all mean a lost connection. */
 static const struct {
