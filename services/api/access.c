@@ -213,7 +213,7 @@ static int verify(struct access *access, const struct user *user, const struct c
 
 int access_check(struct access *access, const char *authorization, struct principal *ret_principal, struct why *ret_why)
 {
-	__attribute__((cleanup(credentials_wipe))) struct credentials credentials = {0};
+	__attribute__((cleanup(credentials_wipe))) struct credentials credentials = {.user = "", .password = ""};
 	struct user user = {0};
 	bool ok = false;
 

@@ -12,8 +12,9 @@ import needs
 import pytest
 from fakehub import FakeHub
 from hostskeeper import BINARY, Keeper, block, wait_until
+from hub import SLOW
 
-KILLS = 200
+KILLS = 200 if SLOW == 1 else 40  # a sanitizer looks for other faults, and a kill takes it five times as long
 BIG = "".join(f"10.{i >> 16}.{i >> 8 & 255}.{i & 255}\thost-{i}\n" for i in range(100_000))
 
 
@@ -68,7 +69,7 @@ def kill_while_writing(keeper, rng, is_writing):
     asking.join()
 
 
-def test_killed_200_times_the_file_is_whole_every_time(tmp_path):
+def test_killed_many_times_the_file_is_whole_every_time(tmp_path):
     directory = tmp_path / "etc"
     directory.mkdir()
     contents = versions(500)

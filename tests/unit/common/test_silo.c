@@ -337,8 +337,8 @@ static void test_what_is_not_canonical_is_not_read_as_such(void **state)
 		"{\"dnsrecords\":[],\"id\":\"a\"}",
 		"{\"id\":\"a\",\"dnsrecords\":[{\"hostname\":\"h\",\"ip\":\"192.0.2.7\"}",
 		"{\"id\":\"a\",\"dnsrecords\":[{\"hostname\":\"h\",\"ip\":\"192.0.2.7\"},]}",
-		"{\"id\":\"a\",\"dnsrecords\":[{\"hostname\":\"h\",\"ip\":\"192.0.2.7\"}{\"hostname\":\"h\",\"ip\":"
-		"\"192.0.2.8\"}]}",
+		("{\"id\":\"a\",\"dnsrecords\":[{\"hostname\":\"h\",\"ip\":\"192.0.2.7\"}{\"hostname\":\"h\",\"ip\":"
+		 "\"192.0.2.8\"}]}"), /* (Clang takes it for a missing comma) */
 		"{\"id\":\"a\",\"dnsrecords\":[{\"hostname\":\"h\",\"ip\":\"192.0.2.777\"}]}",
 		"{\"id\":\"a\",\"dnsrecords\":[{\"hostname\":\"\\u0068\",\"ip\":\"192.0.2.7\"}]}",
 		"{\"id\":\"a\",\"dnsrecords\":[{\"ip\":\"192.0.2.7\",\"hostname\":\"h\"}]}",
