@@ -62,7 +62,7 @@ help:
 	@echo 'make            the three programs, in $(BUILD)/'
 	@echo 'make run        everything on this machine: database, hub, updater, hosts keeper (PORT=, RUN_DIR=)'
 	@echo 'make test       every test that this machine can run'
-	@echo 'make test-faults  the fault tests in their long form: half an hour'
+	@echo 'make test-faults  the fault tests in their long form: 20 minutes'
 	@echo 'make unit       the unit tests only;  make unit SANITIZE=asan  under ASan and UBSan'
 	@echo 'make bench      every figure beside its ceiling (FIGURES="get put": only these);  make bench-churn  memory, 15 minutes'
 	@echo 'make lint       formatter and static analysis'

@@ -8,6 +8,7 @@ import collections
 import socket
 import struct
 import threading
+import time
 import typing
 
 COMMANDS = {0x03: "query", 0x16: "prepare", 0x17: "execute", 0xFA: "bulk", 0x19: "close", 0x01: "quit"}
@@ -36,7 +37,7 @@ class Fault:
 
     def __init__(self, at, how, times):
         self.at, self.how, self.left = at, how, times
-        self.packet = None
+        self.packet = self.when = None  # the last that it happened to, time.monotonic()
         self.happened, self.released = threading.Event(), threading.Event()
 
     def wait(self, timeout=30):
@@ -189,7 +190,7 @@ class DbProxy:
             fault = self.fault
             if not fault or not fault.at(packet):
                 return None
-            fault.packet = packet
+            fault.packet, fault.when = packet, time.monotonic()
             fault.left -= 1
             if not fault.left:
                 self.fault = None
