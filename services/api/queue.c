@@ -64,7 +64,8 @@ static void item_refuse(struct item *item, int err, const char *reason)
 
 bool queue_is_stalled(const struct queue *queue)
 {
-	return queue->stalled || (queue->busy_since && clock_mono_ms() - queue->busy_since > QUEUE_STALL_MS);
+	return queue->stalled ||
+	       (queue->busy_since && clock_mono_ms() - queue->busy_since > QUEUE_STALL_MS + queue->grace_ms);
 }
 
 static int enqueue(struct queue *queue, struct item *item, struct why *why)
@@ -85,22 +86,26 @@ static int enqueue(struct queue *queue, struct item *item, struct why *why)
 	return ERR_OK;
 }
 
+/* With the lock held: how long an item may wait as things stand. */
+static int64_t wait_limit_ms(const struct queue *queue, const struct item *item)
+{
+	return item->state == ITEM_COMMITTING ? QUEUE_COMMIT_WAIT_MS : QUEUE_WAIT_MS + queue->grace_ms;
+}
+
 /* With the lock held: waits until the item is done, or may be given up. */
 static int await(struct queue *queue, struct item *item, struct outcome *ret_outcome)
 {
 	int64_t started = clock_mono_ms();
-	const struct timespec withdraw_at = clock_mono_at(started + QUEUE_WAIT_MS);
-	const struct timespec give_up_at = clock_mono_at(started + QUEUE_COMMIT_WAIT_MS);
 
 	while (item->state != ITEM_DONE) {
-		bool committing = item->state == ITEM_COMMITTING;
-		int timed_out =
-			pthread_cond_timedwait(&item->done, &queue->lock, committing ? &give_up_at : &withdraw_at);
-		/* While the lock was let go, the item may have come under the other limit. */
-		if (!timed_out || committing != (item->state == ITEM_COMMITTING))
+		int64_t limit_ms = wait_limit_ms(queue, item);
+		const struct timespec until = clock_mono_at(started + limit_ms);
+		int timed_out = pthread_cond_timedwait(&item->done, &queue->lock, &until);
+		/* While the lock was let go, the item may have come under another limit. */
+		if (!timed_out || limit_ms != wait_limit_ms(queue, item))
 			continue;
 		item->withdrawn = true;
-		if (committing)
+		if (item->state == ITEM_COMMITTING)
 			return why_set(&ret_outcome->why, ERR_UNKNOWN_OUTCOME, "",
 				       "the database went away during the commit: the change may or may not have "
 				       "happened; read before you try again");
@@ -200,6 +205,7 @@ static size_t take(struct queue *queue, struct item *ret_items[static BATCH_MAX]
 		alone = is_user_change(item);
 		ret_items[count++] = item;
 	}
+	queue->grace_ms = (int64_t)(bytes / QUEUE_BYTES_PER_MS);
 	return count;
 }
 

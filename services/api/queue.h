@@ -21,6 +21,7 @@
 #define QUEUE_MAX 4096             /* waiting changes; beyond it ERR_BUSY */
 #define QUEUE_WAIT_MS 900          /* a change that is not being committed by then is withdrawn */
 #define QUEUE_STALL_MS 900         /* a writer that is at the database for so long gets no new changes */
+#define QUEUE_BYTES_PER_MS 100     /* of documents: a batch of large silos has so much more time for both of these */
 #define QUEUE_COMMIT_WAIT_MS 10000 /* one that is being committed gets the answer "unknown" by then */
 
 enum item_state {
@@ -49,6 +50,7 @@ struct queue {
 	bool stopping;
 	bool open;            /* the database is there */
 	bool stalled;         /* open, but an item had to be withdrawn: refuse until something has gone through again */
+	int64_t grace_ms;     /* what the batch under way has beyond the limits, for its size */
 	int64_t busy_since;   /* clock_mono_ms; since when the writer is at the database; 0: it waits for work */
 	int64_t closed_since; /* clock_mono_ms */
 	char reason[256];     /* why not open */

@@ -27,7 +27,7 @@
 
 #define WATCH_RETRY_MAX_MS 60000
 #define WATCH_RETRY_INTERVALS 30 /* while the stream cannot be used */
-#define WATCH_QUIET_MS 1         /* without an event for so long a burst is over, */
+#define WATCH_QUIET_MS 2         /* without an event for so long a burst is over, */
 #define WATCH_BURST_MAX_MS 50    /* and after this in any case */
 
 struct watch_told; /* opaque */

@@ -148,9 +148,10 @@ def test_what_comes_in_short_succession_is_one_burst(keeper, hub):
     next_stream(hub, play)
     keeper.start()
     keeper.wait_text(LOCAL + block(("a", [("h202", "192.0.2.7")]), ("b", WEB)))
-    pauses = sum(1 for one, next in zip(sent, sent[1:]) if next - one > 0.0025)
+    pauses = sum(1 for one, next in zip(sent, sent[1:]) if next - one > 0.0015)
     allowed = 2 + pauses + (sent[-1] - sent[0]) / 0.05
-    assert len(keeper.events("hosts file written")) <= allowed + 1, f"{pauses} pauses"
+    # On a busy machine hostsync, too, sees pauses that nobody made.
+    assert len(keeper.events("hosts file written")) <= allowed + len(sent) / 10, f"{pauses} pauses"
 
 
 def test_a_long_burst_does_not_hold_up_the_file(keeper, hub):
