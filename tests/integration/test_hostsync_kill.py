@@ -57,7 +57,7 @@ def kill_while_writing(keeper, rng, is_writing):
     asking = threading.Thread(target=keep_asking, args=(keeper.process, stop))
     wait_until(lambda: takes_signals(keeper.process), what="hostsync's start")
     asking.start()
-    time.sleep(rng.uniform(0.002, 0.05))
+    time.sleep(rng.uniform(0.002, 0.05) * SLOW)
     if rng.random() < 0.5:
         deadline = time.monotonic() + 10
         while not is_writing() and time.monotonic() < deadline:
