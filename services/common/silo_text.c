@@ -53,37 +53,44 @@ void silo_append_hosts(const struct silo *silo, struct buf *out)
 
 /* --- reading it back ---------------------------------------------------------------------------------------------- */
 
-static bool skip(const char **at, const char *piece)
+/* What is still to be read. (Not a string: each look at one would be a walk to its end under a strict sanitizer.) */
+struct rest {
+	const char *at, *end;
+};
+
+static bool skip(struct rest *rest, const char *piece)
 {
 	size_t len = strlen(piece);
 
-	if (strncmp(*at, piece, len) != 0)
+	if ((size_t)(rest->end - rest->at) < len || memcmp(rest->at, piece, len) != 0)
 		return false;
-	*at += len;
+	rest->at += len;
 	return true;
 }
 
 /* What stands up to the next quotation mark; false: nothing, or more than there is room for. */
-static bool take(const char **at, char *ret_text, size_t size)
+static bool take(struct rest *rest, char *ret_text, size_t size)
 {
-	size_t len = strcspn(*at, "\"\\");
+	size_t left = (size_t)(rest->end - rest->at);
+	const char *quote = memchr(rest->at, '"', left < size ? left : size);
+	size_t len = quote ? (size_t)(quote - rest->at) : 0;
 
-	if (!len || len >= size || (*at)[len] != '"')
+	if (!len || memchr(rest->at, '\\', len))
 		return false;
-	memcpy(ret_text, *at, len);
+	memcpy(ret_text, rest->at, len);
 	ret_text[len] = '\0';
-	*at += len;
+	rest->at = quote;
 	return true;
 }
 
-static int read_record(const char **at, struct silo *silo)
+static int read_record(struct rest *rest, struct silo *silo)
 {
 	char hostname[HOSTNAME_LEN_MAX + 1], text[IPADDR_TEXT_MAX];
 	struct ipaddr ip;
 	struct why why;
 
-	if (!skip(at, before_hostname) || !take(at, hostname, sizeof hostname) || !skip(at, before_ip) ||
-	    !take(at, text, sizeof text) || !skip(at, after_ip) || ipaddr_parse(text, strlen(text), &ip, &why))
+	if (!skip(rest, before_hostname) || !take(rest, hostname, sizeof hostname) || !skip(rest, before_ip) ||
+	    !take(rest, text, sizeof text) || !skip(rest, after_ip) || ipaddr_parse(text, strlen(text), &ip, &why))
 		return ERR_MALFORMED;
 	return silo_add(silo, hostname, &ip);
 }
@@ -91,14 +98,14 @@ static int read_record(const char **at, struct silo *silo)
 int silo_read_canonical(const char *json, struct silo *ret_silo)
 {
 	_cleanup_(silo_release) struct silo silo = {0};
-	const char *at = json;
+	struct rest rest = {json, json + strlen(json)};
 	int err = ERR_OK;
 
-	if (!skip(&at, before_id) || !take(&at, silo.id, sizeof silo.id) || !skip(&at, before_records))
+	if (!skip(&rest, before_id) || !take(&rest, silo.id, sizeof silo.id) || !skip(&rest, before_records))
 		return ERR_MALFORMED;
-	for (bool first = true; *at != ']' && !err; first = false)
-		err = first || skip(&at, ",") ? read_record(&at, &silo) : ERR_MALFORMED;
-	if (!err && (!skip(&at, after_records) || *at))
+	for (bool first = true; !err && rest.at < rest.end && *rest.at != ']'; first = false)
+		err = first || skip(&rest, ",") ? read_record(&rest, &silo) : ERR_MALFORMED;
+	if (!err && (!skip(&rest, after_records) || rest.at < rest.end))
 		err = ERR_MALFORMED;
 	if (err)
 		return err;
