@@ -24,9 +24,12 @@ def environment(settings):
 
 
 class Child:
-    def __init__(self, name, command, log, settings=None, on_line=None, on_end=None):
-        """settings: without SILODNS_. on_line(bytes) and on_end(text) are called from a thread of the child's own."""
-        self.name, self.log, self.on_line, self.on_end = name, log, on_line, on_end
+    def __init__(self, name, command, log, settings=None, on_line=None, on_end=None, is_deaf=None):
+        """settings: without SILODNS_. on_line(bytes) and on_end(text) are called from a thread of the child's own.
+
+        is_deaf(): whether a signal to stop would be lost on it just now.
+        """
+        self.name, self.log, self.on_line, self.on_end, self.is_deaf = name, log, on_line, on_end, is_deaf
         # Should this process be killed, its children end as well. A session of their own: Ctrl-C comes to us alone.
         self.command = ["setpriv", "--pdeathsig", "TERM", "--", *map(str, command)]
         self.environment = environment(settings or {})
@@ -81,9 +84,12 @@ class Child:
         self.stopping.set()
         with self.lock:
             process = self.process
+        end = time.monotonic() + seconds
+        while self.is_deaf and process.poll() is None and self.is_deaf() and time.monotonic() < end:
+            time.sleep(0.03)
         process.terminate()
         try:
-            process.wait(seconds)
+            process.wait(max(1, end - time.monotonic()))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
