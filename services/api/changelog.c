@@ -10,6 +10,8 @@
 #include "log.h"
 
 #define FOLLOW_STEP 1000 /* entries of the log in one go */
+/* Revisions between the end of a history and the beginning of the next: other hubs may have been ahead of this one. */
+#define RENEW_STEP 10000
 
 static const char *const sql[CHANGELOG_SQL_COUNT] = {
 	[SQL_DURABLE] = "SELECT CAST(@@GLOBAL.innodb_flush_log_at_trx_commit AS UNSIGNED)",
@@ -17,7 +19,7 @@ static const char *const sql[CHANGELOG_SQL_COUNT] = {
 	[SQL_LOCK] = LOADER_HUB_QUERY " FOR UPDATE",
 	[SQL_SET_REVISION] = "UPDATE hub SET revision = ?, accounts = accounts + ? - ?, silos = silos + ? - ?, "
 			     "records = records + ? - ? WHERE id = 1",
-	[SQL_RENEW] = "UPDATE hub SET identity = ? WHERE id = 1 AND identity = ? AND revision = ?",
+	[SQL_RENEW] = "UPDATE hub SET identity = ?, revision = ? WHERE id = 1 AND identity = ? AND revision = ?",
 	[SQL_FORGET] = "DELETE FROM change_log WHERE revision > (SELECT revision FROM hub WHERE id = 1)",
 	[SQL_SINCE] = "SELECT revision, CAST(kind AS UNSIGNED), subject, owner, document FROM change_log "
 		      "WHERE revision > ? AND revision <= ? ORDER BY revision",
@@ -202,20 +204,22 @@ int changelog_follow(struct changelog *log, struct store *store, bool *ret_conti
 
 /* Only one of several processes that notice it renews the identity; the others find the new one. What they wrote into
  * the log while the backup came back, table by table, is no part of this history, and would stand in the way of its
- * next entries. */
-static int renew_identity(struct changelog *log, const struct hub_row *hub)
+ * next entries. `lost` is the newest revision of the history that is lost: a revision, which is an entity tag too, must
+ * not name another state in the next one. */
+static int renew_identity(struct changelog *log, const struct hub_row *hub, uint64_t lost)
 {
 	unsigned char random[HUB_IDENTITY_LEN / 2];
 	char identity[HUB_IDENTITY_LEN + 1];
 
 	randombytes_buf(random, sizeof random);
 	sodium_bin2hex(identity, sizeof identity, random, sizeof random);
-	const struct db_value params[] = {TEXT(identity), TEXT(hub->identity), DB_U64_VALUE(hub->revision)};
+	const struct db_value params[] = {TEXT(identity), DB_U64_VALUE(lost + RENEW_STEP), TEXT(hub->identity),
+					  DB_U64_VALUE(hub->revision)};
 	int err = changelog_lock(log);
 	if (!err)
 		err = db_exec(log->db, SQL_FORGET, NULL, 0);
 	if (!err)
-		err = db_exec(log->db, SQL_RENEW, params, 3);
+		err = db_exec(log->db, SQL_RENEW, params, 4);
 	if (!err)
 		err = db_commit(log->db);
 	if (err)
@@ -236,7 +240,7 @@ int changelog_reload(struct changelog *log, struct store *store)
 			 LOG_U64("memory_revision", store_revision(store)), LOG_U64("database_revision", hub.revision),
 			 LOG_STR("memory_hub", identity), LOG_STR("database_hub", hub.identity));
 		if (strcmp(identity, hub.identity) == 0 && hub.revision < store_revision(store))
-			err = renew_identity(log, &hub);
+			err = renew_identity(log, &hub, store_revision(store));
 	}
 	return err ? err : loader_load(log->settings, store, &log->why);
 }

@@ -18,7 +18,7 @@
 #include "change.h"
 #include "journal.h"
 
-#define QUEUE_MAX 4096             /* waiting changes; beyond it ERR_BUSY */
+#define QUEUE_MAX 4096             /* waiting changes; beyond it ERR_BUSY. */
 #define QUEUE_WAIT_MS 900          /* a change that is not being committed by then is withdrawn */
 #define QUEUE_STALL_MS 900         /* a writer that is at the database for so long gets no new changes */
 #define QUEUE_BYTES_PER_MS 100     /* of documents: a batch of large silos has so much more time for both of these */

@@ -129,7 +129,7 @@ static const struct conf_option options[] = {
 	{.name = "THREADS",
 	 .type = CONF_INT,
 	 AT(threads),
-	 .def = "64",
+	 .def = "256",
 	 .min = 2,
 	 .max = 1024,
 	 .arg = "N",

@@ -37,7 +37,8 @@ static int journal_name(const struct replace_target *target, struct journal *ret
 static int save(const struct replace_target *target, const char *path, const char *text, size_t len)
 {
 	_cleanup_(tempfile_release) struct tempfile temp = TEMPFILE_INIT;
-	if (tempfile_create(target->state_dir, target->base, &temp) < 0 || tempfile_fill(&temp, text, len) < 0)
+	if (tempfile_create(target->state_dir, target->base, &temp) < 0 || tempfile_fill(&temp, text, len) < 0 ||
+	    tempfile_sync(&temp) < 0)
 		return ERR_SYSTEM;
 	return tempfile_commit(&temp, target->state_dir, path);
 }

@@ -219,7 +219,7 @@ static int write_by_rename(const struct replace_target *target, const struct rep
 	int err = dress(target, expected->exists, temp.fd, ret_why);
 	if (err < 0)
 		return err;
-	if (fsync(temp.fd) < 0)
+	if (tempfile_sync(&temp) < 0)
 		return fail(ret_why, "cannot sync a temporary file in", target->dir);
 	replace_stat(target, &now); /* as late as possible: the sync above is what takes time */
 	if (!replace_same(expected, &now))

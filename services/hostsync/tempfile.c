@@ -52,6 +52,11 @@ int tempfile_fill(struct tempfile *temp, const char *data, size_t len)
 	return 0;
 }
 
+int tempfile_sync(const struct tempfile *temp)
+{
+	return fsync(temp->fd) < 0 ? ERR_SYSTEM : 0;
+}
+
 int sync_directory(const char *dir)
 {
 	_cleanup_close_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -60,7 +65,7 @@ int sync_directory(const char *dir)
 
 int tempfile_commit(struct tempfile *temp, const char *dir, const char *to)
 {
-	if (fsync(temp->fd) < 0 || rename(temp->path, to) < 0)
+	if (rename(temp->path, to) < 0)
 		return ERR_SYSTEM;
 	temp->path[0] = '\0';
 	return sync_directory(dir);

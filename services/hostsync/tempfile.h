@@ -20,7 +20,9 @@ struct tempfile {
 
 int tempfile_create(const char *dir, const char *base, struct tempfile *ret_temp); /* mode 0600 */
 int tempfile_fill(struct tempfile *temp, const char *data, size_t len);
-/* fsync, rename to `to` (in the same directory), fsync the directory. */
+int tempfile_sync(const struct tempfile *temp);
+/* Renames it to `to` (in the same directory) and syncs the directory. What it holds must be synced: else a power
+ * failure may leave an empty file of that name. */
 int tempfile_commit(struct tempfile *temp, const char *dir, const char *to);
 void tempfile_release(struct tempfile *temp); /* removes what was not committed */
 

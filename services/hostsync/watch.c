@@ -1,5 +1,6 @@
 #include "watch.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -51,9 +52,12 @@ void watch_release(struct watch *watch)
 
 static void note_news(struct watch *watch)
 {
-	watch->last_news_ms = clock_mono_ms();
-	if (watch->first_news_ms == 0)
-		watch->first_news_ms = watch->last_news_ms;
+	int64_t now = clock_mono_ms();
+	if (watch->first_news_ms == 0) {
+		watch->first_news_ms = now;
+		watch->rested = now - watch->last_news_ms >= WATCH_REST_MS;
+	}
+	watch->last_news_ms = now;
 }
 
 static void apply_silo(struct silo_state *state, struct hubwatch_event *event)
@@ -326,10 +330,22 @@ int watch_fd(const struct watch *watch)
 	return watch->stream ? hubwatch_fd(watch->stream) : -1;
 }
 
+/* Whether the stream has something that was not read yet. */
+static bool has_more(const struct watch *watch)
+{
+	struct pollfd fd = {.fd = watch_fd(watch), .events = POLLIN};
+	return fd.fd >= 0 && poll(&fd, 1, 0) > 0;
+}
+
+/* At once after a rest, but not before all is read that came together. */
 static int64_t news_due_ms(const struct watch *watch)
 {
 	int64_t quiet = watch->last_news_ms + WATCH_QUIET_MS, latest = watch->first_news_ms + WATCH_BURST_MAX_MS;
-	return watch->first_news_ms == 0 ? INT64_MAX : quiet < latest ? quiet : latest;
+	if (watch->first_news_ms == 0)
+		return INT64_MAX;
+	if (watch->rested && !has_more(watch))
+		return watch->first_news_ms;
+	return quiet < latest ? quiet : latest;
 }
 
 int64_t watch_wait_ms(const struct watch *watch)

@@ -27,8 +27,10 @@
 
 #define WATCH_RETRY_MAX_MS 60000
 #define WATCH_RETRY_INTERVALS 30 /* while the stream cannot be used */
-#define WATCH_QUIET_MS 2         /* without an event for so long a burst is over, */
-#define WATCH_BURST_MAX_MS 50    /* and after this in any case */
+/* The first event after a rest is news at once; those that follow it closely are gathered. */
+#define WATCH_REST_MS 10      /* without an event for so long it was a rest */
+#define WATCH_QUIET_MS 2      /* without an event for so long the gathering is over, */
+#define WATCH_BURST_MAX_MS 50 /* and after this in any case */
 
 struct watch_told; /* opaque */
 
@@ -44,7 +46,8 @@ struct watch {
 	struct backoff backoff;
 	uint32_t unsynced;                   /* streams in a row that ended before `synced` */
 	int64_t next_ms;                     /* of the next attempt */
-	int64_t first_news_ms, last_news_ms; /* of a burst that is not over; 0 = none */
+	int64_t first_news_ms, last_news_ms; /* of what is gathered; first 0 = nothing */
+	bool rested;                         /* before first_news_ms */
 	int err;                             /* 0 = what the silos say is what the hub says now */
 	bool unusable;                       /* somebody has to poll */
 };
@@ -59,7 +62,7 @@ void watch_step(struct watch *watch);
 int watch_fd(const struct watch *watch); /* -1 = none now; another one after each step */
 int64_t watch_wait_ms(const struct watch *watch);
 
-/* True once after each burst of changes: the silos are others than before. */
+/* True once for what was gathered, when it is to be written: the silos are others than before. */
 bool watch_take_news(struct watch *watch);
 
 /* Connects anew at once, unless it is about to do so. */

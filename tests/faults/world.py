@@ -32,10 +32,10 @@ class World:
         keeper.hosts.write_text(LOCAL)
         return keeper.start()
 
-    def check(self):
+    def check(self, renewals=0):
         """No acknowledged change is missing, no refused one is there, and everybody has the same."""
         self.ledger.settle()
-        tables = self.ledger.check(self.database)
+        tables = self.ledger.check(self.database, renewals=renewals)
         kept = block(*((silo, sorted(tables[silo])) for silo in self.ledger.silos if silo in tables))
         for keeper in self.keepers:
             keeper.wait_text(keeper.local + kept, 40)
