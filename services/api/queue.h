@@ -21,7 +21,7 @@
 #define QUEUE_MAX 4096             /* waiting changes; beyond it ERR_BUSY. */
 #define QUEUE_WAIT_MS 900          /* a change that is not being committed by then is withdrawn */
 #define QUEUE_STALL_MS 900         /* a writer that is at the database for so long gets no new changes */
-#define QUEUE_BYTES_PER_MS 100     /* of documents: a batch of large silos has so much more time for both of these */
+#define QUEUE_BYTES_PER_MS 1000    /* of documents: a batch of large silos has so much more time for both of these */
 #define QUEUE_COMMIT_WAIT_MS 10000 /* one that is being committed gets the answer "unknown" by then */
 
 enum item_state {

@@ -127,10 +127,6 @@ class Hub:
         body = {"id": silo, "dnsrecords": [{"hostname": h, "ip": ip} for h, ip in records.items()]}
         return self.put(f"/silos/{silo}", body, **more)
 
-    def put_silo_patiently(self, silo, records, **more):
-        """A large one, which a busy machine may refuse for now."""
-        wait_until(lambda: self.put_silo(silo, records, **more).status in (200, 201), 60 * SLOW, f"silo {silo}")
-
     def add_user(self, name, password="a-users-password", **more):
         self.secrets |= {password, basic(name, password)}
         answer = self.put(f"/users/{name}", {"password": password, **more})

@@ -33,7 +33,7 @@ def test_who_has_the_newest_lines_is_told_so(shared_hub):
 
 def test_the_largest_silo_comes_whole(shared_hub):
     records = [{"hostname": f"h{n:05}", "ip": f"2001:db8::{n + 1:x}"} for n in range(10000)]
-    shared_hub.put_silo_patiently("large", {r["hostname"]: r["ip"] for r in records})
+    assert shared_hub.put_silo("large", {r["hostname"]: r["ip"] for r in records}).status in (200, 201)
     assert shared_hub.get("/silos/large/hosts").body.decode().splitlines() == [f"{r['ip']}\t{r['hostname']}" for r in records]
 
 
