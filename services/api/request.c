@@ -28,8 +28,10 @@ void request_release(struct request *request)
 
 static struct request_header *find_header(const struct request *request, const char *name)
 {
+	size_t len = strlen(name);
+
 	for (size_t i = 0; i < request->header_count; i++)
-		if (strcasecmp(request->headers[i].name, name) == 0)
+		if (request->headers[i].name_len == len && strcasecmp(request->headers[i].name, name) == 0)
 			return &request->headers[i];
 	return NULL;
 }
@@ -59,7 +61,8 @@ int request_add_header(struct request *request, const char *name, const char *va
 		request->headers = headers;
 		request->header_capacity = capacity;
 	}
-	request->headers[request->header_count++] = (struct request_header){.name = name, .value = value ? value : ""};
+	request->headers[request->header_count++] =
+		(struct request_header){.name = name, .name_len = strlen(name), .value = value ? value : ""};
 	return ERR_OK;
 }
 

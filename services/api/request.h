@@ -22,6 +22,7 @@
 
 struct request_header {
 	const char *name;  /* borrowed */
+	size_t name_len;   /* tells most names apart, sooner than comparing them */
 	const char *value; /* borrowed, or `joined` */
 	char *joined;      /* owned; NULL unless the header came more than once */
 };
