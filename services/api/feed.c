@@ -1,16 +1,15 @@
 #include "feed.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cleanup.h"
+#include "event.h"
 
 #define RETRY_MS 2000 /* after how long to come back when a stream breaks off */
 #define EVENTS_MAX 16 /* taken from the store in one go */
-#define TEXT_MAX 320  /* of an event, without the silo's document */
 
 /* What a watcher believes of a silo that it named. */
 enum told { UNTOLD, TOLD_SOMETHING, TOLD_FORBIDDEN };
@@ -31,135 +30,39 @@ struct feed {
 	char identity[HUB_IDENTITY_LEN + 1];
 	bool greeted, reset_due, synced, beat, over;
 	uint32_t farewell_ms; /* 0: none is due */
-
-	/* The event being written: text[0, head_len), the document without its last brace, the rest of text. */
-	char text[TEXT_MAX];
-	size_t text_len, head_len, written;
-	struct silo_body *body; /* NULL: none */
+	struct event event;   /* the one being written */
 
 	size_t name_count;
 	struct feed_name names[];
 };
 
-/* --- writing ------------------------------------------------------------------------------------------------------ */
-
-static size_t body_len(const struct feed *feed)
-{
-	return feed->body ? feed->body->len - 1 : 0;
-}
-
-static bool is_written(const struct feed *feed)
-{
-	return feed->written == feed->text_len + body_len(feed);
-}
-
-static size_t copy_part(const char *part, size_t len, size_t from, char *to, size_t max)
-{
-	size_t count = len - from < max ? len - from : max;
-
-	memcpy(to, part + from, count);
-	return count;
-}
-
-/* Writes on; once all is written, the document is let go. */
-static size_t write_on(struct feed *feed, char *to, size_t max)
-{
-	size_t head = feed->head_len, body = body_len(feed), at = feed->written, count;
-
-	if (at < head)
-		count = copy_part(feed->text, head, at, to, max);
-	else if (at < head + body)
-		count = copy_part(feed->body->json, body, at - head, to, max);
-	else
-		count = copy_part(feed->text + head, feed->text_len - head, at - head - body, to, max);
-	feed->written += count;
-	if (is_written(feed)) {
-		silo_body_unref(feed->body);
-		feed->body = NULL;
-		feed->text_len = feed->head_len = feed->written = 0;
-	}
-	return count;
-}
-
-/* Text as it is. (The next two write what each event has, and there may be a million a second: too many for printf.) */
-static void say_text(struct feed *feed, const char *text)
-{
-	size_t len = strlen(text);
-
-	if (len < sizeof feed->text - feed->text_len) {
-		memcpy(feed->text + feed->text_len, text, len);
-		feed->text_len += len;
-	}
-	feed->head_len = feed->text_len;
-}
-
-static void say_number(struct feed *feed, uint64_t number)
-{
-	char digits[21], *at = digits + sizeof digits - 1;
-
-	*at = '\0';
-	do
-		*--at = (char)('0' + number % 10);
-	while (number /= 10);
-	say_text(feed, at);
-}
-
-static void __attribute__((format(printf, 2, 3))) say(struct feed *feed, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	int len = vsnprintf(feed->text + feed->text_len, sizeof feed->text - feed->text_len, format, args);
-	va_end(args);
-	if (len > 0 && (size_t)len < sizeof feed->text - feed->text_len)
-		feed->text_len += (size_t)len;
-	feed->head_len = feed->text_len;
-}
+/* --- what is said ------------------------------------------------------------------------------------------------- */
 
 /* After what was said last, the watcher knows everything up to `revision`. */
 static void say_id(struct feed *feed, uint64_t revision)
 {
 	if (feed->snapshot || revision <= feed->told_id)
 		return;
-	say_text(feed, "id: ");
-	say_number(feed, revision);
-	say_text(feed, "\n");
+	event_say_text(&feed->event, "id: ");
+	event_say_number(&feed->event, revision);
+	event_say_text(&feed->event, "\n");
 	feed->told_id = revision;
 }
 
 static void say_hub(struct feed *feed, const char *event, uint64_t revision)
 {
-	say(feed, "event: %s\ndata: {\"hub\":\"%s\",\"revision\":%" PRIu64 "}\n\n", event, feed->identity, revision);
-}
-
-/* Takes the reference to the silo's document. */
-static void say_silo_take(struct feed *feed, struct silo_body *body)
-{
-	say_text(feed, "event: silo\ndata: ");
-	size_t head = feed->text_len;
-	say_text(feed, ",\"revision\":");
-	say_number(feed, body->revision);
-	say_text(feed, "}\n\n");
-	feed->head_len = head;
-	feed->body = body;
+	event_say(&feed->event, "event: %s\ndata: {\"hub\":\"%s\",\"revision\":%" PRIu64 "}\n\n", event, feed->identity,
+		  revision);
 }
 
 static void say_absent(struct feed *feed, const char *event, const char *id, uint64_t revision)
 {
-	say(feed, "event: %s\ndata: {\"id\":\"%s\",\"revision\":%" PRIu64 "}\n\n", event, id, revision);
+	event_say(&feed->event, "event: %s\ndata: {\"id\":\"%s\",\"revision\":%" PRIu64 "}\n\n", event, id, revision);
 }
 
 static bool may_read(const struct feed *feed, const struct store_event *event)
 {
 	return feed->who.role == ROLE_ADMIN || event->owner == feed->who.user_id;
-}
-
-/* Fills `to` as far as it goes with what is said; false when it is full. */
-static bool flush(struct feed *feed, char *to, size_t max, size_t *used)
-{
-	while (!is_written(feed) && *used < max)
-		*used += write_on(feed, to + *used, max - *used);
-	return is_written(feed) && *used < max;
 }
 
 /* --- all silos of an owner ---------------------------------------------------------------------------------------- */
@@ -174,7 +77,7 @@ static void say_event_take(struct feed *feed, struct store_event *event)
 	feed->known = event->revision;
 	if (event->body) {
 		say_id(feed, event->revision);
-		say_silo_take(feed, TAKE_PTR(event->body));
+		event_say_silo_take(&feed->event, TAKE_PTR(event->body));
 		return;
 	}
 	/* What was gone before a snapshot began, its reader never had. Who sees all silos sees none change hands. */
@@ -194,7 +97,7 @@ static bool tell_order(struct feed *feed, char *to, size_t max, size_t *used)
 
 	for (size_t i = 0; i < count && room; i++) {
 		say_event_take(feed, &events[i]);
-		room = flush(feed, to, max, used);
+		room = event_write(&feed->event, to, max, used);
 	}
 	if (room && count < EVENTS_MAX && feed->known < point.revision)
 		feed->known = point.revision;
@@ -233,7 +136,7 @@ static void say_look_take(struct feed *feed, struct look *look)
 		feed->known = event->revision;
 	look->name->told = TOLD_SOMETHING;
 	if (event->body && may_read(feed, event)) {
-		say_silo_take(feed, TAKE_PTR(event->body));
+		event_say_silo_take(&feed->event, TAKE_PTR(event->body));
 	} else if (event->body) {
 		look->name->told = TOLD_FORBIDDEN;
 		say_absent(feed, "forbidden", look->name->id, event->revision);
@@ -265,7 +168,7 @@ static bool tell_names(struct feed *feed, char *to, size_t max, size_t *used)
 	for (size_t i = 0; i < count; i++) {
 		if (room) {
 			say_look_take(feed, &looks[i]);
-			room = flush(feed, to, max, used);
+			room = event_write(&feed->event, to, max, used);
 		}
 		silo_body_unref(looks[i].event.body);
 	}
@@ -319,13 +222,13 @@ static bool say_other(struct feed *feed)
 {
 	if (!feed->greeted) {
 		feed->greeted = true;
-		say(feed, ": silodns\nretry: %d\n\n", RETRY_MS);
+		event_say(&feed->event, ": silodns\nretry: %d\n\n", RETRY_MS);
 	} else if (feed->farewell_ms) {
-		say(feed, ": the hub is stopping\nretry: %" PRIu32 "\n\n", feed->farewell_ms);
+		event_say(&feed->event, ": the hub is stopping\nretry: %" PRIu32 "\n\n", feed->farewell_ms);
 		feed->over = true;
 	} else if (feed->reset_due) {
 		feed->reset_due = false;
-		say(feed, "id: 0\n");
+		event_say(&feed->event, "id: 0\n");
 		say_hub(feed, "reset", feed->base);
 	} else {
 		return false;
@@ -344,11 +247,12 @@ static bool say_caught_up(struct feed *feed)
 	} else if (feed->beat) {
 		int64_t age_ms = store_age_ms(feed->store);
 		if (age_ms)
-			say(feed, ": the database is away, this is as of %" PRId64 " s ago\n", age_ms / 1000);
+			event_say(&feed->event, ": the database is away, this is as of %" PRId64 " s ago\n",
+				  age_ms / 1000);
 		else
-			say(feed, ":\n");
+			event_say(&feed->event, ":\n");
 		say_id(feed, feed->known);
-		say(feed, "\n");
+		event_say(&feed->event, "\n");
 	} else {
 		return false;
 	}
@@ -360,7 +264,7 @@ size_t feed_read(struct feed *feed, char *ret_data, size_t max)
 {
 	size_t used = 0;
 
-	while (flush(feed, ret_data, max, &used) && !feed->over) {
+	while (event_write(&feed->event, ret_data, max, &used) && !feed->over) {
 		if (!is_same_user(feed)) {
 			feed->over = true;
 			break;
@@ -388,7 +292,7 @@ void feed_bid_farewell(struct feed *feed, uint32_t retry_ms)
 
 bool feed_is_over(const struct feed *feed)
 {
-	return feed->over && is_written(feed);
+	return feed->over && event_is_written(&feed->event);
 }
 
 /* --- opening ------------------------------------------------------------------------------------------------------ */
@@ -435,6 +339,6 @@ void feed_close(struct feed *feed)
 {
 	if (!feed)
 		return;
-	silo_body_unref(feed->body);
+	event_release(&feed->event);
 	free(feed);
 }
