@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 CC ?= cc
 PKG_CONFIG ?= pkg-config
-# SANITIZE=asan (address and undefined behaviour) or tsan: a variant in its own directory
+# SANITIZE=asan (address and undefined behaviour), tsan, or fuzz (asan for libFuzzer; Clang only): a variant in its own directory
 SANITIZE ?=
 BUILD ?= build$(if $(SANITIZE),/$(SANITIZE))
 
@@ -32,10 +32,12 @@ ifeq ($(SANITIZE),asan)
 sanitize := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 else ifeq ($(SANITIZE),tsan)
 sanitize := -fsanitize=thread -fno-omit-frame-pointer
+else ifeq ($(SANITIZE),fuzz)
+sanitize := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 else ifeq ($(SANITIZE),)
 hardening += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
 else
-$(error SANITIZE is asan, tsan or empty, not '$(SANITIZE)')
+$(error SANITIZE is asan, tsan, fuzz or empty, not '$(SANITIZE)')
 endif
 
 override CFLAGS += -std=c17 $(warnings) $(hardening) $(sanitize) -pthread
@@ -52,6 +54,11 @@ objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(call sources,$(1)))
 unit_sources := $(wildcard tests/unit/*/test_*.c)
 unit_tests := $(unit_sources:tests/unit/%.c=$(BUILD)/tests/unit/%)
 
+# tests/fuzz/<part>/<name>.c: with the replay of its seeds, or with SANITIZE=fuzz as libFuzzer wants it
+fuzz_sources := $(wildcard $(foreach part,common $(services),tests/fuzz/$(part)/*.c))
+fuzz_targets := $(fuzz_sources:%.c=$(BUILD)/%)
+fuzz_main := $(if $(filter fuzz,$(SANITIZE)),,$(BUILD)/obj/tests/fuzz/lib/replay.o)
+
 bench_programs := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*.c))
 
 .PHONY: all
@@ -65,6 +72,7 @@ help:
 	@echo 'make test-faults  the fault tests in their long form: 20 minutes'
 	@echo 'make unit       the unit tests only;  make unit SANITIZE=asan  under ASan and UBSan'
 	@echo 'make bench      every figure beside its ceiling (FIGURES="get put": only these);  make bench-churn  memory, 15 minutes'
+	@echo 'make fuzz       every parser under libFuzzer, SECONDS=60 each (needs Clang; TARGET="silo conf", RUNS=)'
 	@echo 'make lint       formatter and static analysis'
 	@echo 'make format     rewrite the sources as .clang-format says'
 	@echo 'make install    into $$(DESTDIR)$$(PREFIX)'
@@ -82,6 +90,7 @@ $(BUILD)/obj/services/api/%.o: PKGS = $(PACKAGES_api)
 $(BUILD)/obj/services/updater/%.o: PKGS = $(PACKAGES_updater)
 $(BUILD)/obj/services/hostsync/%.o: PKGS = $(PACKAGES_hostsync)
 $(BUILD)/obj/tests/unit/%.o: PKGS = $(PACKAGES_api) $(PACKAGES_test)
+$(BUILD)/obj/tests/fuzz/%.o: PKGS = $(PACKAGES_api) $(PACKAGES_test)
 $(BUILD)/obj/tests/bench/%.o: PKGS = $(PACKAGES_api)
 $(BUILD)/obj/$(BUILD)/%.o: PKGS = $(PACKAGES_api)
 
@@ -126,10 +135,26 @@ $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $$(if $$(filter common,$$(*D)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(call pkg,--libs,$(PACKAGES_$(*D)) $(PACKAGES_test))
 
+$(BUILD)/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(fuzz_main) $$(if $$(filter common,$$(*D)),,$(BUILD)/lib$$(*D).a) $(BUILD)/libsilodns.a
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(if $(fuzz_main),,-fsanitize=fuzzer) -o $@ $^ $(call pkg,--libs,$(PACKAGES_$(*D)) $(if $(fuzz_main),$(PACKAGES_test)))
+
 .PHONY: unit-build unit
-unit-build: $(unit_tests)
+unit-build: $(unit_tests) $(fuzz_targets)
 unit: unit-build
 	$(Q)tests/unit/run $(BUILD)
+
+# TARGET="silo conf": only these; RUNS= executions each instead of SECONDS. See docs/testing.md
+SECONDS ?= 60
+RUNS ?=
+TARGET ?=
+.PHONY: fuzz-build fuzz
+fuzz-build: $(fuzz_targets)
+fuzz:
+	$(Q)scripts/setup build test fuzz
+	$(Q)$(MAKE) --no-print-directory CC=clang SANITIZE=fuzz fuzz-build
+	$(Q)exec tests/fuzz/run $(if $(RUNS),--runs $(RUNS),--seconds $(SECONDS)) $(TARGET)
 
 # One program a figure or ceiling needs; what they share is in tests/bench/lib. See docs/bench.md
 $(BUILD)/libbench.a: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tests/bench/lib/*.c))

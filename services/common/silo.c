@@ -33,12 +33,16 @@ int silo_id_check(const char *id, size_t len, struct why *ret_why)
 	return ERR_OK;
 }
 
+int record_compare(const struct record *a, const struct record *b)
+{
+	int order = strcmp(a->hostname, b->hostname);
+
+	return order ? order : ipaddr_compare(&a->ip, &b->ip);
+}
+
 static int compare_records(const void *a, const void *b)
 {
-	const struct record *left = a, *right = b;
-	int order = strcmp(left->hostname, right->hostname);
-
-	return order ? order : ipaddr_compare(&left->ip, &right->ip);
+	return record_compare(a, b);
 }
 
 int silo_add(struct silo *silo, const char *hostname, const struct ipaddr *ip)

@@ -55,13 +55,15 @@ int silo_parse_answer(const char *json, size_t len, const char *id, struct silo 
 
 /* Appends a copy; `hostname` must be valid already. ERR_NOMEM, ERR_TOO_LARGE. */
 int silo_add(struct silo *silo, const char *hostname, const struct ipaddr *ip);
+/* <0, 0, >0: the canonical order. */
+int record_compare(const struct record *a, const struct record *b);
 /* Sorts into the canonical order and drops exact repetitions. */
 void silo_sort(struct silo *silo);
 
 /* {"id":"a","dnsrecords":[{"hostname":"h","ip":"192.0.2.7"}]}, no white space, no final newline. free() the text. */
 int silo_to_json(const struct silo *silo, char **ret_json, size_t *ret_len);
 /* The document that silo_to_json() wrote (ends in NUL), back again; many times faster than silo_parse(). ERR_NOMEM;
- * ERR_MALFORMED for every other text, be it a silo or not. Hostnames are not checked. */
+ * ERR_MALFORMED for every other text, be it a silo or not. Id and hostnames are not checked. */
 int silo_read_canonical(const char *json, struct silo *ret_silo);
 
 /* Appends the records as lines of a hosts file, "192.0.2.7<TAB>dbserver", one each. `out->err` tells of failure. */

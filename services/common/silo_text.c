@@ -83,6 +83,24 @@ static bool take(struct rest *rest, char *ret_text, size_t size)
 	return true;
 }
 
+/* An IPv4 address that is accepted is canonical, an IPv6 address need not be. */
+static bool is_canonical(const char *text, const struct ipaddr *ip)
+{
+	char canonical[IPADDR_TEXT_MAX];
+
+	if (ip->family == 4)
+		return true;
+	ipaddr_format(ip, canonical);
+	return strcmp(text, canonical) == 0;
+}
+
+static bool is_in_order(const struct silo *silo)
+{
+	const struct record *last = &silo->records[silo->count - 1];
+
+	return silo->count < 2 || record_compare(last - 1, last) < 0;
+}
+
 static int read_record(struct rest *rest, struct silo *silo)
 {
 	char hostname[HOSTNAME_LEN_MAX + 1], text[IPADDR_TEXT_MAX];
@@ -90,9 +108,11 @@ static int read_record(struct rest *rest, struct silo *silo)
 	struct why why;
 
 	if (!skip(rest, before_hostname) || !take(rest, hostname, sizeof hostname) || !skip(rest, before_ip) ||
-	    !take(rest, text, sizeof text) || !skip(rest, after_ip) || ipaddr_parse(text, strlen(text), &ip, &why))
+	    !take(rest, text, sizeof text) || !skip(rest, after_ip) || ipaddr_parse(text, strlen(text), &ip, &why) ||
+	    !is_canonical(text, &ip))
 		return ERR_MALFORMED;
-	return silo_add(silo, hostname, &ip);
+	int err = silo_add(silo, hostname, &ip);
+	return err || is_in_order(silo) ? err : ERR_MALFORMED;
 }
 
 int silo_read_canonical(const char *json, struct silo *ret_silo)

@@ -285,8 +285,12 @@ static void append_edited_line(struct buf *out, const struct hostsfile_line *lin
 		return;
 	out->len = before; /* no name is left: the line goes, but for what stands behind the names */
 	out->data[before] = '\0';
-	if (line->names_end < end && *line->names_end != '\n')
-		buf_append(out, line->names_end, (size_t)(end - line->names_end));
+	size_t rest = (size_t)(end - line->names_end);
+	if (rest == 0 || *line->names_end == '\n')
+		return;
+	if (line_mark(line->names_end, rest) != MARK_NONE) /* at the line's beginning it would be one */
+		buf_append_str(out, " ");
+	buf_append(out, line->names_end, rest);
 }
 
 static void append_outside(struct buf *out, const char *text, size_t from, size_t to, hostsfile_drop_fn drop, void *arg)

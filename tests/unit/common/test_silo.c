@@ -342,6 +342,11 @@ static void test_what_is_not_canonical_is_not_read_as_such(void **state)
 		"{\"id\":\"a\",\"dnsrecords\":[{\"hostname\":\"h\",\"ip\":\"192.0.2.777\"}]}",
 		"{\"id\":\"a\",\"dnsrecords\":[{\"hostname\":\"\\u0068\",\"ip\":\"192.0.2.7\"}]}",
 		"{\"id\":\"a\",\"dnsrecords\":[{\"ip\":\"192.0.2.7\",\"hostname\":\"h\"}]}",
+		"{\"id\":\"a\",\"dnsrecords\":[{\"hostname\":\"h\",\"ip\":\"2001:DB8::1\"}]}",
+		("{\"id\":\"a\",\"dnsrecords\":[{\"hostname\":\"i\",\"ip\":\"192.0.2.7\"},"
+		 "{\"hostname\":\"h\",\"ip\":\"192.0.2.7\"}]}"),
+		("{\"id\":\"a\",\"dnsrecords\":[{\"hostname\":\"h\",\"ip\":\"192.0.2.7\"},"
+		 "{\"hostname\":\"h\",\"ip\":\"192.0.2.7\"}]}"),
 	};
 	struct silo silo = {0};
 

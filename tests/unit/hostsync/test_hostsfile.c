@@ -246,6 +246,7 @@ static void a_replaced_name_leaves_its_line_and_the_others_stay(void **state)
 		{"a\n10.0.0.9 db\nb\n", "a\nb\n"},
 		{"a\n10.0.0.9 db\r\nb", "a\nb"},
 		{"10.0.0.9 db db # why\nb\n", "# why\nb\n"},
+		{"10.0.0.9 db # BEGIN silodns\nb\n", " # BEGIN silodns\nb\n"},
 		{"# 10.0.0.9 db\n10.0.0.9\nnonsense db\n", "# 10.0.0.9 db\n10.0.0.9\nnonsense db\n"},
 		{"10.0.0.9 db2 mydb db.x\n", "10.0.0.9 db2 mydb db.x\n"},
 	};
