@@ -64,8 +64,8 @@ static CURLcode set_limits(struct http_transfer *transfer, const struct http_lim
 	SET(CURLOPT_QUICK_EXIT, 1L); /* a resolver that hangs is left behind, not waited for */
 	SET(CURLOPT_TCP_NODELAY, 1L);
 	SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-	SET(CURLOPT_SSL_VERIFYPEER, 1L);
-	SET(CURLOPT_SSL_VERIFYHOST, 2L);
+	SET(CURLOPT_SSL_VERIFYPEER, http->any_certificate ? 0L : 1L);
+	SET(CURLOPT_SSL_VERIFYHOST, http->any_certificate ? 0L : 2L);
 	if (http->ca_file) {
 		SET(CURLOPT_CAINFO, http->ca_file);
 		SET(CURLOPT_CAPATH, (char *)NULL); /* Debian's default: the system's would be trusted as well */
