@@ -108,7 +108,9 @@ static const struct conf_option options[] = {
 	 .type = CONF_STRING,
 	 AT(db_tls_ca),
 	 .arg = "FILE",
-	 .help = "Use TLS to MariaDB and verify its certificate by this CA (PEM)."},
+	 .help = "Use TLS (1.2 or 1.3) to MariaDB, and verify by this CA (PEM) that its certificate is good and for "
+		 "DB_HOST. "
+		 "Without it the connection may be plain: for one machine, or a network that nobody else listens to."},
 	{.name = "DB_TIMEOUT",
 	 .type = CONF_DURATION,
 	 AT(db_timeout_ms),

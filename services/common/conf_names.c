@@ -40,6 +40,7 @@ const char *const conf_all_names[] = {
 	"ONCE",
 	"PASSWORD",
 	"PASSWORD_FILE",
+	"PLAIN_HTTP_HOST",
 	"POLL",
 	"PRINT",
 	"QUOTA",

@@ -50,7 +50,8 @@ int http_open(const struct http_settings *settings, struct http **ret_http)
 	http->any_certificate = settings->any_certificate;
 	http->easy = curl_easy_init();
 	if (!http->easy || !copy(settings->user, &http->user) || !copy(settings->password, &http->password) ||
-	    !copy(settings->token, &http->token) || !copy(settings->ca_file, &http->ca_file))
+	    !copy(settings->token, &http->token) || !copy(settings->ca_file, &http->ca_file) ||
+	    !copy(settings->plain_host, &http->plain_host))
 		return ERR_NOMEM;
 	*ret_http = TAKE_PTR(http);
 	return 0;
@@ -72,6 +73,7 @@ void http_close(struct http *http)
 	free_secret(http->password);
 	free_secret(http->token);
 	free(http->ca_file);
+	free(http->plain_host);
 	free(http);
 }
 

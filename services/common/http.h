@@ -28,6 +28,7 @@ struct http_settings {
 	long connect_timeout_ms, timeout_ms; /* 0 = 10 s and 30 s */
 	size_t answer_max;                   /* bytes; 0 = 1 MiB */
 	bool allow_plain;                    /* credentials may go over http:// to hosts other than loopback */
+	const char *plain_host;              /* or to this one alone; borrowed as the others; NULL = none */
 	/* Of a machine that looks whether its own server answers, under an address that is in no certificate. Not with
 	 * credentials. */
 	bool any_certificate;

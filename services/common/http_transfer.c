@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 #include <string.h>
+#include <strings.h>
 
 #include "cleanup.h"
 
@@ -21,7 +22,9 @@ int http_check_url(const struct http *http, const char *text, struct url *ret_ur
 	int err = url_parse(text, &url, ret_why);
 	if (err < 0)
 		return err;
-	if ((http->token || http->user) && !url.https && !url.loopback && !http->allow_plain)
+	bool may_be_plain =
+		http->allow_plain || url.loopback || (http->plain_host && strcasecmp(http->plain_host, url.host) == 0);
+	if ((http->token || http->user) && !url.https && !may_be_plain)
 		return why_set(ret_why, ERR_INVALID, "",
 			       "credentials are not sent to %s over plain http: use https://, or set "
 			       "SILODNS_ALLOW_PLAIN_HTTP=true "
