@@ -15,7 +15,7 @@ say = @printf '  %-7s %s\n' '$(1)' '$(2)'
 endif
 
 PACKAGES_common := jansson libcurl libsodium
-PACKAGES_api := libulfius liborcania libyder libmicrohttpd libmariadb libbsd $(PACKAGES_common)
+PACKAGES_api := libulfius liborcania libyder libmicrohttpd gnutls libmariadb libbsd $(PACKAGES_common)
 PACKAGES_updater := $(PACKAGES_common)
 PACKAGES_hostsync := $(PACKAGES_common)
 PACKAGES_test := cmocka

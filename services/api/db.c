@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <errmsg.h>
+
 /* What a caller can do about a server's error; a code that is not here is ERR_INTERNAL. Library errors (2000 and up)
  * all mean a lost connection. */
 static const struct {
@@ -93,7 +95,8 @@ static int db_set_options(MYSQL *mysql, const struct db_settings *settings)
 	    mysql_options(mysql, MYSQL_SET_CHARSET_NAME, "utf8mb4") ||
 	    mysql_options(mysql, MYSQL_OPT_SSL_ENFORCE, &tls) ||
 	    mysql_options(mysql, MYSQL_OPT_SSL_VERIFY_SERVER_CERT, &tls) ||
-	    (tls && mysql_options(mysql, MYSQL_OPT_SSL_CA, settings->tls_ca)))
+	    (tls && (mysql_options(mysql, MYSQL_OPT_SSL_CA, settings->tls_ca) ||
+		     mysql_options(mysql, MARIADB_OPT_TLS_VERSION, "TLSv1.2,TLSv1.3"))))
 		return ERR_NOMEM;
 	return ERR_OK;
 }
@@ -130,7 +133,12 @@ int db_open(const struct db_settings *settings, const char *const *sql, size_t s
 		err = db_text_query(db, session_setup[i]);
 	if (err) {
 		/* Whatever it is (wrong password, no such database, no route), it may be mended from outside. */
-		why_set(ret_why, ERR_UNAVAILABLE, "", "%s", db->error);
+		if (settings->tls_ca && mysql_errno(db->mysql) == CR_SSL_CONNECTION_ERROR)
+			why_set(ret_why, ERR_UNAVAILABLE, "",
+				"%s: the server must have a certificate for %s by an authority in %s", db->error,
+				settings->socket ? "localhost" : settings->host, settings->tls_ca);
+		else
+			why_set(ret_why, ERR_UNAVAILABLE, "", "%s", db->error);
 		db_close(db);
 		return ERR_UNAVAILABLE;
 	}

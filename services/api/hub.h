@@ -14,6 +14,7 @@
 #include "metrics.h"
 #include "retention.h"
 #include "store.h"
+#include "tls.h"
 #include "watch.h"
 
 struct hub {
@@ -23,6 +24,7 @@ struct hub {
 	struct access *access;
 	struct history *history;     /* to read what was */
 	struct retention *retention; /* NULL: everything is kept */
+	struct tls *tls;             /* NULL: HTTP without TLS */
 	const struct cidr *trusted_proxies;
 	size_t trusted_proxy_count;
 	size_t body_max; /* bytes */

@@ -19,7 +19,10 @@
 #include "secrets.h"
 #include "server.h"
 #include "settings.h"
+#include "tls.h"
 #include "usercmd.h"
+
+#define RENEW_EVERY_MS 1000 /* how soon a changed certificate is noticed */
 
 /* A connection is a file descriptor; the soft limit is often 1,024. */
 static void raise_descriptor_limit(long connections)
@@ -43,7 +46,8 @@ static int serve_until_stopped(const struct settings *settings, struct hub *hub)
 							.threads = (unsigned)settings->threads,
 							.body_max = (size_t)settings->body_max,
 							.connections_max = (unsigned)settings->connections_max,
-							.idle_timeout_ms = settings->idle_timeout_ms};
+							.idle_timeout_ms = settings->idle_timeout_ms,
+							.hsts_ms = settings->hsts_ms};
 	struct server *server;
 	struct why why = {0};
 
@@ -54,11 +58,28 @@ static int serve_until_stopped(const struct settings *settings, struct hub *hub)
 	for (size_t i = 0; i < settings->listen.count; i++)
 		log_info("listening", LOG_STR("address", settings->listen.items[i]),
 			 LOG_STR("version", SILODNS_VERSION));
-	while (lifecycle_wait(-1, -1) != LIFECYCLE_STOP)
-		;
+	enum lifecycle_wake woken;
+	while ((woken = lifecycle_wait(hub->tls ? RENEW_EVERY_MS : -1, -1)) != LIFECYCLE_STOP)
+		if (hub->tls)
+			tls_renew(hub->tls, woken == LIFECYCLE_RELOAD);
 	log_info("stopping", LOG_I64("drain_ms", settings->drain_timeout_ms));
 	server_stop(server, settings->drain_timeout_ms);
 	return 0;
+}
+
+static int start_tls(const struct settings *settings, struct tls **ret_tls)
+{
+	const struct tls_settings tls_settings = {.cert_file = settings->tls_cert_file,
+						  .key_file = settings->tls_key_file,
+						  .handshake_timeout_ms = settings->idle_timeout_ms};
+	struct why why = {0};
+
+	if (!settings->tls_cert_file)
+		return ERR_OK;
+	int err = tls_start(&tls_settings, ret_tls, &why);
+	if (err)
+		log_error("cannot use the certificate", LOG_STR("reason", why.text));
+	return err;
 }
 
 static int run_serve(const struct settings *settings)
@@ -75,9 +96,16 @@ static int run_serve(const struct settings *settings)
 			  .metrics_for_anyone = strcmp(settings->metrics, "anyone") == 0};
 	int code = EXIT_FAILED;
 
+	if (!settings->tls_cert_file != !settings->tls_key_file) {
+		fprintf(stderr, "silodns-api: SILODNS_TLS_CERT_FILE and SILODNS_TLS_KEY_FILE are needed together\n");
+		store_free(hub.store);
+		return EXIT_USAGE;
+	}
 	raise_descriptor_limit(settings->connections_max);
 	int err = hub.store ? settings_proxies(settings, &proxies, &hub.trusted_proxy_count) : ERR_NOMEM;
 	hub.trusted_proxies = proxies;
+	if (!err)
+		err = start_tls(settings, &hub.tls);
 	if (!err)
 		err = access_new(hub.store, &hub.access);
 	if (!err)
@@ -97,6 +125,7 @@ static int run_serve(const struct settings *settings)
 	history_free(hub.history);
 	watch_stop(hub.watch);
 	access_free(hub.access);
+	tls_free(hub.tls);
 	store_free(hub.store);
 	free(proxies);
 	if (!code)
@@ -128,16 +157,14 @@ static void own_url(const struct settings *settings, char *ret_url, size_t size)
 	bool wildcard = host_len == 0 || !strncmp(address, "[::]", (size_t)host_len) ||
 			!strncmp(address, "0.0.0.0", (size_t)host_len) || !strncmp(address, "*", (size_t)host_len);
 
-	if (wildcard)
-		snprintf(ret_url, size, "http://127.0.0.1%s/readyz", colon ? colon : "");
-	else
-		snprintf(ret_url, size, "http://%s/readyz", address);
+	snprintf(ret_url, size, "%s://%s%s/readyz", settings->tls_cert_file ? "https" : "http",
+		 wildcard ? "127.0.0.1" : "", wildcard ? (colon ? colon : "") : address);
 }
 
 static int run_check(const struct settings *settings)
 {
 	const struct http_settings http_settings = {
-		.connect_timeout_ms = 2000, .timeout_ms = 4000, .answer_max = 65536};
+		.connect_timeout_ms = 2000, .timeout_ms = 4000, .answer_max = 65536, .any_certificate = true};
 	struct http_request request = {.method = "GET"};
 	struct http_answer answer = {0};
 	struct http *http;

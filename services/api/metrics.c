@@ -42,6 +42,7 @@ struct sample {
 	double database_up, database_unreachable, queue, loads, history_removed;
 	double revision, silos, users, store_bytes;
 	double connections, in_progress, watchers, passwords_waiting;
+	double certificate_expiry;
 	double resident, cpu, started;
 };
 
@@ -71,6 +72,8 @@ static const struct {
 	{"silodns_password_verifications_waiting", "gauge", "Passwords waiting to be verified or hashed.",
 	 AT(passwords_waiting)},
 	{"silodns_watchers", "gauge", "Streams that follow changes.", AT(watchers)},
+	{"silodns_tls_certificate_expiry_timestamp_seconds", "gauge",
+	 "When the certificate expires, in seconds since 1970; 0 without TLS.", AT(certificate_expiry)},
 	{"process_resident_memory_bytes", "gauge", "Resident memory.", AT(resident)},
 	{"process_cpu_seconds_total", "counter", "Processor time, user and system.", AT(cpu)},
 	{"process_start_time_seconds", "gauge", "When the process started, in seconds since 1970.", AT(started)},
@@ -117,6 +120,7 @@ static void take_sample(const struct hub *hub, const struct journal_status *jour
 		.in_progress = (double)atomic_load(&hub->metrics.in_progress),
 		.watchers = (double)watch_count(hub->watch),
 		.passwords_waiting = (double)access_waiting(hub->access),
+		.certificate_expiry = hub->tls ? (double)tls_expires_us(hub->tls) / 1e6 : 0,
 		.resident = resident_bytes(),
 		.cpu = seconds(&usage.ru_utime) + seconds(&usage.ru_stime),
 		.started = (double)hub->metrics.started_us / 1e6,

@@ -62,9 +62,10 @@ static void split_uri(struct request *request, const char *uri)
 		rest = strchr(uri, ':') + 3;
 		rest += strcspn(rest, "/?");
 	}
-	request->path = rest;
-	request->path_len = strcspn(rest, "?");
-	request->query = rest[request->path_len] ? rest + request->path_len + 1 : NULL;
+	request->path = *rest == '\0' || *rest == '?' ? "/" : rest; /* http://hub is http://hub/ (RFC 9110, 4.2.3) */
+	request->path_len = strcspn(request->path, "?");
+	const char *mark = strchr(rest, '?');
+	request->query = mark ? mark + 1 : NULL;
 }
 
 static int parse_path(struct request *request, struct path *ret_path)

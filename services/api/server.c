@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <gnutls/abstract.h>
 #include <microhttpd.h>
 #include <ulfius.h>
 #include <yder.h>
@@ -27,6 +28,8 @@
 #define DRAIN_QUIET_MS 100 /* no request for so long: nothing is on its way any more */
 #define DRAIN_STEP_MS 5
 
+static char tls_priorities[] = TLS_PRIORITIES;
+
 struct server {
 	struct hub *hub;
 	struct _u_instance ulfius;
@@ -35,6 +38,7 @@ struct server {
 	atomic_ulong begun, ended; /* requests: since their first line; until the last byte is with the kernel */
 	atomic_ulong open;         /* connections, from their acceptance on */
 	unsigned long open_max;
+	char hsts[40]; /* a header's value; "" = none */
 };
 
 /* --- the connection of a request ---------------------------------------------------------------------------------- */
@@ -82,16 +86,18 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **in
 	atomic_fetch_add(&server->ended, 1);
 }
 
-static void on_connection(void *arg, struct MHD_Connection *connection, void **unused,
+static void on_connection(void *arg, struct MHD_Connection *connection, void **ret_context,
 			  enum MHD_ConnectionNotificationCode code)
 {
 	struct server *server = arg;
 
-	(void)connection;
-	(void)unused;
 	atomic_fetch_add(&server->hub->metrics.connections, code == MHD_CONNECTION_NOTIFY_STARTED ? 1 : -1);
 	if (code == MHD_CONNECTION_NOTIFY_CLOSED)
 		atomic_fetch_sub(&server->open, 1);
+	if (server->hub->tls && code == MHD_CONNECTION_NOTIFY_STARTED)
+		*ret_context = tls_connection_begin(server->hub->tls, connection);
+	else if (server->hub->tls)
+		tls_connection_end(*ret_context);
 }
 
 struct header_walk {
@@ -214,7 +220,8 @@ static int deliver_body(struct reply *reply, struct MHD_Connection *connection, 
 }
 
 /* For HEAD and 304 libmicrohttpd sends the length of the body, and not the body. */
-static int deliver(struct reply *reply, bool last, struct MHD_Connection *connection, struct _u_response *response)
+static int deliver(const struct server *server, struct reply *reply, bool last, struct MHD_Connection *connection,
+		   struct _u_response *response)
 {
 	int failed = 0;
 
@@ -223,6 +230,8 @@ static int deliver(struct reply *reply, bool last, struct MHD_Connection *connec
 		failed |= u_map_put(response->map_header, "Content-Type", reply->content_type);
 	for (size_t i = 0; i < reply->header_count; i++)
 		failed |= u_map_put(response->map_header, reply->headers[i].name, reply->headers[i].value);
+	if (server->hsts[0])
+		failed |= u_map_put(response->map_header, "Strict-Transport-Security", server->hsts);
 	if (last)
 		failed |= u_map_put(response->map_header, "Connection", "close");
 	return failed ? ERR_NOMEM : deliver_body(reply, connection, response);
@@ -259,7 +268,7 @@ static int on_request(const struct _u_request *raw, struct _u_response *response
 	err = reply.stream && strcmp(raw->http_verb, "HEAD") == 0 ? reply_body(&reply, reply.content_type, "", 0)
 								  : ERR_OK;
 	if (!err)
-		err = deliver(&reply, last, ext->connection, response);
+		err = deliver(server, &reply, last, ext->connection, response);
 	return err ? U_CALLBACK_ERROR : U_CALLBACK_COMPLETE;
 }
 
@@ -303,10 +312,22 @@ static int make_instance(struct server *server, const struct server_settings *se
 	return ulfius_set_default_endpoint(ulfius, on_request, server) == U_OK ? ERR_OK : ERR_NOMEM;
 }
 
+/* libmicrohttpd wants one; but each session has had credentials of its own since tls_connection_begin(). */
+static int no_certificate(gnutls_session_t session, const gnutls_datum_t *authorities, int authority_count,
+			  const gnutls_pk_algorithm_t *algorithms, int algorithm_count, gnutls_pcert_st **ret_certs,
+			  unsigned *ret_count, gnutls_privkey_t *ret_key)
+{
+	(void)session, (void)authorities, (void)authority_count, (void)algorithms, (void)algorithm_count;
+	(void)ret_certs, (void)ret_count, (void)ret_key;
+	return -1;
+}
+
 static int start_daemon(struct server *server, const struct server_settings *settings)
 {
+	struct tls *tls = server->hub->tls;
 	const unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL | MHD_USE_ITC |
-			       MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG;
+			       MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG |
+			       (tls ? MHD_USE_TLS : 0);
 	/* Of all threads of the pool together: never reached. libmicrohttpd before 1.0 keeps a lock for ever when a
 	 * thread finds itself past its share; take_connection() counts. */
 	uint64_t limit = (uint64_t)settings->connections_max * settings->threads;
@@ -321,6 +342,8 @@ static int start_daemon(struct server *server, const struct server_settings *set
 		{MHD_OPTION_CONNECTION_TIMEOUT, (intptr_t)((settings->idle_timeout_ms + 999) / 1000), NULL},
 		{MHD_OPTION_CONNECTION_MEMORY_LIMIT, SERVER_CONNECTION_MEMORY, NULL},
 		{MHD_OPTION_THREAD_POOL_SIZE, settings->threads, NULL},
+		{tls ? MHD_OPTION_HTTPS_PRIORITIES : MHD_OPTION_END, 0, tls_priorities},
+		{MHD_OPTION_HTTPS_CERT_CALLBACK, 0, (void *)(intptr_t)no_certificate},
 		{MHD_OPTION_END, 0, NULL},
 	};
 
@@ -342,6 +365,8 @@ static void take_connection(void *arg, int fd, const struct sockaddr *peer, sock
 static void server_free(struct server *server)
 {
 	listener_close(server->listener);
+	if (server->hub->tls)
+		tls_stop(server->hub->tls);
 	if (server->ulfius.mhd_daemon)
 		ulfius_stop_framework(&server->ulfius);
 	if (server->ulfius_made)
@@ -359,6 +384,8 @@ int server_start(struct hub *hub, const struct server_settings *settings, struct
 		return why_set(ret_why, ERR_NOMEM, "", "out of memory");
 	server->hub = hub;
 	server->open_max = settings->connections_max;
+	if (hub->tls && settings->hsts_ms)
+		snprintf(server->hsts, sizeof server->hsts, "max-age=%ld", settings->hsts_ms / 1000);
 	int err = listener_open(settings->listen, settings->listen_count, &server->listener, ret_why);
 	if (err) {
 		free(server);

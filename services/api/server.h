@@ -22,9 +22,10 @@ struct server_settings {
 	unsigned connections_max;
 	unsigned connections_per_address_max; /* 0 = no limit of its own */
 	long idle_timeout_ms;                 /* rounded up to whole seconds */
+	long hsts_ms;                         /* with TLS only; 0 = none */
 };
 
-struct server;
+struct server; /* speaks TLS only, if its hub has `tls` */
 
 /* Listens and answers from now on. ERR_INVALID (an address that is none), ERR_CONFLICT (in use), ERR_SYSTEM, ERR_NOMEM,
  * with a sentence for the operator. `hub` is borrowed until server_stop(). */

@@ -46,6 +46,26 @@ static const struct conf_option options[] = {
 	 .def = "[::]:8080",
 	 .arg = "ADDRESS:PORT",
 	 .help = "Where to answer. [::] means IPv6 and IPv4."},
+	{.name = "TLS_CERT_FILE",
+	 .type = CONF_STRING,
+	 AT(tls_cert_file),
+	 .arg = "FILE",
+	 .help = "Answer by TLS (1.2 or 1.3) only, with this certificate and those that lead to its CA (PEM). A "
+		 "changed "
+		 "file is taken up within a second or so, and on SIGHUP, without cutting a connection."},
+	{.name = "TLS_KEY_FILE",
+	 .type = CONF_STRING,
+	 AT(tls_key_file),
+	 .arg = "FILE",
+	 .help = "The certificate's private key (PEM, without a passphrase)."},
+	{.name = "HSTS",
+	 .type = CONF_DURATION,
+	 AT(hsts_ms),
+	 .def = "0ms",
+	 .max = 63072000000, /* two years */
+	 .arg = "TIME",
+	 .help = "With TLS_CERT_FILE: browsers are told to use nothing but TLS to this host name for so long "
+		 "(Strict-Transport-Security); 0 says nothing of it."},
 	{.name = "TRUSTED_PROXIES",
 	 .type = CONF_LIST,
 	 AT(trusted_proxies),
@@ -88,7 +108,9 @@ static const struct conf_option options[] = {
 	 .type = CONF_STRING,
 	 AT(db_tls_ca),
 	 .arg = "FILE",
-	 .help = "Use TLS to MariaDB and verify its certificate by this CA (PEM)."},
+	 .help = "Use TLS (1.2 or 1.3) to MariaDB, and verify by this CA (PEM) that its certificate is good and for "
+		 "DB_HOST. "
+		 "Without it the connection may be plain: for one machine, or a network that nobody else listens to."},
 	{.name = "DB_TIMEOUT",
 	 .type = CONF_DURATION,
 	 AT(db_timeout_ms),

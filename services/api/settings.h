@@ -25,6 +25,9 @@ struct settings {
 	char *new_password;
 	char *mode; /* secrets */
 
+	char *tls_cert_file, *tls_key_file;
+	long hsts_ms;
+
 	char *metrics;
 	char *log_level, *log_format;
 };

@@ -39,15 +39,19 @@ int http_open(const struct http_settings *settings, struct http **ret_http)
 	if (http_has_control(settings->user) || http_has_control(settings->password) ||
 	    http_has_control(settings->token) || (settings->user && strchr(settings->user, ':')))
 		return ERR_INVALID;
+	if (settings->any_certificate && (settings->user || settings->token))
+		return ERR_INVALID;
 	if (!http)
 		return ERR_NOMEM;
 	http->connect_timeout_ms = settings->connect_timeout_ms > 0 ? settings->connect_timeout_ms : CONNECT_TIMEOUT_MS;
 	http->timeout_ms = settings->timeout_ms > 0 ? settings->timeout_ms : TIMEOUT_MS;
 	http->answer_max = settings->answer_max > 0 ? settings->answer_max : ANSWER_MAX;
 	http->allow_plain = settings->allow_plain;
+	http->any_certificate = settings->any_certificate;
 	http->easy = curl_easy_init();
 	if (!http->easy || !copy(settings->user, &http->user) || !copy(settings->password, &http->password) ||
-	    !copy(settings->token, &http->token) || !copy(settings->ca_file, &http->ca_file))
+	    !copy(settings->token, &http->token) || !copy(settings->ca_file, &http->ca_file) ||
+	    !copy(settings->plain_host, &http->plain_host))
 		return ERR_NOMEM;
 	*ret_http = TAKE_PTR(http);
 	return 0;
@@ -69,6 +73,7 @@ void http_close(struct http *http)
 	free_secret(http->password);
 	free_secret(http->token);
 	free(http->ca_file);
+	free(http->plain_host);
 	free(http);
 }
 

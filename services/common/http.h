@@ -28,6 +28,10 @@ struct http_settings {
 	long connect_timeout_ms, timeout_ms; /* 0 = 10 s and 30 s */
 	size_t answer_max;                   /* bytes; 0 = 1 MiB */
 	bool allow_plain;                    /* credentials may go over http:// to hosts other than loopback */
+	const char *plain_host;              /* or to this one alone; borrowed as the others; NULL = none */
+	/* Of a machine that looks whether its own server answers, under an address that is in no certificate. Not with
+	 * credentials. */
+	bool any_certificate;
 };
 
 struct http_request {
@@ -52,7 +56,7 @@ struct http_answer {
 int http_global_init(void);
 void http_global_release(void);
 
-/* ERR_INVALID: a credential with control characters, a user with ':'. ERR_NOMEM. */
+/* ERR_INVALID: a credential with control characters, a user with ':', credentials for `any_certificate`. ERR_NOMEM. */
 int http_open(const struct http_settings *settings, struct http **ret_http);
 void http_close(struct http *http); /* NULL is allowed */
 

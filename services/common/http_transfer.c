@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 #include <string.h>
+#include <strings.h>
 
 #include "cleanup.h"
 
@@ -21,7 +22,9 @@ int http_check_url(const struct http *http, const char *text, struct url *ret_ur
 	int err = url_parse(text, &url, ret_why);
 	if (err < 0)
 		return err;
-	if ((http->token || http->user) && !url.https && !url.loopback && !http->allow_plain)
+	bool may_be_plain =
+		http->allow_plain || url.loopback || (http->plain_host && strcasecmp(http->plain_host, url.host) == 0);
+	if ((http->token || http->user) && !url.https && !may_be_plain)
 		return why_set(ret_why, ERR_INVALID, "",
 			       "credentials are not sent to %s over plain http: use https://, or set "
 			       "SILODNS_ALLOW_PLAIN_HTTP=true "
@@ -64,8 +67,8 @@ static CURLcode set_limits(struct http_transfer *transfer, const struct http_lim
 	SET(CURLOPT_QUICK_EXIT, 1L); /* a resolver that hangs is left behind, not waited for */
 	SET(CURLOPT_TCP_NODELAY, 1L);
 	SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-	SET(CURLOPT_SSL_VERIFYPEER, 1L);
-	SET(CURLOPT_SSL_VERIFYHOST, 2L);
+	SET(CURLOPT_SSL_VERIFYPEER, http->any_certificate ? 0L : 1L);
+	SET(CURLOPT_SSL_VERIFYHOST, http->any_certificate ? 0L : 2L);
 	if (http->ca_file) {
 		SET(CURLOPT_CAINFO, http->ca_file);
 		SET(CURLOPT_CAPATH, (char *)NULL); /* Debian's default: the system's would be trusted as well */

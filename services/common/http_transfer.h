@@ -16,6 +16,8 @@ struct http {
 	long connect_timeout_ms, timeout_ms;
 	size_t answer_max;
 	bool allow_plain;
+	char *plain_host;
+	bool any_certificate;
 	bool (*stopped)(void);
 	bool sent;
 };

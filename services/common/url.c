@@ -80,3 +80,8 @@ int url_parse(const char *text, struct url *ret_url, struct why *ret_why)
 	*ret_url = url;
 	return 0;
 }
+
+size_t url_shown_len(const char *text)
+{
+	return strcspn(text, "?#");
+}

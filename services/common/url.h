@@ -5,6 +5,7 @@
 #define SILODNS_URL_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "err.h"
 
@@ -18,5 +19,8 @@ struct url {
 
 /* ERR_INVALID with a reason (which does not repeat the URL: somebody may have written a password into it). */
 int url_parse(const char *text, struct url *ret_url, struct why *ret_why);
+
+/* How many bytes of a URL may stand in a log: its query may hold a key. */
+size_t url_shown_len(const char *text);
 
 #endif

@@ -213,6 +213,7 @@ static int open_client(const struct settings *settings, struct hubclient **ret_c
 		.timeout_ms = settings->timeout_ms,
 		.answer_max = ANSWER_MAX,
 		.allow_plain = settings->allow_plain_http,
+		.plain_host = settings->plain_http_host,
 	};
 	int err = hubclient_open(settings->url, &http, ret_client, ret_why);
 	if (err == 0)

@@ -28,6 +28,7 @@ struct settings {
 	bool once, print, remove, check;
 	char *tls_ca;
 	bool allow_plain_http;
+	char *plain_http_host;
 	char *log_level, *log_format;
 };
 

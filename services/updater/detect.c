@@ -10,6 +10,7 @@
 #include "extract.h"
 #include "log.h"
 #include "netif.h"
+#include "url.h"
 
 #define ANSWER_MAX ((size_t)64 << 10) /* bytes that a web service or a command may say */
 #define SOURCE_MAX 2048               /* bytes of one source's argument */
@@ -54,7 +55,8 @@ static int ask_one_url(struct http *http, const char *url, int family, struct ip
 	if (err)
 		return err;
 	if (answer.status != 200)
-		return why_set(why, ERR_DETECT, "", "%s answered with status %ld", url, answer.status);
+		return why_set(why, ERR_DETECT, "", "%.*s answered with status %ld", (int)url_shown_len(url), url,
+			       answer.status);
 	return extract_address(answer.body.data ? answer.body.data : "", answer.body.len, family, ret_ip, why);
 }
 
@@ -78,8 +80,10 @@ static int ask_url(const struct detect_settings *settings, const char *arg, int 
 		if (!url[0])
 			continue;
 		err = ask_one_url(http, url, family, ret_ip, why);
-		if (err)
+		if (err) {
+			url[url_shown_len(url)] = '\0';
 			log_debug("address service failed", LOG_STR("url", url), LOG_STR("reason", why->text));
+		}
 	}
 	http_close(http);
 	return err == ERR_OK || err == ERR_DOUBTFUL || err == ERR_STOPPED ? err : ERR_DETECT;

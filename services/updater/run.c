@@ -174,7 +174,8 @@ static int open_hub(struct updater *u, struct why *why)
 					   .connect_timeout_ms = settings->timeout_ms,
 					   .timeout_ms = settings->timeout_ms,
 					   .answer_max = (size_t)8 << 20,
-					   .allow_plain = settings->allow_plain_http};
+					   .allow_plain = settings->allow_plain_http,
+					   .plain_host = settings->plain_http_host};
 	int err = hubclient_open(settings->url, &http, &u->hub, why);
 
 	if (!err)

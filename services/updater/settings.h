@@ -32,6 +32,7 @@ struct settings {
 	bool once, check;
 	char *state_dir, *tls_ca;
 	bool allow_plain_http;
+	char *plain_http_host;
 	char *log_level, *log_format;
 };
 

@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 import signal
+import ssl
 import subprocess
 
 from mariadb import free_port, wait_until
@@ -58,13 +59,15 @@ def run_api(*words, settings, **more):
 
 
 class Hub:
-    def __init__(self, directory, database, **settings):
+    def __init__(self, directory, database, ca=None, **settings):
+        """`ca`: of a hub that speaks TLS, the file by which its certificate is verified."""
         self.database = database
         self.port = free_port()
         self.log_file = pathlib.Path(directory) / f"api-{self.port}.log"
         self.settings = {"LISTEN": f"127.0.0.1:{self.port}", "ADMIN_USER": ADMIN[0], "ADMIN_PASSWORD": ADMIN[1],
                          "LOG_LEVEL": "debug", **(database.settings() if database else {}), **settings}
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.ca = ca
+        self.url = f"http{'s' * bool(ca)}://127.0.0.1:{self.port}"
         self.process = None
         self.killed = False
         self.secrets = {ADMIN[1], basic(*ADMIN), *([database.password] if database else [])}
@@ -92,6 +95,8 @@ class Hub:
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     def connect(self, timeout=20, host="127.0.0.1"):
+        if self.ca:
+            return http.client.HTTPSConnection(host, self.port, timeout=timeout, context=ssl.create_default_context(cafile=self.ca))
         return http.client.HTTPConnection(host, self.port, timeout=timeout)
 
     def request(self, method, path, body=None, auth=ADMIN, headers=None, connection=None, host="127.0.0.1"):

@@ -90,6 +90,12 @@ def test_the_absolute_form_of_a_target_is_understood(shared_hub):
     assert answer.startswith(b"HTTP/1.1 200") and answer.endswith(b'{"message":"PONG"}')
 
 
+@pytest.mark.parametrize("target", [b"http://hub.example", b"HTTP://hub.example?", b"https://hub.example/"])
+def test_a_target_without_a_path_is_the_root(shared_hub, target):
+    answer = raw(shared_hub, b"GET " + target + b" HTTP/1.1\r\nHost: hub.example\r\nConnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200") and b"message" in answer
+
+
 def test_headers_longer_than_the_buffer_get_431(shared_hub):
     answer = raw(shared_hub, b"GET /ping HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 40000 + b"\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 431"), answer[:200]

@@ -198,6 +198,20 @@ def test_web_services_are_tried_in_turn_and_read_as_text_or_json(fresh, web, pag
     assert done.returncode == code, done.stderr
 
 
+@pytest.mark.parametrize("level", ["debug", "info"])
+def test_the_key_in_an_address_services_query_is_not_logged(fresh, web, level):
+    done = once(fresh.url, SOURCE=f"url:http://127.0.0.1:1/?hush {web}/none?key=hush {web}/error?key=hush", LOG_LEVEL=level)
+    assert done.returncode == NOTHING and "/error answered with status" in done.stderr and "hush" not in done.stderr
+
+
+def test_credentials_do_not_go_over_plain_http_to_another_machine():
+    for more in ({}, {"PLAIN_HTTP_HOST": "192.0.2.2"}):
+        done = once("http://192.0.2.1:9", TIMEOUT="500ms", **more)
+        assert done.returncode == SETTINGS and "SILODNS_ALLOW_PLAIN_HTTP" in done.stderr, done
+    for more in ({"PLAIN_HTTP_HOST": "192.0.2.1"}, {"ALLOW_PLAIN_HTTP": "true"}):
+        assert once("http://192.0.2.1:9", TIMEOUT="500ms", **more).returncode == HUB_AWAY
+
+
 def test_the_hubs_view_over_loopback_is_doubtful_and_says_why(fresh):
     done = once(fresh.url, SOURCE="server")
     assert done.returncode == DOUBTFUL and "on this machine" in done.stderr

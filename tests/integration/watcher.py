@@ -22,7 +22,7 @@ class Watcher:
         query += [("hub", identity)] if identity is not None else []
         self.raw, self.events, self.silos, self.ended, self.went_back = [], [], dict(known or {}), False, []
         self.last_id, self.retry = "", None
-        self.connection = http.client.HTTPConnection("127.0.0.1", hub.port, timeout=60)
+        self.connection = hub.connect(timeout=60)
         sent = {"Authorization": auth if isinstance(auth, str) else basic(*auth)} | (headers or {})
         self.connection.request("GET", "/watch" + ("?" + urllib.parse.urlencode(query) if query else ""), headers=sent)
         self.answer = self.connection.getresponse()

@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "handlers.h"
+#include "lifecycle.h"
 
 int handle_healthz(struct request *request, struct reply *reply)
 {
@@ -38,5 +39,10 @@ int handle_readyz(struct request *request, struct reply *reply)
 	}
 	if (json)
 		json_object_set_new(json, "database", json_string(journal.database_up ? "up" : "down"));
+	if (json && hub->tls) {
+		char expires[CLOCK_TEXT_MAX];
+		clock_format(tls_expires_us(hub->tls), expires);
+		json_object_set_new(json, "certificate_expires", json_string(expires));
+	}
 	return reply_json_take(reply, reason ? 503 : 200, json);
 }

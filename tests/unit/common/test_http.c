@@ -148,6 +148,10 @@ static void credentials_do_not_leave_the_machine_over_plain_http(void **state)
 	assert_int_equal(http_check(http, "http://127.9.9.9:80/", NULL), 0);
 	assert_int_equal(http_check(http, "http://[::1]:80/", NULL), 0);
 	assert_int_equal(http_check(http, "http://LocalHost/", NULL), 0);
+	reopen(&(struct http_settings){.token = "tok123", .plain_host = "API"});
+	assert_int_equal(http_check(http, "http://api:8080", &why), 0);
+	assert_int_equal(http_check(http, "http://api.example.net", &why), ERR_INVALID);
+	assert_int_equal(http_check(http, "http://192.0.2.1", &why), ERR_INVALID);
 	reopen(&(struct http_settings){.token = "tok123", .allow_plain = true});
 	assert_int_equal(http_check(http, "http://hub.invalid/", NULL), 0);
 	reopen(&(struct http_settings){0});
