@@ -1,7 +1,6 @@
 #include "peer.h"
 
 #include <arpa/inet.h>
-#include <stdbool.h>
 #include <string.h>
 #include <strings.h>
 
@@ -12,7 +11,7 @@ struct span {
 	size_t len;
 };
 
-static bool is_trusted(const struct peer_trust *trust, const struct ipaddr *ip)
+bool peer_is_trusted(const struct peer_trust *trust, const struct ipaddr *ip)
 {
 	for (size_t i = 0; i < trust->count; i++)
 		if (cidr_contains(&trust->proxies[i], ip))
@@ -48,12 +47,24 @@ static struct span take_last(struct span *text, char separator, bool *ret_more)
 	return trim(last);
 }
 
-/* Unlike a record's address, a proxy may well write an IPv4-mapped one. */
+/* "fe80::1%eth0": a zone means something to the machine that wrote it only (RFC 4007, 11). It follows the address of
+ * IPv6, and is not empty. */
+static size_t without_zone(struct span text)
+{
+	const char *percent = memchr(text.at, '%', text.len);
+
+	if (!percent || percent + 1 == text.at + text.len || !memchr(text.at, ':', (size_t)(percent - text.at)))
+		return text.len;
+	return (size_t)(percent - text.at);
+}
+
+/* Unlike a record's address, a proxy may well write an IPv4-mapped one, or one with a zone. */
 static bool parse_address(struct span text, struct ipaddr *ret_ip)
 {
 	struct sockaddr_in6 mapped = {.sin6_family = AF_INET6};
 	char copy[INET6_ADDRSTRLEN];
 
+	text.len = without_zone(text);
 	if (ipaddr_parse(text.at, text.len, ret_ip, NULL) == ERR_OK)
 		return true;
 	if (text.len >= sizeof copy)
@@ -128,31 +139,79 @@ static bool parse_forwarded(struct span element, struct ipaddr *ret_ip)
 	return node.at && parse_node(node, ret_ip);
 }
 
-static struct ipaddr walk(const struct ipaddr *connection, const char *header,
-			  bool (*parse)(struct span element, struct ipaddr *ret_ip), const struct peer_trust *trust)
+static void tell_element(struct span element, char ret_text[static PEER_ELEMENT_MAX])
 {
-	struct ipaddr reached = *connection, next;
+	size_t len = element.len < PEER_ELEMENT_MAX - 1 ? element.len : PEER_ELEMENT_MAX - 1;
+
+	for (size_t i = 0; i < len; i++)
+		ret_text[i] = element.at[i] >= 0x20 && element.at[i] < 0x7f ? element.at[i] : '?';
+	ret_text[len] = '\0';
+}
+
+typedef bool (*parse_fn)(struct span element, struct ipaddr *ret_ip);
+
+/* `path` begins with the connection's own address, a trusted one. */
+static void walk(struct peer_path *path, const char *name, const char *header, parse_fn parse,
+		 const struct peer_trust *trust)
+{
 	struct span rest = {header, strlen(header)};
 	bool more = true;
 
-	for (int hops = 0; more && hops < PEER_HOPS_MAX && is_trusted(trust, &reached); hops++) {
-		if (!parse(take_last(&rest, ',', &more), &next))
-			break;
-		reached = next;
+	path->header = name;
+	while (peer_is_trusted(trust, &path->hops[path->count - 1])) {
+		path->end = !more ? PEER_EXHAUSTED : PEER_TOO_MANY;
+		if (!more || path->count > PEER_HOPS_MAX)
+			return;
+		struct span element = take_last(&rest, ',', &more);
+		if (!parse(element, &path->hops[path->count])) {
+			path->end = PEER_UNREADABLE;
+			tell_element(element, path->element);
+			return;
+		}
+		path->count++;
 	}
-	return reached;
+	path->end = PEER_UNTRUSTED;
+}
+
+void peer_explain(const struct ipaddr *connection, const char *forwarded, const char *x_forwarded_for,
+		  const struct peer_trust *trust, struct peer_path *ret_path)
+{
+	struct peer_path direct = {.hops = {*connection}, .count = 1, .end = PEER_DIRECT};
+	struct peer_path other = direct;
+
+	*ret_path = direct;
+	if ((!forwarded && !x_forwarded_for) || !peer_is_trusted(trust, connection))
+		return;
+	if (forwarded)
+		walk(ret_path, "Forwarded", forwarded, parse_forwarded, trust);
+	if (!x_forwarded_for)
+		return;
+	walk(&other, "X-Forwarded-For", x_forwarded_for, parse_node, trust);
+	if (!forwarded) {
+		*ret_path = other;
+	} else if (ipaddr_compare(&ret_path->hops[ret_path->count - 1], &other.hops[other.count - 1]) != 0) {
+		*ret_path = direct;
+		ret_path->end = PEER_DISAGREE;
+	}
 }
 
 struct ipaddr peer_resolve(const struct ipaddr *connection, const char *forwarded, const char *x_forwarded_for,
 			   const struct peer_trust *trust)
 {
-	if ((!forwarded && !x_forwarded_for) || !is_trusted(trust, connection))
+	struct peer_path path;
+
+	if (!forwarded && !x_forwarded_for)
 		return *connection;
-	if (!forwarded)
-		return walk(connection, x_forwarded_for, parse_node, trust);
-	struct ipaddr by_forwarded = walk(connection, forwarded, parse_forwarded, trust);
-	if (!x_forwarded_for)
-		return by_forwarded;
-	struct ipaddr by_x = walk(connection, x_forwarded_for, parse_node, trust);
-	return ipaddr_compare(&by_forwarded, &by_x) == 0 ? by_forwarded : *connection;
+	peer_explain(connection, forwarded, x_forwarded_for, trust, &path);
+	return path.hops[path.count - 1];
+}
+
+const char *peer_end_name(enum peer_end end)
+{
+	static const char *const names[] = {
+		[PEER_DIRECT] = "direct",         [PEER_UNTRUSTED] = "untrusted", [PEER_EXHAUSTED] = "exhausted",
+		[PEER_UNREADABLE] = "unreadable", [PEER_TOO_MANY] = "too-many",   [PEER_DISAGREE] = "disagree",
+	};
+
+	return names[end];
 }

@@ -41,6 +41,7 @@ struct request {
 	size_t subject_len;         /* may hold any byte, NUL included: check before use */
 	struct principal principal; /* user_id 0 and empty name where no credentials are needed */
 	struct ipaddr peer;         /* the client, trusted proxies taken into account */
+	struct ipaddr connection;   /* where the connection comes from: the client or a proxy */
 	const char *body;           /* NULL if none; need not end in NUL */
 	size_t body_len;
 	int64_t started_us; /* clock_mono_us() */

@@ -86,6 +86,8 @@ static int parse_path(struct request *request, struct path *ret_path)
 				   sizeof ret_path->segments[0].text, &ret_path->segments[ret_path->count].len))
 			return why_set(&request->why, ERR_MALFORMED, "",
 				       "the path has a '%%' that is not followed by two hexadecimal digits");
+		if (memchr(ret_path->segments[ret_path->count].text, '\0', ret_path->segments[ret_path->count].len))
+			return why_set(&request->why, ERR_MALFORMED, "", "the path holds a NUL byte (%%00)");
 		ret_path->count++;
 	}
 	return ERR_OK;
@@ -213,7 +215,7 @@ void routes_handle(struct request *request, const char *method, const char *uri,
 	const struct peer_trust trust = {request->hub->trusted_proxies, request->hub->trusted_proxy_count};
 
 	request->method = strcmp(method, "HEAD") == 0 ? "GET" : method;
-	request->peer = peer_resolve(&request->peer, request_header(request, "Forwarded"),
+	request->peer = peer_resolve(&request->connection, request_header(request, "Forwarded"),
 				     request_header(request, "X-Forwarded-For"), &trust);
 	/* What is said to one user at one time must not be kept for another; handlers may allow more. */
 	reply_header(reply, "Cache-Control", "no-store");

@@ -122,7 +122,7 @@ static int fill_request(struct request *request, const struct request_ext *ext)
 	const union MHD_ConnectionInfo *info =
 		MHD_get_connection_info(ext->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
 
-	if (!info || ipaddr_from_sockaddr(info->client_addr, &request->peer))
+	if (!info || ipaddr_from_sockaddr(info->client_addr, &request->connection))
 		return ERR_INTERNAL;
 	MHD_get_connection_values(ext->connection, MHD_HEADER_KIND, add_header, &walk);
 	request->body = ext->base.binary_body;

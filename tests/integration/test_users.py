@@ -100,7 +100,7 @@ def test_a_bad_user_is_refused(shared_hub, body, status, field):
     assert shared_hub.revision() == before and shared_hub.get("/users/refused").status == 404
 
 
-@pytest.mark.parametrize("name", ["a%20b", "-a", ".a", "_a", "@a", "a%3Ab", "a%2Fb", "%c3%a4", "x" * 65, "a%00b", "a%0Ab", "%ff"])
+@pytest.mark.parametrize("name", ["a%20b", "-a", ".a", "_a", "@a", "a%3Ab", "a%2Fb", "%c3%a4", "x" * 65, "a%0Ab", "%ff"])
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
 def test_a_bad_name_is_refused(shared_hub, name, method):
     before = shared_hub.revision()

@@ -1,9 +1,77 @@
+#include <stdio.h>
+
+#include "../peer.h"
 #include "handlers.h"
+
+static json_t *hops_json(const struct peer_path *path, const struct peer_trust *trust)
+{
+	json_t *hops = json_array();
+
+	for (size_t i = 0; i < path->count; i++) {
+		char text[IPADDR_TEXT_MAX];
+		ipaddr_format(&path->hops[i], text);
+		json_array_append_new(
+			hops, json_pack("{s:s, s:b}", "ip", text, "trusted", peer_is_trusted(trust, &path->hops[i])));
+	}
+	return hops;
+}
+
+static void put_detail(const struct peer_path *path, const char *reached, char *ret_text, size_t size)
+{
+	switch (path->end) {
+	case PEER_DIRECT:
+		snprintf(ret_text, size,
+			 "%s is the connection's own address: it is none of SILODNS_TRUSTED_PROXIES, or sent neither "
+			 "Forwarded nor X-Forwarded-For",
+			 reached);
+		break;
+	case PEER_UNTRUSTED:
+		snprintf(ret_text, size,
+			 "%s is none of SILODNS_TRUSTED_PROXIES: it is the client, and what it wrote further left is "
+			 "not believed",
+			 reached);
+		break;
+	case PEER_EXHAUSTED:
+		snprintf(ret_text, size, "%s is trusted, and nothing stands further left in %s", reached, path->header);
+		break;
+	case PEER_UNREADABLE:
+		snprintf(ret_text, size, "what stands left of %s in %s is no address", reached, path->header);
+		break;
+	case PEER_TOO_MANY:
+		snprintf(ret_text, size, "not more than %d proxies in a row are followed", PEER_HOPS_MAX);
+		break;
+	case PEER_DISAGREE:
+		snprintf(ret_text, size,
+			 "Forwarded and X-Forwarded-For lead to different addresses, so neither is believed: let the "
+			 "proxy remove the one that it does not write");
+	}
+}
+
+/* Nothing that the client wrote itself is told as if it were true: so anyone may ask, from where it matters. */
+static int explain(struct request *request, const char *ip, struct reply *reply)
+{
+	const struct peer_trust trust = {request->hub->trusted_proxies, request->hub->trusted_proxy_count};
+	struct peer_path path;
+	char detail[256];
+
+	peer_explain(&request->connection, request_header(request, "Forwarded"),
+		     request_header(request, "X-Forwarded-For"), &trust, &path);
+	put_detail(&path, ip, detail, sizeof detail);
+	return reply_json_take(reply, 200,
+			       json_pack("{s:s, s:{s:s?, s:o, s:s, s:s*, s:s}}", "ip", ip, "explain", "header",
+					 path.header, "hops", hops_json(&path, &trust), "end", peer_end_name(path.end),
+					 "element", path.end == PEER_UNREADABLE ? path.element : NULL, "detail",
+					 detail));
+}
 
 int handle_ip(struct request *request, struct reply *reply)
 {
+	const char *wanted = NULL;
 	char text[IPADDR_TEXT_MAX];
+	int err = request_query(request, "explain", &wanted);
 
+	if (err)
+		return err;
 	ipaddr_format(&request->peer, text);
-	return reply_json_take(reply, 200, json_pack("{s:s}", "ip", text));
+	return wanted ? explain(request, text, reply) : reply_json_take(reply, 200, json_pack("{s:s}", "ip", text));
 }
