@@ -100,7 +100,7 @@ def cpu_seconds(hub):
 def test_requests_of_any_size_and_streams_go_over_tls(tls_hub, version):
     silo = f"big-{version.name}"
     records = {f"host-{i:04}": f"192.0.{i >> 8}.{i & 255}" for i in range(5000)}  # many TLS records, in both directions
-    tls_hub.put_silo_patiently(silo, records)
+    assert tls_hub.put_silo(silo, records).status in (200, 201)
     with handshake(tls_hub, minimum_version=version, maximum_version=version) as sock:
         assert sock.version() == version.name.replace("_", ".")
         for _ in range(3):
