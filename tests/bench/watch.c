@@ -55,6 +55,7 @@ struct writer {
 };
 
 struct watching {
+	unsigned next_writer;
 	long port, watchers, silos, named, changes, rate, duration_ms, grace_ms, reconnect, first_change;
 	struct traffic traffic;
 	struct watcher *list;
@@ -292,7 +293,8 @@ static json_t *single_changes(struct watching *w)
 
 static void change_what_is_due(struct watching *w, uint64_t due, uint64_t *sent)
 {
-	for (unsigned i = 0; i < WRITERS && *sent < due; i++) {
+	for (unsigned n = 0; n < WRITERS && *sent < due; n++) {
+		unsigned i = w->next_writer++ % WRITERS; /* in turn: the hub closes a connection that is idle */
 		struct writer *writer = &w->writers[i];
 		if (writer->busy)
 			continue;
