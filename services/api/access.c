@@ -8,6 +8,8 @@
 #include <sodium.h>
 #include <utlist.h>
 
+#include "cleanup.h"
+#include "lifecycle.h"
 #include "password.h"
 
 #define CREDENTIALS_MAX (USER_NAME_MAX + 1 + PASSWORD_LEN_MAX) /* "user:password" */
@@ -87,10 +89,6 @@ static int parse_basic(const char *authorization, struct credentials *ret_creden
 	struct credentials *c = ret_credentials;
 	size_t len;
 
-	if (!authorization)
-		return why_set(why, ERR_UNAUTHORIZED, "", "this needs a user name and a password (HTTP Basic)");
-	if (strncasecmp(authorization, "Basic ", 6) != 0)
-		return why_set(why, ERR_UNAUTHORIZED, "", "the Authorization header is not of the form \"Basic …\"");
 	authorization += strspn(authorization + 5, " ") + 5;
 	if (sodium_base642bin((unsigned char *)c->text, sizeof c->text - 1, authorization, strlen(authorization), NULL,
 			      &len, NULL, sodium_base64_VARIANT_ORIGINAL))
@@ -211,29 +209,101 @@ static int verify(struct access *access, const struct user *user, const struct c
 	return err;
 }
 
-int access_check(struct access *access, const char *authorization, struct principal *ret_principal, struct why *ret_why)
+static void set_principal(const struct user *user, struct token *token, struct principal *ret_principal)
 {
-	__attribute__((cleanup(credentials_wipe))) struct credentials credentials = {.user = "", .password = ""};
-	struct user user = {0};
-	bool ok = false;
+	memset(ret_principal, 0, sizeof *ret_principal);
+	ret_principal->user_id = user->id;
+	ret_principal->role = user->role;
+	ret_principal->user_revision = user->revision;
+	memcpy(ret_principal->name, user->name, sizeof user->name);
+	ret_principal->token = token;
+}
 
-	if (!store_is_loaded(access->store))
-		return why_set(ret_why, ERR_UNAVAILABLE, "", "the hub has not loaded its state from the database yet");
-	int err = parse_basic(authorization, &credentials, ret_why);
+/* --- tokens ------------------------------------------------------------------------------------------------------- */
+
+static void token_cleanup(struct token **token)
+{
+	token_unref(*token);
+}
+
+/* `user` is what stands before it in Basic, NULL in Bearer. */
+static int check_token(struct access *access, const unsigned char hash[static TOKEN_HASH_BYTES], const char *user_name,
+		       const struct ipaddr *peer, struct principal *ret_principal, struct claim *claim, struct why *why)
+{
+	_cleanup_(token_cleanup) struct token *token = NULL;
+	int64_t now_us = clock_wall_us();
+	struct user user;
+
+	if (store_token(access->store, hash, &token) || store_user_by_id(access->store, token->owner, &user))
+		return why_set(why, ERR_UNAUTHORIZED, "", "there is no such token (any more)");
+	snprintf(claim->user, sizeof claim->user, "%s", user.name);
+	snprintf(claim->token, sizeof claim->token, "%s", token_name(token));
+	if (user_name && user_name[0] && strcmp(user_name, "token") != 0 && strcmp(user_name, user.name) != 0)
+		return why_set(why, ERR_UNAUTHORIZED, "",
+			       "this token is somebody else's: the user name is its owner's, \"token\", or empty");
+	int err = token_check_use(token, peer, now_us, why);
 	if (err)
 		return err;
+	token_touch(token, now_us);
+	set_principal(&user, TAKE_PTR(token), ret_principal);
+	return ERR_OK;
+}
+
+/* RFC 6750, 2.1 */
+static int check_bearer(struct access *access, const char *authorization, const struct ipaddr *peer,
+			struct principal *ret_principal, struct claim *claim, struct why *why)
+{
+	const char *text = authorization + 6 + strspn(authorization + 6, " ");
+	unsigned char hash[TOKEN_HASH_BYTES];
+
+	if (!token_hash_secret(text, strlen(text), hash))
+		return why_set(why, ERR_UNAUTHORIZED, "",
+			       "what follows \"Bearer\" in the Authorization header is no token of a hub");
+	return check_token(access, hash, NULL, peer, ret_principal, claim, why);
+}
+
+/* --- both --------------------------------------------------------------------------------------------------------- */
+
+static int check_basic(struct access *access, const char *authorization, const struct ipaddr *peer,
+		       struct principal *ret_principal, struct claim *claim, struct why *why)
+{
+	__attribute__((cleanup(credentials_wipe))) struct credentials credentials = {.user = "", .password = ""};
+	unsigned char hash[TOKEN_HASH_BYTES];
+	struct user user = {0};
+	bool ok = false;
+	int err = parse_basic(authorization, &credentials, why);
+
+	if (err)
+		return err;
+	/* No password has this form (password_check): a token that is none any more costs no Argon2. */
+	if (token_hash_secret(credentials.password, credentials.password_len, hash))
+		return check_token(access, hash, credentials.user, peer, ret_principal, claim, why);
 	store_user(access->store, credentials.user, &user); /* unknown: id 0, and the same cost */
+	snprintf(claim->user, sizeof claim->user, "%s", user.name);
 	err = verify(access, &user, &credentials, &ok);
 	if (err)
-		return why_set(ret_why, err, "", "too many passwords are being verified; try again in a moment");
+		return why_set(why, err, "", "too many passwords are being verified; try again in a moment");
 	if (!ok)
-		return why_set(ret_why, ERR_UNAUTHORIZED, "", "unknown user or wrong password");
-	memset(ret_principal, 0, sizeof *ret_principal);
-	ret_principal->user_id = user.id;
-	ret_principal->role = user.role;
-	ret_principal->user_revision = user.revision;
-	memcpy(ret_principal->name, user.name, sizeof user.name);
+		return why_set(why, ERR_UNAUTHORIZED, "", "unknown user or wrong password");
+	set_principal(&user, NULL, ret_principal);
 	return ERR_OK;
+}
+
+int access_check(struct access *access, const char *authorization, const struct ipaddr *peer,
+		 struct principal *ret_principal, struct claim *ret_claim, struct why *ret_why)
+{
+	memset(ret_claim, 0, sizeof *ret_claim);
+	if (!store_is_loaded(access->store))
+		return why_set(ret_why, ERR_UNAVAILABLE, "", "the hub has not loaded its state from the database yet");
+	if (!authorization)
+		return why_set(ret_why, ERR_UNAUTHORIZED, "",
+			       "this needs a user name and a password (HTTP Basic), or a token (Bearer)");
+	if (strncasecmp(authorization, "Basic ", 6) == 0)
+		return check_basic(access, authorization, peer, ret_principal, ret_claim, ret_why);
+	if (strncasecmp(authorization, "Bearer ", 7) == 0)
+		return check_bearer(access, authorization, peer, ret_principal, ret_claim, ret_why);
+	return why_set(ret_why, ERR_UNAUTHORIZED, "",
+		       "the Authorization header is not of the form \"Basic …\" or \"Bearer …\"");
 }
 
 int access_hash_password(struct access *access, const char *password, size_t len,

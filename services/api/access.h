@@ -1,9 +1,9 @@
 /*
- * Who is this? HTTP Basic against the users in the store. A password is verified once by Argon2id in the `password`
- * room's own thread, also for all who come with it meanwhile, then recognised by a keyed hash, until the user's stored
- * hash changes; so the cost is not paid on every request. Unknown users cost as much as known ones. What somebody may
- * do is decided where the state is known: role checks in the routes, ownership in handlers (reading) and journal
- * (writing). Thread-safe.
+ * Who is this? A token (Bearer, or in place of the password in Basic) is looked up by its hash. A password (Basic) is
+ * verified once by Argon2id in the `password` room's own thread, also for all who come with it meanwhile, then
+ * recognised by a keyed hash, until the user's stored hash changes; so the cost is not paid on every request. Unknown
+ * users cost as much as known ones. What somebody may do is decided where the state is known: role checks in the
+ * routes, ownership in handlers (reading) and journal (writing). Thread-safe.
  */
 #ifndef SILODNS_ACCESS_H
 #define SILODNS_ACCESS_H
@@ -18,6 +18,13 @@ struct principal {
 	enum role role;
 	uint64_t user_revision; /* of the user's last change, as it was then */
 	char name[USER_NAME_MAX + 1];
+	struct token *token; /* by which it came; NULL: its password. Borrowed, unless said otherwise */
+};
+
+/* Who it claims to be, as far as there is such a user and token: for the audit. Names of nobody are left out: a
+ * password may have been typed in place of one. */
+struct claim {
+	char user[USER_NAME_MAX + 1], token[TOKEN_NAME_MAX + 1];
 };
 
 struct access;
@@ -25,11 +32,14 @@ struct access;
 int access_new(struct store *store, struct access **ret_access);
 void access_free(struct access *access);
 
-/* `authorization` is the header's value or NULL. ERR_UNAUTHORIZED with a reason for the caller (that never tells
- * whether the user exists), ERR_BUSY when too many passwords are being verified, ERR_UNAVAILABLE while the store is not
- * loaded. */
-int access_check(struct access *access, const char *authorization, struct principal *ret_principal,
-		 struct why *ret_why);
+/*
+ * `authorization` is the header's value or NULL. ERR_UNAUTHORIZED with a reason for the caller (that never tells
+ * whether the user exists, and of a token something only to who has it), ERR_FORBIDDEN for a token that may not be used
+ * from `peer`, ERR_BUSY when too many passwords are being verified, ERR_UNAVAILABLE while the store is not loaded.
+ * `ret_principal->token` is a reference of the caller's. `ret_claim` is filled in every case.
+ */
+int access_check(struct access *access, const char *authorization, const struct ipaddr *peer,
+		 struct principal *ret_principal, struct claim *ret_claim, struct why *ret_why);
 
 size_t access_waiting(struct access *access); /* passwords that wait to be verified or hashed */
 

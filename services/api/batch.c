@@ -16,6 +16,7 @@ int order_init_take(struct order *order, struct change *change)
 	memset(order, 0, sizeof *order);
 	order->kind = change->kind;
 	order->actor = *change->actor;
+	token_ref(order->actor.token);
 	order->peer = change->peer;
 	order->precondition = change->precondition;
 	order->set_role = change->set_role;
@@ -26,6 +27,8 @@ int order_init_take(struct order *order, struct change *change)
 	snprintf(order->owner, sizeof order->owner, "%s", change->owner ? change->owner : "");
 	snprintf(order->password_hash, sizeof order->password_hash, "%s",
 		 change->password_hash ? change->password_hash : "");
+	snprintf(order->former_hash, sizeof order->former_hash, "%s", change->former_hash ? change->former_hash : "");
+	order->token = token_ref(change->token);
 	if (change->kind != CHANGE_SILO_PUT)
 		return ERR_OK;
 
@@ -45,6 +48,8 @@ void order_release(struct order *order)
 		return;
 	silo_release(&order->silo);
 	silo_body_unref(order->body);
+	token_unref(order->token);
+	token_unref(order->actor.token);
 	sodium_memzero(order, sizeof *order);
 }
 
@@ -150,9 +155,47 @@ static int decide_owner(struct batch *batch, const struct order *order, const st
 	return ERR_OK;
 }
 
+/* What the token that asks allows at all, whatever is in the silo. */
+static int check_token(const struct order *order, const struct silo_body *current, struct why *why)
+{
+	const struct token *token = order->actor.token;
+	bool creates = order->kind == CHANGE_SILO_PUT && !current;
+
+	if (!token_has_verb(token, TOKEN_UPDATE))
+		return why_set(why, ERR_FORBIDDEN, "", "this token may not change silos: it has no verb \"update\"");
+	if (!token_covers_silo(token, order->subject))
+		return why_set(why, ERR_FORBIDDEN, "", "this token is not for silo \"%s\"", order->subject);
+	if (order->owner[0] && !token_has_verb(token, TOKEN_ADMIN))
+		return why_set(why, ERR_FORBIDDEN, "owner",
+			       "this token may not choose the owner of a silo: it has no verb \"admin\"");
+	if (token_is_partial(token) && (creates || order->kind == CHANGE_SILO_DELETE))
+		return why_set(why, ERR_FORBIDDEN, "",
+			       "this token may not %s silo \"%s\": it is for some of its records only",
+			       creates ? "make" : "delete", order->subject);
+	return ERR_OK;
+}
+
+/* Whether what differs is the token's to change. (Only for such a token are the documents read.) */
+static int check_difference(const struct order *order, const struct silo_body *current, struct why *why)
+{
+	_cleanup_(silo_release) struct silo before = {0};
+	int err = ERR_OK;
+
+	if (order->kind != CHANGE_SILO_PUT || !current || !token_is_partial(order->actor.token))
+		return ERR_OK;
+	err = silo_read_canonical(current->json, &before);
+	if (err == ERR_MALFORMED) /* not written by a hub */
+		err = silo_parse(current->json, current->len, NULL, NULL, &before, why);
+	return err ? err : token_check_records(order->actor.token, &before, &order->silo, why);
+}
+
 static int check_silo_rights(struct batch *batch, const struct order *order, const struct user *actor,
 			     const struct silo_body *current, struct outcome *outcome)
 {
+	int err = check_token(order, current, &outcome->why);
+
+	if (err)
+		return err;
 	if (current && actor->role != ROLE_ADMIN && current->owner != actor->id)
 		return why_set(&outcome->why, ERR_FORBIDDEN, "", "silo \"%s\" belongs to somebody else",
 			       order->subject);
@@ -170,7 +213,7 @@ static int check_silo_rights(struct batch *batch, const struct order *order, con
 		return why_set(&outcome->why, ERR_QUOTA, "",
 			       "user \"%s\" may own %u silos and has no quota left for \"%s\": an admin can raise it",
 			       actor->name, actor->quota, order->subject);
-	return ERR_OK;
+	return check_difference(order, current, &outcome->why);
 }
 
 static void batch_log(struct batch *batch, const struct order *order, uint32_t owner, uint32_t former_owner)
@@ -233,11 +276,25 @@ static bool is_last_admin(struct batch *batch, const struct user *user)
 	return admins <= 1;
 }
 
-static int decide_user_put(struct batch *batch, const struct order *order, const struct user *current,
+static size_t tokens_of(struct batch *batch, uint32_t owner)
+{
+	struct token **tokens;
+	size_t count;
+
+	if (store_tokens(batch->store, owner, &tokens, &count))
+		return TOKENS_PER_USER_MAX;
+	store_tokens_release(tokens, count);
+	return count;
+}
+
+static int decide_user_put(struct batch *batch, struct order *order, const struct user *current,
 			   struct outcome *outcome)
 {
 	struct user *user = &batch->user;
 
+	if (order->former_hash[0] && (!current || strcmp(current->password_hash, order->former_hash) != 0))
+		return why_set(&outcome->why, ERR_PRECONDITION, "", "the password of \"%s\" is another one now",
+			       order->subject);
 	if (current && order->precondition.kind == PRECONDITION_NONE_MATCH)
 		return why_set(&outcome->why, ERR_PRECONDITION, "", "user \"%s\" exists already", order->subject);
 	if (!current && !order->password_hash[0])
@@ -248,7 +305,7 @@ static int decide_user_put(struct batch *batch, const struct order *order, const
 			       "\"%s\" is the last admin: make somebody else admin first", order->subject);
 	if (current)
 		*user = *current;
-	snprintf(user->name, sizeof user->name, "%s", order->subject);
+	snprintf(user->name, sizeof user->name, "%.*s", USER_NAME_MAX, order->subject);
 	if (order->set_role)
 		user->role = order->role;
 	if (order->set_quota)
@@ -257,11 +314,13 @@ static int decide_user_put(struct batch *batch, const struct order *order, const
 		memcpy(user->password_hash, order->password_hash, sizeof user->password_hash);
 	outcome->created = !current;
 	outcome->changed = !current || memcmp(user, current, sizeof *user) != 0;
+	snprintf(order->note, sizeof order->note, "{\"role\":\"%s\",\"quota\":%u%s}",
+		 user->role == ROLE_ADMIN ? "admin" : "common", user->quota,
+		 order->password_hash[0] && !order->former_hash[0] ? ",\"password\":\"set\"" : "");
 	return ERR_OK;
 }
 
-static int decide_user(struct batch *batch, const struct order *order, const struct user *actor,
-		       struct outcome *outcome)
+static int decide_user(struct batch *batch, struct order *order, const struct user *actor, struct outcome *outcome)
 {
 	struct user target;
 	const struct user *current = store_user(batch->store, order->subject, &target) ? NULL : &target;
@@ -285,12 +344,75 @@ static int decide_user(struct batch *batch, const struct order *order, const str
 		if (is_last_admin(batch, current))
 			return why_set(&outcome->why, ERR_CONFLICT, "", "\"%s\" is the last admin", order->subject);
 		batch->user = *current;
+		batch->tokens_gone = tokens_of(batch, current->id);
 		outcome->changed = true;
 	}
 	if (outcome->changed) {
 		batch_log(batch, order, batch->user.id, 0);
 		batch->user.revision = batch->revision;
 	}
+	outcome->revision = batch->revision;
+	return ERR_OK;
+}
+
+/* --- tokens ------------------------------------------------------------------------------------------------------- */
+
+/* Users and tokens by a token: its verb, and the role of its owner as it is now. */
+static int check_verb_admin(const struct order *order, const struct user *actor, struct why *why)
+{
+	if (!order->actor.token || (token_has_verb(order->actor.token, TOKEN_ADMIN) && actor->role == ROLE_ADMIN))
+		return ERR_OK;
+	return why_set(why, ERR_FORBIDDEN, "", "this token may not do this: it needs the verb \"admin\", of an admin");
+}
+
+static int check_new_token(struct batch *batch, const struct order *order, const struct user *owner, bool exists,
+			   struct why *why)
+{
+	if (exists)
+		return why_set(why, ERR_CONFLICT, "",
+			       "there is a token \"%s\" already, and tokens do not change: revoke it first, or take "
+			       "another name",
+			       order->subject);
+	if (order->token->verbs & TOKEN_ADMIN && owner->role != ROLE_ADMIN)
+		return why_set(why, ERR_INVALID, "verbs", "\"admin\" is for tokens of an admin: \"%s\" is none",
+			       owner->name);
+	if (tokens_of(batch, owner->id) >= TOKENS_PER_USER_MAX)
+		return why_set(why, ERR_QUOTA, "", "user \"%s\" has %d tokens already: revoke some", owner->name,
+			       TOKENS_PER_USER_MAX);
+	return ERR_OK;
+}
+
+static int decide_token(struct batch *batch, const struct order *order, const struct user *actor,
+			struct outcome *outcome)
+{
+	struct user owner;
+	struct token *current = NULL;
+	char name[USER_NAME_MAX + 1];
+
+	snprintf(name, sizeof name, "%.*s", (int)strcspn(order->subject, "/"), order->subject);
+	if (actor->role != ROLE_ADMIN && strcmp(actor->name, name) != 0)
+		return why_set(&outcome->why, ERR_FORBIDDEN, "", "only an admin may do this for others");
+	if (store_user(batch->store, name, &owner))
+		return why_set(&outcome->why, ERR_NOT_FOUND, "", "there is no user \"%s\"", name);
+	bool exists = store_token_by_subject(batch->store, order->subject, &current) == ERR_OK;
+	token_unref(current);
+	if (order->kind == CHANGE_TOKEN_PUT) {
+		int err = check_new_token(batch, order, &owner, exists, &outcome->why);
+		if (err)
+			return err;
+		outcome->created = true;
+	} else if (!exists) {
+		return why_set(&outcome->why, ERR_NOT_FOUND, "", "there is no token \"%s\"", order->subject);
+	}
+	batch_log(batch, order, owner.id, 0);
+	batch->user = owner;
+	batch->tokens_gone = order->kind == CHANGE_TOKEN_DELETE;
+	if (order->token) { /* nobody else sees it yet */
+		order->token->owner = owner.id;
+		order->token->revision = batch->revision;
+		order->token->created_us = batch->at;
+	}
+	outcome->changed = true;
 	outcome->revision = batch->revision;
 	return ERR_OK;
 }
@@ -303,10 +425,24 @@ int batch_decide(struct batch *batch, struct order *order, struct outcome *ret_o
 	/* The rights that count are those of now, not those of when the request came in. */
 	if (order->actor.user_id && store_user_by_id(batch->store, order->actor.user_id, &actor))
 		return why_set(&ret_outcome->why, ERR_UNAUTHORIZED, "", "the user was removed meanwhile");
+	if (order->actor.token && !store_has_token(batch->store, order->actor.token))
+		return why_set(&ret_outcome->why, ERR_UNAUTHORIZED, "", "the token was revoked meanwhile");
 	if (order->kind == CHANGE_SILO_PUT || order->kind == CHANGE_SILO_DELETE)
 		return decide_silo(batch, order, &actor, ret_outcome);
+	int err = check_verb_admin(order, &actor, &ret_outcome->why);
+	if (err)
+		return err;
+	if (order->kind == CHANGE_TOKEN_PUT || order->kind == CHANGE_TOKEN_DELETE)
+		return decide_token(batch, order, &actor, ret_outcome);
 	return decide_user(batch, order, &actor, ret_outcome);
 }
+
+static const enum store_op account_ops[] = {
+	[CHANGE_USER_PUT] = STORE_PUT_USER,
+	[CHANGE_USER_DELETE] = STORE_DELETE_USER,
+	[CHANGE_TOKEN_PUT] = STORE_PUT_TOKEN,
+	[CHANGE_TOKEN_DELETE] = STORE_DELETE_TOKEN,
+};
 
 int batch_apply(struct batch *batch)
 {
@@ -325,12 +461,12 @@ int batch_apply(struct batch *batch)
 							 .revision = silo->revision};
 	}
 	for (size_t i = 0; i < batch->count; i++) {
-		enum change_kind kind = batch->entries[i].order->kind;
-		if (kind == CHANGE_USER_PUT || kind == CHANGE_USER_DELETE)
-			changes[count++] = (struct store_change){.op = kind == CHANGE_USER_PUT ? STORE_PUT_USER
-											       : STORE_DELETE_USER,
-								 .subject = batch->user.name,
-								 .user = batch->user};
+		const struct order *order = batch->entries[i].order;
+		if (order->kind != CHANGE_SILO_PUT && order->kind != CHANGE_SILO_DELETE)
+			changes[count++] = (struct store_change){.op = account_ops[order->kind],
+								 .subject = order->subject,
+								 .user = batch->user,
+								 .token = order->token};
 	}
 	return store_apply(batch->store, changes, count, batch->revision);
 }

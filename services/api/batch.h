@@ -13,14 +13,15 @@
 #include "change.h"
 #include "store.h"
 
+#define TOKENS_PER_USER_MAX 256
 #define BATCH_MAX 256              /* changes in one transaction */
 #define BATCH_BYTES_MAX (4u << 20) /* documents in one transaction; a quarter of max_allowed_packet's default */
 
 /* What one item of the journal's queue asks for; owned by the item. */
 struct order {
 	enum change_kind kind;
-	char subject[SILO_ID_MAX + 1];
-	struct principal actor;
+	char subject[CHANGE_SUBJECT_MAX + 1];
+	struct principal actor; /* with a reference to its token */
 	struct ipaddr peer;
 	struct precondition precondition;
 
@@ -32,6 +33,10 @@ struct order {
 	bool set_role, set_quota;
 	enum role role;
 	uint32_t quota;
+	char former_hash[PASSWORD_HASH_MAX]; /* "" = whatever it is */
+
+	struct token *token; /* CHANGE_TOKEN_PUT: a reference; owner and revision are set when decided */
+	char note[96];       /* CHANGE_USER_PUT: the user for the log, when decided */
 };
 
 /* Copies `change` (its silo is taken) and renders the document. ERR_NOMEM. */
@@ -63,7 +68,9 @@ struct batch {
 	struct batch_entry entries[BATCH_MAX];
 	size_t count;
 	struct batch_silo *silos;
-	struct user user; /* a change of a user stands alone in its batch: what it makes of the user; id 0: new */
+	/* A change of a user or token stands alone in its batch: */
+	struct user user;   /* what it makes of the user; id 0: new */
+	size_t tokens_gone; /* that are removed by it */
 };
 
 void batch_init(struct batch *batch, struct store *store);

@@ -24,13 +24,23 @@ struct precondition {
 	size_t count;
 };
 
-enum change_kind { CHANGE_SILO_PUT = 1, CHANGE_SILO_DELETE, CHANGE_USER_PUT, CHANGE_USER_DELETE };
+/* Positions in the ENUM of change_log.kind. */
+enum change_kind {
+	CHANGE_SILO_PUT = 1,
+	CHANGE_SILO_DELETE,
+	CHANGE_USER_PUT,
+	CHANGE_USER_DELETE, /* and its tokens */
+	CHANGE_TOKEN_PUT,
+	CHANGE_TOKEN_DELETE,
+	CHANGE_LAST_ = CHANGE_TOKEN_DELETE
+};
+#define CHANGE_SUBJECT_MAX TOKEN_SUBJECT_MAX
 
 /* Pointers are borrowed until journal_submit() returns. Rights, ownership, quotas and preconditions are decided by the
  * journal, against the state that the change would meet. */
 struct change {
 	enum change_kind kind;
-	const char *subject;              /* silo id or user name, valid already */
+	const char *subject;              /* silo id, user name, or user "/" token; valid already */
 	const struct principal *actor;    /* who asks */
 	struct ipaddr peer;               /* from where; family 0: the command line */
 	struct precondition precondition; /* of users only "does not exist yet" (NONE_MATCH, any) counts */
@@ -42,6 +52,9 @@ struct change {
 	bool set_role, set_quota;  /* CHANGE_USER_PUT: which of the two are given */
 	enum role role;
 	uint32_t quota;
+	const char *former_hash; /* CHANGE_USER_PUT: only if this is the password's hash still; or NULL */
+
+	struct token *token; /* CHANGE_TOKEN_PUT: new, with its subject and hash set; the journal sets the rest */
 };
 
 struct outcome {

@@ -18,7 +18,7 @@ static const char *const sql[CHANGELOG_SQL_COUNT] = {
 	[SQL_REVISION] = LOADER_HUB_QUERY,
 	[SQL_LOCK] = LOADER_HUB_QUERY " FOR UPDATE",
 	[SQL_SET_REVISION] = "UPDATE hub SET revision = ?, accounts = accounts + ? - ?, silos = silos + ? - ?, "
-			     "records = records + ? - ? WHERE id = 1",
+			     "records = records + ? - ?, tokens = tokens + ? - ? WHERE id = 1",
 	[SQL_RENEW] = "UPDATE hub SET identity = ?, revision = ? WHERE id = 1 AND identity = ? AND revision = ?",
 	[SQL_FORGET] = "DELETE FROM change_log WHERE revision > (SELECT revision FROM hub WHERE id = 1)",
 	[SQL_SINCE] = "SELECT revision, CAST(kind AS UNSIGNED), subject, owner, document FROM change_log "
@@ -31,11 +31,16 @@ static const char *const sql[CHANGELOG_SQL_COUNT] = {
 	[SQL_ADD_RECORD] = "INSERT INTO record (silo, hostname, ip) VALUES (?, ?, ?)",
 	[SQL_DELETE_RECORD] = "DELETE FROM record WHERE silo = ? AND hostname = ? AND ip = ?",
 	[SQL_LOG] = "INSERT INTO change_log (revision, batch, kind, subject, owner, former_owner, document, actor, "
-		    "peer, at) "
-		    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		    "peer, at, credential) "
+		    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 	[SQL_INSERT_USER] = "INSERT INTO account (role, quota, password_hash, revision, name) VALUES (?, ?, ?, ?, ?)",
 	[SQL_UPDATE_USER] = "UPDATE account SET role = ?, quota = ?, password_hash = ?, revision = ? WHERE name = ?",
 	[SQL_DELETE_USER] = "DELETE FROM account WHERE name = ?",
+	[SQL_TOKEN] = LOADER_TOKEN_QUERY " WHERE a.name = ? AND t.name = ?",
+	[SQL_INSERT_TOKEN] =
+		"INSERT INTO token (owner, name, hash, scope, created, revision) VALUES (?, ?, ?, ?, ?, ?)",
+	[SQL_DELETE_TOKEN] = "DELETE FROM token WHERE owner = ? AND name = ?",
+	[SQL_DELETE_TOKENS] = "DELETE FROM token WHERE owner = ?",
 };
 
 static int read_u64(void *arg, const struct db_value *row, size_t columns)
@@ -92,7 +97,7 @@ bool changelog_is_broken(const struct changelog *log)
 /* A stretch of the log, as changes for the store. */
 struct follower {
 	struct store_change *changes;
-	char (*subjects)[SILO_ID_MAX + 1];
+	char (*subjects)[CHANGE_SUBJECT_MAX + 1];
 	size_t count;
 	uint64_t revision; /* of the last entry */
 	bool gap;          /* an entry is missing: pruned, or another history */
@@ -100,17 +105,18 @@ struct follower {
 
 static void follower_release(struct follower *f)
 {
-	for (size_t i = 0; f->changes && i < f->count; i++)
+	for (size_t i = 0; f->changes && i < f->count; i++) {
 		silo_body_unref(f->changes[i].body);
+		token_unref(f->changes[i].token);
+	}
 	free(f->changes);
 	free(f->subjects);
 }
 
 static const enum store_op store_ops[] = {
-	[CHANGE_SILO_PUT] = STORE_PUT_SILO,
-	[CHANGE_SILO_DELETE] = STORE_DELETE_SILO,
-	[CHANGE_USER_PUT] = STORE_PUT_USER,
-	[CHANGE_USER_DELETE] = STORE_DELETE_USER,
+	[CHANGE_SILO_PUT] = STORE_PUT_SILO,   [CHANGE_SILO_DELETE] = STORE_DELETE_SILO,
+	[CHANGE_USER_PUT] = STORE_PUT_USER,   [CHANGE_USER_DELETE] = STORE_DELETE_USER,
+	[CHANGE_TOKEN_PUT] = STORE_PUT_TOKEN, [CHANGE_TOKEN_DELETE] = STORE_DELETE_TOKEN,
 };
 
 static int follow_entry(void *arg, const struct db_value *row, size_t columns)
@@ -119,7 +125,7 @@ static int follow_entry(void *arg, const struct db_value *row, size_t columns)
 	struct store_change *change = &f->changes[f->count];
 
 	(void)columns;
-	f->gap |= row[0].u64 != f->revision + 1 || row[1].u64 < CHANGE_SILO_PUT || row[1].u64 > CHANGE_USER_DELETE;
+	f->gap |= row[0].u64 != f->revision + 1 || row[1].u64 < CHANGE_SILO_PUT || row[1].u64 > CHANGE_LAST_;
 	if (f->gap)
 		return ERR_OK;
 	*change = (struct store_change){
@@ -142,21 +148,47 @@ int changelog_read_user(void *arg, const struct db_value *row, size_t columns)
 	return ERR_OK;
 }
 
-/* Users are read as they are now: the log holds no password hashes. */
-static int follow_users(struct changelog *log, struct follower *f)
+static int follow_user(struct changelog *log, struct store_change *change)
 {
-	for (size_t i = 0; i < f->count; i++) {
+	const struct db_value name = TEXT(change->subject);
+	int err = db_query(log->db, SQL_USER, &name, 1, changelog_read_user, &change->user);
+
+	if (!err && !change->user.id) /* removed again since */
+		change->op = STORE_DELETE_USER;
+	return err;
+}
+
+static int read_token(void *arg, const struct db_value *row, size_t columns)
+{
+	(void)columns;
+	return loader_read_token(row, arg);
+}
+
+static int follow_token(struct changelog *log, struct store_change *change)
+{
+	size_t owner_len = strcspn(change->subject, "/");
+	const char *name = change->subject + owner_len + (change->subject[owner_len] == '/');
+	const struct db_value key[] = {DB_TEXT_VALUE(change->subject, owner_len), TEXT(name)};
+	int err = db_query(log->db, SQL_TOKEN, key, 2, read_token, &change->token);
+
+	if (!err && !change->token) /* revoked again since */
+		change->op = STORE_DELETE_TOKEN;
+	return err;
+}
+
+/* Users and tokens are read as they are now: the log holds no hashes. */
+static int follow_accounts(struct changelog *log, struct follower *f)
+{
+	int err = ERR_OK;
+
+	for (size_t i = 0; i < f->count && !err; i++) {
 		struct store_change *change = &f->changes[i];
-		if (change->op != STORE_PUT_USER)
-			continue;
-		const struct db_value name = TEXT(change->subject);
-		int err = db_query(log->db, SQL_USER, &name, 1, changelog_read_user, &change->user);
-		if (err)
-			return err;
-		if (!change->user.id) /* removed again since */
-			change->op = STORE_DELETE_USER;
+		if (change->op == STORE_PUT_USER)
+			err = follow_user(log, change);
+		else if (change->op == STORE_PUT_TOKEN)
+			err = follow_token(log, change);
 	}
-	return ERR_OK;
+	return err;
 }
 
 static int follow_step(struct changelog *log, struct store *store, uint64_t until, bool *ret_gap)
@@ -177,7 +209,7 @@ static int follow_step(struct changelog *log, struct store *store, uint64_t unti
 		*ret_gap = true;
 		return ERR_OK;
 	}
-	err = follow_users(log, &f);
+	err = follow_accounts(log, &f);
 	return err ? err : store_apply(store, f.changes, f.count, last);
 }
 

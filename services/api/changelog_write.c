@@ -1,6 +1,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <sodium.h>
+
 #include "changelog_internal.h"
 #include "cleanup.h"
 
@@ -89,7 +91,7 @@ struct silo_writes {
 
 /* By how much the tables grow and shrink; the hub's row keeps the sums. */
 struct growth {
-	uint64_t accounts, silos, records, accounts_gone, silos_gone, records_gone;
+	uint64_t accounts, silos, records, tokens, accounts_gone, silos_gone, records_gone, tokens_gone;
 };
 
 static void silo_writes_release(struct silo_writes *writes)
@@ -173,8 +175,12 @@ static int write_user(struct changelog *log, struct batch *batch, enum change_ki
 
 	growth->accounts += kind == CHANGE_USER_PUT && !user->id;
 	growth->accounts_gone += kind == CHANGE_USER_DELETE;
-	if (kind == CHANGE_USER_DELETE)
-		return db_exec(log->db, SQL_DELETE_USER, &name, 1);
+	if (kind == CHANGE_USER_DELETE) {
+		growth->tokens_gone += batch->tokens_gone;
+		const struct db_value owner = DB_U64_VALUE(user->id);
+		int failed = db_exec(log->db, SQL_DELETE_TOKENS, &owner, 1);
+		return failed ? failed : db_exec(log->db, SQL_DELETE_USER, &name, 1);
+	}
 	int err = db_exec(log->db, user->id ? SQL_UPDATE_USER : SQL_INSERT_USER, row, 5);
 	if (err || user->id)
 		return err;
@@ -184,9 +190,41 @@ static int write_user(struct changelog *log, struct batch *batch, enum change_ki
 	return err;
 }
 
+static int write_token(struct changelog *log, const struct batch *batch, const struct order *order,
+		       struct growth *growth)
+{
+	const struct token *token = order->token;
+	const struct db_value key[] = {DB_U64_VALUE(batch->user.id), TEXT(strchr(order->subject, '/') + 1)};
+	char hash[TOKEN_HASH_HEX + 1];
+
+	if (order->kind == CHANGE_TOKEN_DELETE) {
+		growth->tokens_gone += batch->tokens_gone;
+		return db_exec(log->db, SQL_DELETE_TOKEN, key, 2);
+	}
+	growth->tokens++;
+	sodium_bin2hex(hash, sizeof hash, token->hash, sizeof token->hash);
+	const struct db_value row[] = {key[0],
+				       key[1],
+				       TEXT(hash),
+				       TEXT(token->document),
+				       DB_U64_VALUE((uint64_t)token->created_us),
+				       DB_U64_VALUE(token->revision)};
+	return db_exec(log->db, SQL_INSERT_TOKEN, row, 6);
+}
+
+/* What the change made of its subject; never a secret, nor its hash. */
+static struct db_value document_of(const struct order *order)
+{
+	if (order->body)
+		return DB_TEXT_VALUE(order->body->json, order->body->len);
+	if (order->token)
+		return TEXT(order->token->document);
+	return order->kind == CHANGE_USER_PUT ? TEXT(order->note) : (struct db_value){.type = DB_NULL};
+}
+
 static int write_log(struct changelog *log, const struct batch *batch)
 {
-	_cleanup_(rows_release) struct rows rows = {.columns = 10};
+	_cleanup_(rows_release) struct rows rows = {.columns = 11};
 	char peers[BATCH_MAX][IPADDR_TEXT_MAX];
 
 	for (size_t i = 0; i < batch->count; i++) {
@@ -202,11 +240,11 @@ static int write_log(struct changelog *log, const struct batch *batch)
 		row[3] = TEXT(order->subject);
 		row[4] = DB_U64_VALUE(entry->owner);
 		row[5] = DB_U64_VALUE(entry->former_owner);
-		row[6] = order->body ? DB_TEXT_VALUE(order->body->json, order->body->len)
-				     : (struct db_value){.type = DB_NULL};
+		row[6] = document_of(order);
 		row[7] = TEXT(order->actor.name);
 		row[8] = TEXT(peers[i]);
 		row[9] = DB_U64_VALUE((uint64_t)batch->at);
+		row[10] = TEXT(token_name(order->actor.token));
 	}
 	return rows_write(log, SQL_LOG, &rows);
 }
@@ -217,15 +255,17 @@ int changelog_write(struct changelog *log, struct batch *batch)
 	int err = write_silos(log, batch, &growth);
 
 	for (size_t i = 0; i < batch->count && !err; i++) {
-		enum change_kind kind = batch->entries[i].order->kind;
-		if (kind == CHANGE_USER_PUT || kind == CHANGE_USER_DELETE)
-			err = write_user(log, batch, kind, &growth);
+		const struct order *order = batch->entries[i].order;
+		if (order->kind == CHANGE_USER_PUT || order->kind == CHANGE_USER_DELETE)
+			err = write_user(log, batch, order->kind, &growth);
+		else if (order->kind == CHANGE_TOKEN_PUT || order->kind == CHANGE_TOKEN_DELETE)
+			err = write_token(log, batch, order, &growth);
 	}
 	if (!err)
 		err = write_log(log, batch);
-	const struct db_value hub[] = {DB_U64_VALUE(batch->revision),      DB_U64_VALUE(growth.accounts),
-				       DB_U64_VALUE(growth.accounts_gone), DB_U64_VALUE(growth.silos),
-				       DB_U64_VALUE(growth.silos_gone),    DB_U64_VALUE(growth.records),
-				       DB_U64_VALUE(growth.records_gone)};
+	const struct db_value hub[] = {
+		DB_U64_VALUE(batch->revision),     DB_U64_VALUE(growth.accounts),   DB_U64_VALUE(growth.accounts_gone),
+		DB_U64_VALUE(growth.silos),        DB_U64_VALUE(growth.silos_gone), DB_U64_VALUE(growth.records),
+		DB_U64_VALUE(growth.records_gone), DB_U64_VALUE(growth.tokens),     DB_U64_VALUE(growth.tokens_gone)};
 	return err ? err : db_exec(log->db, SQL_SET_REVISION, hub, sizeof hub / sizeof hub[0]);
 }

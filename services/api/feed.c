@@ -7,6 +7,7 @@
 
 #include "cleanup.h"
 #include "event.h"
+#include "lifecycle.h"
 
 #define RETRY_MS 2000 /* after how long to come back when a stream breaks off */
 #define EVENTS_MAX 16 /* taken from the store in one go */
@@ -60,9 +61,11 @@ static void say_absent(struct feed *feed, const char *event, const char *id, uin
 	event_say(&feed->event, "event: %s\ndata: {\"id\":\"%s\",\"revision\":%" PRIu64 "}\n\n", event, id, revision);
 }
 
-static bool may_read(const struct feed *feed, const struct store_event *event)
+/* Of a silo that is not there nobody is the owner; a token may not be for it all the same. */
+static bool is_hidden(const struct feed *feed, const char *id, const struct store_event *event)
 {
-	return feed->who.role == ROLE_ADMIN || event->owner == feed->who.user_id;
+	return !token_covers_silo(feed->who.token, id) ||
+	       (event->body && feed->who.role != ROLE_ADMIN && event->owner != feed->who.user_id);
 }
 
 /* --- all silos of an owner ---------------------------------------------------------------------------------------- */
@@ -122,7 +125,7 @@ static int compare_look(const void *a, const void *b)
 
 static bool is_news(const struct feed *feed, const struct feed_name *name, const struct store_event *event)
 {
-	if (event->body && !may_read(feed, event))
+	if (is_hidden(feed, name->id, event))
 		return name->told != TOLD_FORBIDDEN;
 	return name->told != TOLD_SOMETHING || event->revision > feed->known;
 }
@@ -135,11 +138,11 @@ static void say_look_take(struct feed *feed, struct look *look)
 	if (feed->known < event->revision)
 		feed->known = event->revision;
 	look->name->told = TOLD_SOMETHING;
-	if (event->body && may_read(feed, event)) {
-		event_say_silo_take(&feed->event, TAKE_PTR(event->body));
-	} else if (event->body) {
+	if (is_hidden(feed, look->name->id, event)) {
 		look->name->told = TOLD_FORBIDDEN;
 		say_absent(feed, "forbidden", look->name->id, event->revision);
+	} else if (event->body) {
+		event_say_silo_take(&feed->event, TAKE_PTR(event->body));
 	} else {
 		say_absent(feed, "deleted", look->name->id, event->revision);
 	}
@@ -208,13 +211,25 @@ static void check_continuity(struct feed *feed)
 	feed->reset_due = true;
 }
 
+/* A token that was revoked or has expired ends the stream. While it goes on, the token is in use. */
+static bool is_token_good(const struct feed *feed)
+{
+	struct token *token = feed->who.token;
+	int64_t now_us = token ? clock_wall_us() : 0;
+
+	if (!token)
+		return true;
+	token_touch(token, now_us);
+	return store_has_token(feed->store, token) && (!token->expires_us || now_us < token->expires_us);
+}
+
 /* Any change of the user ends the stream: what the user may see now is found out by coming back. */
 static bool is_same_user(const struct feed *feed)
 {
 	struct user user;
 
 	return store_user_by_id(feed->store, feed->who.user_id, &user) == ERR_OK &&
-	       user.revision == feed->who.user_revision;
+	       user.revision == feed->who.user_revision && is_token_good(feed);
 }
 
 /* One thing to say beside silos; false: nothing. */
@@ -327,6 +342,7 @@ int feed_open(struct store *store, const struct feed_wish *wish, struct feed **r
 		return ERR_NOMEM;
 	feed->store = store;
 	feed->who = wish->who;
+	token_ref(feed->who.token);
 	feed->name_count = wish->name_count;
 	for (size_t i = 0; i < wish->name_count; i++)
 		snprintf(feed->names[i].id, sizeof feed->names[i].id, "%s", wish->names[i]);
@@ -340,5 +356,6 @@ void feed_close(struct feed *feed)
 	if (!feed)
 		return;
 	event_release(&feed->event);
+	token_unref(feed->who.token);
 	free(feed);
 }

@@ -3,6 +3,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include <sodium.h>
+
 #include "cleanup.h"
 #include "lifecycle.h"
 #include "log.h"
@@ -11,11 +13,12 @@
 /* Entries of the log that are read for what is gone; not more, as a start shall not take longer for it. */
 #define GONE_ENTRIES_MAX 200000
 
-enum { SQL_HUB, SQL_USERS, SQL_SILOS, SQL_OLDEST, SQL_GONE, SQL_COUNT };
+enum { SQL_HUB, SQL_USERS, SQL_TOKENS, SQL_SILOS, SQL_OLDEST, SQL_GONE, SQL_COUNT };
 
 static const char *const sql[SQL_COUNT] = {
 	[SQL_HUB] = LOADER_HUB_QUERY,
 	[SQL_USERS] = "SELECT " LOADER_USER_COLUMNS " FROM account",
+	[SQL_TOKENS] = LOADER_TOKEN_QUERY,
 	[SQL_SILOS] = ("SELECT s.id, s.owner, s.revision, r.hostname, r.ip FROM silo s "
 		       "LEFT JOIN record r ON r.silo = s.id ORDER BY s.id"), /* (Clang takes it for a missing comma) */
 	[SQL_OLDEST] = "SELECT CAST(COALESCE(MIN(revision), 0) AS UNSIGNED) FROM change_log",
@@ -33,6 +36,7 @@ int loader_read_hub(void *arg, const struct db_value *row, size_t columns)
 	hub->accounts = row[2].u64;
 	hub->silos = row[3].u64;
 	hub->records = row[4].u64;
+	hub->tokens = row[5].u64;
 	return ERR_OK;
 }
 
@@ -54,6 +58,55 @@ static int load_user(void *arg, const struct db_value *row, size_t columns)
 	(void)columns;
 	loader_read_user(row, &user);
 	return store_state_add_user(arg, &user);
+}
+
+static int read_token_scope(const struct db_value *row, struct token **ret_token)
+{
+	int err = token_parse(row[4].text, row[4].len, ret_token, NULL);
+
+	if (!err || err == ERR_NOMEM)
+		return err;
+	/* A person's repair, or a newer version's: what is not understood allows nothing. */
+	log_warn("a token's scope makes no sense: it may do nothing", LOG_STR("user", row[1].text),
+		 LOG_STR("token", row[2].text));
+	*ret_token = token_new_void();
+	return *ret_token ? ERR_OK : ERR_NOMEM;
+}
+
+int loader_read_token(const struct db_value *row, struct token **ret_token)
+{
+	struct token *token;
+	size_t bytes = 0;
+	int err = read_token_scope(row, &token);
+
+	if (err)
+		return err;
+	token->owner = (uint32_t)row[0].u64;
+	token_set_subject(token, row[1].text, row[2].text);
+	if (sodium_hex2bin(token->hash, sizeof token->hash, row[3].text, row[3].len, NULL, &bytes, NULL) ||
+	    bytes != sizeof token->hash) {
+		log_warn("a token's hash makes no sense: nobody can use it", LOG_STR("user", row[1].text),
+			 LOG_STR("token", row[2].text));
+		randombytes_buf(token->hash, sizeof token->hash);
+	}
+	token->created_us = (int64_t)row[5].u64;
+	token->revision = row[6].u64;
+	atomic_init(&token->used_us, (int64_t)row[7].u64); /* 0 for NULL, too */
+	*ret_token = token;
+	return ERR_OK;
+}
+
+static int load_token(void *arg, const struct db_value *row, size_t columns)
+{
+	struct token *token;
+	int err = loader_read_token(row, &token);
+
+	(void)columns;
+	if (err)
+		return err;
+	err = store_state_add_token(arg, token);
+	token_unref(token);
+	return err;
 }
 
 /* The rows of one silo follow each other; a silo is complete when the next one begins. */
@@ -147,17 +200,20 @@ static int load_gone(struct db *db, struct store_state *state, uint64_t revision
 }
 
 /* A dump restores table after table, in no transaction: half of one must not pass for the whole. */
-static int check_whole(const struct silo_loader *loader, const struct hub_row *hub, size_t accounts, struct why *why)
+static int check_whole(const struct silo_loader *loader, const struct hub_row *hub, const struct store_size *size,
+		       struct why *why)
 {
 	if (loader->newest > hub->revision)
 		return why_set(why, ERR_UNAVAILABLE, "",
 			       "the tables are of different revisions: is a backup being restored?");
-	if (accounts != hub->accounts || loader->count != hub->silos || loader->records != hub->records)
+	if (size->users != hub->accounts || loader->count != hub->silos || loader->records != hub->records ||
+	    size->tokens != hub->tokens)
 		return why_set(why, ERR_UNAVAILABLE, "",
-			       "the tables hold %zu accounts, %zu silos and %zu records, the hub's row says %" PRIu64
-			       ", %" PRIu64 " and %" PRIu64
+			       "the tables hold %zu accounts, %zu silos, %zu records and %zu tokens, the hub's row "
+			       "says %" PRIu64 ", %" PRIu64 ", %" PRIu64 " and %" PRIu64
 			       ": is a backup being restored? See docs/architecture.md, Restoring a backup",
-			       accounts, loader->count, loader->records, hub->accounts, hub->silos, hub->records);
+			       size->users, loader->count, loader->records, size->tokens, hub->accounts, hub->silos,
+			       hub->records, hub->tokens);
 	return ERR_OK;
 }
 
@@ -171,6 +227,8 @@ static int load_tables(struct db *db, struct store_state *state, struct hub_row 
 	if (!err)
 		err = db_query(db, SQL_USERS, NULL, 0, load_user, state);
 	if (!err)
+		err = db_query(db, SQL_TOKENS, NULL, 0, load_token, state);
+	if (!err)
 		err = db_query(db, SQL_SILOS, NULL, 0, load_record, &loader);
 	if (!err)
 		err = finish_silo(&loader);
@@ -179,7 +237,8 @@ static int load_tables(struct db *db, struct store_state *state, struct hub_row 
 	silo_release(&loader.silo);
 	if (err)
 		return why_set(why, err, "", "%s", db_error(db));
-	return check_whole(&loader, ret_hub, store_state_size(state).users, why);
+	const struct store_size size = store_state_size(state);
+	return check_whole(&loader, ret_hub, &size, why);
 }
 
 int loader_load(const struct db_settings *settings, struct store *store, struct why *ret_why)
@@ -201,6 +260,7 @@ int loader_load(const struct db_settings *settings, struct store *store, struct 
 	store_replace_take(store, state, hub.identity, hub.revision);
 	struct store_size size = store_size(store);
 	log_info("state loaded", LOG_U64("revision", hub.revision), LOG_U64("silos", size.silos),
-		 LOG_U64("users", size.users), LOG_I64("ms", clock_mono_ms() - started));
+		 LOG_U64("users", size.users), LOG_U64("tokens", size.tokens),
+		 LOG_I64("ms", clock_mono_ms() - started));
 	return ERR_OK;
 }

@@ -20,6 +20,8 @@
 #include "server.h"
 #include "settings.h"
 #include "tls.h"
+#include "tokencmd.h"
+#include "tokenuse.h"
 #include "usercmd.h"
 
 #define RENEW_EVERY_MS 1000 /* how soon a changed certificate is noticed */
@@ -89,6 +91,7 @@ static int run_serve(const struct settings *settings)
 							  .admin_user = settings->admin_user,
 							  .admin_password = settings->admin_password,
 							  .migrate = true};
+	struct tokenuse *tokenuse = NULL;
 	struct cidr *proxies = NULL;
 	struct hub hub = {.store = store_new(),
 			  .body_max = (size_t)settings->body_max,
@@ -116,10 +119,13 @@ static int run_serve(const struct settings *settings)
 		err = journal_start(hub.store, &journal_settings, &hub.journal);
 	if (!err)
 		err = retention_start(&journal_settings.db, hub.store, settings->history_age_ms, &hub.retention);
+	if (!err)
+		err = tokenuse_start(&journal_settings.db, hub.store, &tokenuse);
 	if (err)
 		log_error("cannot start", LOG_ERR(err));
 	else
 		code = serve_until_stopped(settings, &hub);
+	tokenuse_stop(tokenuse);
 	retention_stop(hub.retention);
 	journal_stop(hub.journal);
 	history_free(hub.history);
@@ -190,7 +196,7 @@ static int run_check(const struct settings *settings)
 static int run(const struct settings *settings, char **words, int count)
 {
 	const char *word = count ? words[0] : "serve";
-	bool has_threads = !strcmp(word, "serve") || !strcmp(word, "user");
+	bool has_threads = !strcmp(word, "serve") || !strcmp(word, "user") || !strcmp(word, "token");
 
 	/* The others are to be ended by a signal as any command is. */
 	if (has_threads && lifecycle_init()) {
@@ -203,6 +209,8 @@ static int run(const struct settings *settings, char **words, int count)
 		return run_migrate(settings);
 	if (!strcmp(word, "user"))
 		return usercmd_run(settings, words + 1, count - 1);
+	if (!strcmp(word, "token"))
+		return tokencmd_run(settings, words + 1, count - 1);
 	if (!strcmp(word, "secrets") && count == 2)
 		return secrets_run(settings, words[1]);
 	if (!strcmp(word, "check") && count == 1)

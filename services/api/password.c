@@ -26,6 +26,9 @@ int password_check(const char *password, size_t len, struct why *ret_why)
 		if ((unsigned char)password[i] < 0x20 || password[i] == 0x7f)
 			return why_set(ret_why, ERR_INVALID, "password",
 				       "a password must not hold control characters (byte %zu does)", i + 1);
+	unsigned char hash[TOKEN_HASH_BYTES];
+	if (token_hash_secret(password, len, hash))
+		return why_set(ret_why, ERR_INVALID, "password", "is a token, which no password may look like");
 	return ERR_OK;
 }
 

@@ -181,10 +181,10 @@ bool queue_is_drained(struct queue *queue)
 
 static bool is_user_change(const struct item *item)
 {
-	return item->order.kind == CHANGE_USER_PUT || item->order.kind == CHANGE_USER_DELETE;
+	return item->order.kind != CHANGE_SILO_PUT && item->order.kind != CHANGE_SILO_DELETE;
 }
 
-/* With the lock held. Rights depend on users, so a change of one closes a batch before and behind it. */
+/* With the lock held. Rights depend on users and tokens, so a change of one closes a batch before and behind it. */
 static size_t take(struct queue *queue, struct item *ret_items[static BATCH_MAX])
 {
 	size_t count = 0, bytes = 0;

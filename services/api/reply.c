@@ -110,7 +110,7 @@ static const struct {
 	int err;
 	const char *name, *value;
 } problem_headers[] = {
-	{ERR_UNAUTHORIZED, "WWW-Authenticate", "Basic realm=\"silodns\", charset=\"UTF-8\""},
+	{ERR_UNAUTHORIZED, "WWW-Authenticate", "Basic realm=\"silodns\", charset=\"UTF-8\", Bearer realm=\"silodns\""},
 	{ERR_UNAVAILABLE, "Retry-After", "1"},
 	{ERR_BUSY, "Retry-After", "1"},
 	{ERR_NOMEM, "Retry-After", "1"},

@@ -19,6 +19,8 @@ void request_release(struct request *request)
 		free(request->headers[i].joined);
 	free(request->headers);
 	free(request->query_text);
+	token_unref(request->principal.token);
+	request->principal.token = NULL;
 	request->headers = NULL;
 	request->query_text = NULL;
 	request->header_count = request->header_capacity = request->param_count = 0;

@@ -37,9 +37,13 @@ struct request {
 	const char *path;   /* for the log: as it came, without query; need not end where it ends */
 	size_t path_len;
 	char subject[REQUEST_SUBJECT_MAX +
-		     1];            /* the path's {id} or {name}, percent-decoded; "" if the route has none */
-	size_t subject_len;         /* may hold any byte, NUL included: check before use */
-	struct principal principal; /* user_id 0 and empty name where no credentials are needed */
+		     1];                      /* the path's {id} or {name}, percent-decoded; "" if the route has none */
+	size_t subject_len;                   /* may hold any byte, NUL included: check before use */
+	char second[REQUEST_SUBJECT_MAX + 1]; /* the same of a second {…} */
+	size_t second_len;
+	struct principal principal; /* user_id 0 and empty name where no credentials are needed; with a reference to
+				       its token */
+	struct claim claim;         /* who it claimed to be, also where that was refused */
 	struct ipaddr peer;         /* the client, trusted proxies taken into account */
 	struct ipaddr connection;   /* where the connection comes from: the client or a proxy */
 	const char *body;           /* NULL if none; need not end in NUL */

@@ -11,9 +11,12 @@
 #include "log.h"
 #include "peer.h"
 
-enum who { ANYONE, USER, ADMIN, ADMIN_OR_ANYONE /* as the settings say */ };
+/* READ, UPDATE: any user, and a token with this verb. ACCOUNT: any user, and a token with the verb admin, of an admin.
+ */
+enum who { ANYONE, READ, UPDATE, ACCOUNT, ADMIN, ADMIN_OR_ANYONE /* as the settings say */ };
 
-/* Rows of one path stand together; {…} becomes request->subject. HEAD is answered wherever GET is. */
+/* Rows of one path stand together; {…} becomes request->subject, a second one request->second. HEAD is answered
+ * wherever GET is. */
 static const struct route {
 	const char *path, *method;
 	enum who who; /* at least; what belongs to whom is for handlers and journal */
@@ -28,17 +31,21 @@ static const struct route {
 	{"/readyz", "GET", ANYONE, handle_readyz},
 	{"/openapi.json", "GET", ANYONE, handle_openapi},
 	{"/metrics", "GET", ADMIN_OR_ANYONE, handle_metrics},
-	{"/silos", "GET", USER, handle_silos_list},
-	{"/silos/{id}", "GET", USER, handle_silo_get},
-	{"/silos/{id}", "PUT", USER, handle_silo_put},
-	{"/silos/{id}", "DELETE", USER, handle_silo_delete},
-	{"/silos/{id}/history", "GET", USER, handle_history_get},
-	{"/silos/{id}/hosts", "GET", USER, handle_hosts_get},
-	{"/watch", "GET", USER, handle_watch},
+	{"/silos", "GET", READ, handle_silos_list},
+	{"/silos/{id}", "GET", READ, handle_silo_get},
+	{"/silos/{id}", "PUT", UPDATE, handle_silo_put},
+	{"/silos/{id}", "DELETE", UPDATE, handle_silo_delete},
+	{"/silos/{id}/history", "GET", READ, handle_history_get},
+	{"/silos/{id}/hosts", "GET", READ, handle_hosts_get},
+	{"/watch", "GET", READ, handle_watch},
 	{"/users", "GET", ADMIN, handle_users_list},
-	{"/users/{name}", "GET", USER, handle_user_get},
-	{"/users/{name}", "PUT", USER, handle_user_put},
+	{"/users/{name}", "GET", ACCOUNT, handle_user_get},
+	{"/users/{name}", "PUT", ACCOUNT, handle_user_put},
 	{"/users/{name}", "DELETE", ADMIN, handle_user_delete},
+	{"/users/{name}/tokens", "GET", ACCOUNT, handle_tokens_list},
+	{"/users/{name}/tokens/{token}", "GET", ACCOUNT, handle_token_get},
+	{"/users/{name}/tokens/{token}", "PUT", ACCOUNT, handle_token_put},
+	{"/users/{name}/tokens/{token}", "DELETE", ACCOUNT, handle_token_delete},
 };
 
 #define ROUTE_COUNT (sizeof routes / sizeof routes[0])
@@ -93,14 +100,17 @@ static int parse_path(struct request *request, struct path *ret_path)
 	return ERR_OK;
 }
 
-/* `*ret_subject` is the segment that stands for {…}, or SEGMENTS_MAX. */
-static bool path_matches(const char *pattern, const struct path *path, size_t *ret_subject)
+#define NAMES_MAX 2 /* {…} in one pattern */
+
+/* `ret_names` are the segments that stand for {…}, or SEGMENTS_MAX. */
+static bool path_matches(const char *pattern, const struct path *path, size_t ret_names[static NAMES_MAX])
 {
-	size_t i = 0;
+	size_t i = 0, names = 0;
 
 	if (path->count > SEGMENTS_MAX)
 		return false;
-	*ret_subject = SEGMENTS_MAX;
+	for (size_t n = 0; n < NAMES_MAX; n++)
+		ret_names[n] = SEGMENTS_MAX;
 	for (const char *at = pattern, *end; *at; at = end, i++) {
 		size_t len = strcspn(++at, "/");
 		end = at + len;
@@ -109,7 +119,7 @@ static bool path_matches(const char *pattern, const struct path *path, size_t *r
 		if (*at == '{') {
 			if (!path->segments[i].len)
 				return false;
-			*ret_subject = i;
+			ret_names[names++] = i;
 		} else if (path->segments[i].len != len || memcmp(path->segments[i].text, at, len) != 0) {
 			return false;
 		}
@@ -131,31 +141,60 @@ static int refuse_method(struct request *request, const char *path, struct reply
 	return err ? err : why_set(&request->why, ERR_METHOD, "", "only %s here", allow.data);
 }
 
+static void take_name(const struct path *path, size_t segment, char ret_name[static REQUEST_SUBJECT_MAX + 1],
+		      size_t *ret_len)
+{
+	if (segment == SEGMENTS_MAX)
+		return;
+	*ret_len = path->segments[segment].len;
+	memcpy(ret_name, path->segments[segment].text, *ret_len + 1);
+}
+
 static int find_route(struct request *request, struct reply *reply, const struct route **ret_route)
 {
 	struct path path;
 	const char *known = NULL;
-	size_t subject;
+	size_t names[NAMES_MAX];
 	int err = parse_path(request, &path);
 
 	if (err)
 		return err;
 	for (size_t i = 0; i < ROUTE_COUNT; i++) {
-		if (!path_matches(routes[i].path, &path, &subject))
+		if (!path_matches(routes[i].path, &path, names))
 			continue;
 		known = routes[i].path;
 		if (strcmp(routes[i].method, request->method) != 0)
 			continue;
-		if (subject < SEGMENTS_MAX) {
-			request->subject_len = path.segments[subject].len;
-			memcpy(request->subject, path.segments[subject].text, request->subject_len + 1);
-		}
+		take_name(&path, names[0], request->subject, &request->subject_len);
+		take_name(&path, names[1], request->second, &request->second_len);
 		*ret_route = &routes[i];
 		return ERR_OK;
 	}
 	if (known)
 		return refuse_method(request, known, reply);
 	return why_set(&request->why, ERR_NOT_FOUND, "", "there is no such path");
+}
+
+static int admit_token(struct request *request, enum who who)
+{
+	static const struct {
+		enum token_verb verb;
+		const char *name;
+	} verbs[] = {[READ] = {TOKEN_READ, "read"},
+		     [UPDATE] = {TOKEN_UPDATE, "update"},
+		     [ACCOUNT] = {TOKEN_ADMIN, "admin"},
+		     [ADMIN] = {TOKEN_ADMIN, "admin"},
+		     [ADMIN_OR_ANYONE] = {TOKEN_ADMIN, "admin"}};
+	const struct token *token = request->principal.token;
+
+	if (!token)
+		return ERR_OK;
+	if (!token_has_verb(token, verbs[who].verb))
+		return why_set(&request->why, ERR_FORBIDDEN, "", "this token may not do this: it has no verb \"%s\"",
+			       verbs[who].name);
+	if (who >= ACCOUNT && request->principal.role != ROLE_ADMIN)
+		return why_set(&request->why, ERR_FORBIDDEN, "", "this token's owner is no admin any more");
+	return ERR_OK;
 }
 
 static int admit(struct request *request, const struct route *route)
@@ -166,8 +205,10 @@ static int admit(struct request *request, const struct route *route)
 		return why_set(&request->why, ERR_TOO_LARGE, "", "a body may have %zu bytes, not more", hub->body_max);
 	if (route->who == ANYONE || (route->who == ADMIN_OR_ANYONE && hub->metrics_for_anyone))
 		return ERR_OK;
-	int err =
-		access_check(hub->access, request_header(request, "Authorization"), &request->principal, &request->why);
+	int err = access_check(hub->access, request_header(request, "Authorization"), &request->peer,
+			       &request->principal, &request->claim, &request->why);
+	if (!err)
+		err = admit_token(request, route->who);
 	if (err)
 		return err;
 	if (route->who >= ADMIN && request->principal.role != ROLE_ADMIN)
@@ -198,9 +239,13 @@ static void log_request(const struct request *request, const char *method, int s
 		return;
 	snprintf(path, sizeof path, "%.*s", (int)request->path_len, request->path);
 	const struct log_field fields[] = {
-		LOG_STR("method", method),      LOG_STR("path", path),
-		LOG_I64("status", status),      LOG_STR("user", request->principal.name),
-		LOG_IP("peer", &request->peer), LOG_MS("ms", request_ms(request)),
+		LOG_STR("method", method),
+		LOG_STR("path", path),
+		LOG_I64("status", status),
+		LOG_STR("user", request->claim.user),
+		LOG_STR("token", request->claim.token),
+		LOG_IP("peer", &request->peer),
+		LOG_MS("ms", request_ms(request)),
 	};
 	log_write(level,
 		  status >= 500             ? "request failed"

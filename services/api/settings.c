@@ -30,6 +30,18 @@ static int check_metrics(const char *value, struct why *ret_why)
 		       : 0;
 }
 
+static int check_verb(const char *value, struct why *ret_why)
+{
+	return strcmp(value, "read") != 0 && strcmp(value, "update") != 0 && strcmp(value, "admin") != 0
+		       ? why_set(ret_why, ERR_INVALID, "", "is read, update, admin, or several of them")
+		       : 0;
+}
+
+static int check_family(const char *value, struct why *ret_why)
+{
+	return strcmp(value, "4") != 0 && strcmp(value, "6") != 0 ? why_set(ret_why, ERR_INVALID, "", "is 4 or 6") : 0;
+}
+
 static int check_mode(const char *value, struct why *ret_why)
 {
 	return strlen(value) != 4 || strspn(value, "01234567") != 4 || value[0] != '0'
@@ -214,6 +226,50 @@ static const struct conf_option options[] = {
 	 AT(new_password),
 	 .check = check_password,
 	 .help = "For user add and user passwd; without it, it is asked for, or read from standard input."},
+	{.name = "VERBS",
+	 .type = CONF_LIST,
+	 AT(verbs),
+	 .arg = "LIST",
+	 .check = check_verb,
+	 .help = "For token add: what it may do, of read, update and admin."},
+	{.name = "FOR_SILOS",
+	 .type = CONF_LIST,
+	 AT(for_silos),
+	 .arg = "LIST",
+	 .check = conf_check_silo_id,
+	 .help = "For token add: only these silos."},
+	{.name = "FOR_HOSTNAMES",
+	 .type = CONF_LIST,
+	 AT(for_hostnames),
+	 .arg = "LIST",
+	 .check = conf_check_hostname,
+	 .help = "For token add: it may change records of these hostnames only."},
+	{.name = "FOR_FAMILY",
+	 .type = CONF_STRING,
+	 AT(for_family),
+	 .arg = "4|6",
+	 .check = check_family,
+	 .help = "For token add: it may change addresses of this family only."},
+	{.name = "FROM_NETWORKS",
+	 .type = CONF_LIST,
+	 AT(from_networks),
+	 .arg = "CIDR",
+	 .check = conf_check_cidr,
+	 .help = "For token add: only from there."},
+	{.name = "EXPIRES",
+	 .type = CONF_DURATION,
+	 AT(expires_ms),
+	 .min = 1000,
+	 .max = 315360000000,
+	 .arg = "TIME",
+	 .help = "For token add: for so long from now; for ever if not given."},
+	{.name = "UNUSED",
+	 .type = CONF_DURATION,
+	 AT(unused_ms),
+	 .min = 3600000,
+	 .max = 315360000000,
+	 .arg = "TIME",
+	 .help = "For token add: until it is not used for so long."},
 	{.name = "MODE",
 	 .type = CONF_STRING,
 	 AT(mode),
@@ -247,6 +303,9 @@ const struct conf_program settings_program = {
 		 "user set NAME            change --role or --quota\n"
 		 "user passwd NAME         a new password\n"
 		 "user remove NAME         only while it owns no silo\n"
+		 "token list [USER]        all tokens, or a user's\n"
+		 "token add USER NAME      a new token; its secret goes to standard output, this once\n"
+		 "token remove USER NAME   it is refused from then on\n"
 		 "secrets DIR              make the random secrets that DIR does not have yet\n"
 		 "check                    is the hub on this machine ready? For health checks",
 	.epilog = "Exit codes: 0 done; 1 failed; 2 wrong settings or usage; 3 the database or the hub is not there.",

@@ -28,6 +28,10 @@ struct settings {
 	char *tls_cert_file, *tls_key_file;
 	long hsts_ms;
 
+	struct conf_list verbs, for_silos, for_hostnames, from_networks; /* token add */
+	char *for_family;
+	long expires_ms, unused_ms; /* 0: not given */
+
 	char *metrics;
 	char *log_level, *log_format;
 };

@@ -220,6 +220,69 @@ int store_users(struct store *store, struct user **ret_users, size_t *ret_count)
 	return ERR_OK;
 }
 
+static int ref_token(const struct token_node *node, struct token **ret_token)
+{
+	if (node)
+		*ret_token = token_ref(node->token);
+	return node ? ERR_OK : ERR_NOT_FOUND;
+}
+
+int store_token(struct store *store, const unsigned char hash[static TOKEN_HASH_BYTES], struct token **ret_token)
+{
+	pthread_rwlock_rdlock(&store->lock);
+	int err = ref_token(store_state_token(store->state, hash), ret_token);
+	pthread_rwlock_unlock(&store->lock);
+	return err;
+}
+
+int store_token_by_subject(struct store *store, const char *subject, struct token **ret_token)
+{
+	pthread_rwlock_rdlock(&store->lock);
+	int err = ref_token(store_state_token_by_subject(store->state, subject), ret_token);
+	pthread_rwlock_unlock(&store->lock);
+	return err;
+}
+
+/* By its hash: after a loading it is another object. */
+bool store_has_token(struct store *store, const struct token *token)
+{
+	pthread_rwlock_rdlock(&store->lock);
+	bool found = store_state_token(store->state, token->hash) != NULL;
+	pthread_rwlock_unlock(&store->lock);
+	return found;
+}
+
+static int compare_token(const void *a, const void *b)
+{
+	return strcmp((*(struct token *const *)a)->subject, (*(struct token *const *)b)->subject);
+}
+
+int store_tokens(struct store *store, uint32_t owner, struct token ***ret_tokens, size_t *ret_count)
+{
+	size_t count = 0;
+
+	pthread_rwlock_rdlock(&store->lock);
+	struct token **tokens = calloc(store->state->size.tokens + 1, sizeof *tokens);
+	if (tokens)
+		for (struct token_node *node = store->state->tokens_by_hash; node; node = node->by_hash.next)
+			if (!owner || node->token->owner == owner)
+				tokens[count++] = token_ref(node->token);
+	pthread_rwlock_unlock(&store->lock);
+	if (!tokens)
+		return ERR_NOMEM;
+	qsort(tokens, count, sizeof *tokens, compare_token);
+	*ret_tokens = tokens;
+	*ret_count = count;
+	return ERR_OK;
+}
+
+void store_tokens_release(struct token **tokens, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		token_unref(tokens[i]);
+	free(tokens);
+}
+
 struct store_size store_size(struct store *store)
 {
 	pthread_rwlock_rdlock(&store->lock);
@@ -283,7 +346,7 @@ static int spares_make(const struct store_change *change, struct spares *ret_spa
 	return ret_spares->gone && (change->op == STORE_DELETE_SILO || ret_spares->silo) ? ERR_OK : ERR_NOMEM;
 }
 
-/* With the lock held for writing. Only a new user can fail; the journal applies those singly. */
+/* With the lock held for writing. Only a new user or token can fail; the journal applies those singly. */
 static int apply_one(struct store *store, const struct store_change *change, struct spares *spares)
 {
 	switch (change->op) {
@@ -299,6 +362,13 @@ static int apply_one(struct store *store, const struct store_change *change, str
 	case STORE_DELETE_USER:
 		store->point.user_changes++;
 		store_state_delete_user(store->state, change->subject);
+		return ERR_OK;
+	case STORE_PUT_TOKEN:
+		store->point.user_changes++;
+		return store_state_add_token(store->state, change->token);
+	case STORE_DELETE_TOKEN:
+		store->point.user_changes++;
+		store_state_delete_token(store->state, change->subject);
 		return ERR_OK;
 	}
 	return ERR_INTERNAL;

@@ -1,6 +1,6 @@
 /*
- * The hub's state in memory at one revision: silos with their ready-made JSON bodies, and users. All reads are served
- * from here.
+ * The hub's state in memory at one revision: silos with their ready-made JSON bodies, users, and tokens. All reads are
+ * served from here.
  *
  * Bodies are immutable and counted, so a reader holds the lock only to find one and never sees half a change. Writing
  * is the journal's alone (store_apply, store_replace_take). Everything else may be called from any thread: `lock` (a
@@ -16,6 +16,7 @@
 #include "buf.h"
 #include "err.h"
 #include "silo_body.h"
+#include "token.h"
 
 #define USER_NAME_MAX 64
 #define PASSWORD_HASH_MAX 128 /* crypto_pwhash_STRBYTES */
@@ -62,7 +63,7 @@ struct store_point {
 	uint64_t revision;
 	uint64_t forgotten;    /* who knows the hub up to an earlier revision than this cannot continue from there */
 	uint64_t replaced;     /* counts store_replace_take() */
-	uint64_t user_changes; /* counts changes of users */
+	uint64_t user_changes; /* counts changes of users and tokens */
 	char identity[HUB_IDENTITY_LEN + 1];
 };
 struct store_point store_point(struct store *store);
@@ -102,21 +103,37 @@ int store_user_by_id(struct store *store, uint32_t id, struct user *ret_user);
 /* All users by name; free() the array. */
 int store_users(struct store *store, struct user **ret_users, size_t *ret_count);
 
+/* A reference of the caller's; ERR_NOT_FOUND. */
+int store_token(struct store *store, const unsigned char hash[static TOKEN_HASH_BYTES], struct token **ret_token);
+int store_token_by_subject(struct store *store, const char *subject, struct token **ret_token);
+bool store_has_token(struct store *store, const struct token *token); /* it was not revoked */
+/* The tokens of `owner` (0: all) by subject: an array of references of the caller's. ERR_NOMEM. */
+int store_tokens(struct store *store, uint32_t owner, struct token ***ret_tokens, size_t *ret_count);
+void store_tokens_release(struct token **tokens, size_t count);
+
 struct store_size {
-	size_t silos, users, gone, bytes; /* bytes: of nodes and bodies, without the allocator's overhead */
+	size_t silos, users, tokens, gone, bytes; /* bytes: of nodes and bodies, without the allocator's overhead */
 };
 struct store_size store_size(struct store *store);
 
 /* --- writing: the journal only ------------------------------------------------------------------------------------ */
 
-enum store_op { STORE_PUT_SILO, STORE_DELETE_SILO, STORE_PUT_USER, STORE_DELETE_USER };
+enum store_op {
+	STORE_PUT_SILO,
+	STORE_DELETE_SILO,
+	STORE_PUT_USER,
+	STORE_DELETE_USER, /* and its tokens */
+	STORE_PUT_TOKEN,
+	STORE_DELETE_TOKEN
+};
 
 struct store_change {
 	enum store_op op;
-	const char *subject;    /* silo id or user name; borrowed */
+	const char *subject;    /* silo id, user name, or a token's subject; borrowed */
 	struct silo_body *body; /* STORE_PUT_SILO; the store takes its own reference */
 	uint64_t revision;      /* STORE_DELETE_SILO */
 	struct user user;       /* STORE_PUT_USER; `silos` is ignored */
+	struct token *token;    /* STORE_PUT_TOKEN; the store takes its own reference */
 };
 
 /* Applies changes in order and moves the store to `revision`, all at once for readers. ERR_NOMEM leaves the store as it
@@ -128,6 +145,7 @@ struct store_state;
 struct store_state *store_state_new(void);
 void store_state_free(struct store_state *state);
 int store_state_add_user(struct store_state *state, const struct user *user);
+int store_state_add_token(struct store_state *state, struct token *token); /* takes its own reference. ERR_NOMEM */
 int store_state_add_silo_take(struct store_state *state, const char *id, struct silo_body *body);
 /* After all silos, in the order of revisions: `owner` has had the silo no more since `revision`, as it was deleted or
  * given to somebody else. ERR_NOMEM. */

@@ -129,6 +129,22 @@ struct user_node *store_state_user_by_id(const struct store_state *state, uint32
 	return found;
 }
 
+struct token_node *store_state_token(const struct store_state *state, const unsigned char hash[static TOKEN_HASH_BYTES])
+{
+	struct token_node *found;
+
+	HASH_FIND(by_hash, state->tokens_by_hash, hash, TOKEN_HASH_BYTES, found);
+	return found;
+}
+
+struct token_node *store_state_token_by_subject(const struct store_state *state, const char *subject)
+{
+	struct token_node *found;
+
+	HASH_FIND(by_subject, state->tokens_by_subject, subject, strlen(subject), found);
+	return found;
+}
+
 void store_state_set_forgotten(struct store_state *state, uint64_t revision)
 {
 	state->forgotten = revision;
@@ -332,6 +348,66 @@ int store_state_add_silo_take(struct store_state *state, const char *id, struct 
 	return ERR_OK;
 }
 
+/* --- tokens ------------------------------------------------------------------------------------------------------- */
+
+static size_t token_bytes(const struct token_node *node)
+{
+	return sizeof *node + sizeof *node->token + 2 * strlen(node->token->document);
+}
+
+static void delete_token(struct store_state *state, struct token_node *node)
+{
+	HASH_DELETE(by_hash, state->tokens_by_hash, node);
+	HASH_DELETE(by_subject, state->tokens_by_subject, node);
+	state->size.tokens--;
+	state->size.bytes -= token_bytes(node);
+	token_unref(node->token);
+	free(node);
+}
+
+void store_state_delete_token(struct store_state *state, const char *subject)
+{
+	struct token_node *node = store_state_token_by_subject(state, subject);
+
+	if (node)
+		delete_token(state, node);
+}
+
+static void delete_tokens_of(struct store_state *state, uint32_t owner)
+{
+	struct token_node *node, *next;
+
+	HASH_ITER (by_hash, state->tokens_by_hash, node, next)
+		if (node->token->owner == owner)
+			delete_token(state, node);
+}
+
+int store_state_add_token(struct store_state *state, struct token *token)
+{
+	struct token_node *node = calloc(1, sizeof *node);
+
+	if (!node)
+		return ERR_NOMEM;
+	store_state_delete_token(state, token->subject); /* one of the same name, revoked since */
+	node->token = token_ref(token);
+	HASH_ADD_KEYPTR(by_hash, state->tokens_by_hash, token->hash, sizeof token->hash, node);
+	if (!node->by_hash.tbl) {
+		token_unref(token);
+		free(node);
+		return ERR_NOMEM;
+	}
+	HASH_ADD_KEYPTR(by_subject, state->tokens_by_subject, token->subject, strlen(token->subject), node);
+	if (!node->by_subject.tbl) {
+		HASH_DELETE(by_hash, state->tokens_by_hash, node);
+		token_unref(token);
+		free(node);
+		return ERR_NOMEM;
+	}
+	state->size.tokens++;
+	state->size.bytes += token_bytes(node);
+	return ERR_OK;
+}
+
 /* --- users -------------------------------------------------------------------------------------------------------- */
 
 int store_state_add_user(struct store_state *state, const struct user *user)
@@ -371,6 +447,7 @@ void store_state_delete_user(struct store_state *state, const char *name)
 
 	if (!node)
 		return;
+	delete_tokens_of(state, node->user.id);
 	HASH_DELETE(by_name, state->users_by_name, node);
 	HASH_DELETE(by_id, state->users_by_id, node);
 	state->size.users--;
@@ -389,6 +466,7 @@ void store_state_free(struct store_state *state)
 {
 	struct silo_node *node, *next;
 	struct user_node *user, *next_user;
+	struct token_node *token, *next_token;
 
 	if (!state)
 		return;
@@ -403,6 +481,8 @@ void store_state_free(struct store_state *state)
 		state->gone_oldest = gone->newer;
 		free(gone);
 	}
+	HASH_ITER (by_hash, state->tokens_by_hash, token, next_token)
+		delete_token(state, token);
 	HASH_ITER (by_name, state->users_by_name, user, next_user) {
 		HASH_DELETE(by_name, state->users_by_name, user);
 		HASH_DELETE(by_id, state->users_by_id, user);

@@ -1,6 +1,7 @@
 /*
- * One state of the hub in memory: silos, users, and the order of changes. Data structures only: no lock is taken here,
- * that is the store's business. A state that nobody else sees yet (while loading) may be changed by any one thread.
+ * One state of the hub in memory: silos, users, tokens, and the order of changes. Data structures only: no lock is
+ * taken here, that is the store's business. A state that nobody else sees yet (while loading) may be changed by any one
+ * thread.
  *
  * The order of changes has every silo once, at the revision of its newest change, and besides what is gone: a deleted
  * silo, or one that was given to another owner. It is kept once for all silos and once for each owner, so whoever knows
@@ -55,6 +56,11 @@ struct user_node {
 	struct user user;
 };
 
+struct token_node {
+	UT_hash_handle by_hash, by_subject;
+	struct token *token; /* a reference */
+};
+
 RB_HEAD(id_tree, silo_node);
 RB_HEAD(owner_tree, silo_node);
 RB_HEAD(gone_tree, gone_node);
@@ -68,6 +74,7 @@ struct store_state {
 	struct gone_node *gone_oldest, *gone_newest;
 	uint64_t forgotten;
 	struct user_node *users_by_name, *users_by_id;
+	struct token_node *tokens_by_hash, *tokens_by_subject;
 	struct store_size size;
 };
 
@@ -85,6 +92,9 @@ bool store_entry_deleted(const struct store_entry *entry);
 uint64_t store_state_deleted(const struct store_state *state, const char *id);
 struct user_node *store_state_user(const struct store_state *state, const char *name);
 struct user_node *store_state_user_by_id(const struct store_state *state, uint32_t id);
+struct token_node *store_state_token(const struct store_state *state,
+				     const unsigned char hash[static TOKEN_HASH_BYTES]);
+struct token_node *store_state_token_by_subject(const struct store_state *state, const char *subject);
 
 /* --- changing: cannot fail, as the caller brings the nodes --- */
 
@@ -96,5 +106,6 @@ void store_state_put(struct store_state *state, struct silo_node **spare, struct
 		     struct silo_body *body);
 void store_state_delete(struct store_state *state, const char *id, uint64_t revision, struct gone_node **gone);
 void store_state_delete_user(struct store_state *state, const char *name);
+void store_state_delete_token(struct store_state *state, const char *subject);
 
 #endif

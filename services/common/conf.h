@@ -80,6 +80,11 @@ void conf_print_markdown(const struct conf_program *program, FILE *out);
 /* Every setting of every program of silodns (also NAME_FILE), for `foreign`; a test keeps it complete. Ends in NULL. */
 extern const char *const conf_all_names[];
 
+/* What the clients say to both at once: a program that chose one of them silently might take the wrong one. */
+#define CONF_TOKEN_OR_PASSWORD                                                                                         \
+	"SILODNS_TOKEN: stands for user and password, and is not given beside them: leave SILODNS_USER and "           \
+	"SILODNS_PASSWORD (and their files) out, or this"
+
 /* For checks in tables. */
 int conf_check_url(const char *value, struct why *ret_why); /* http:// or https://, a host, no credentials in it */
 int conf_check_cidr(const char *value, struct why *ret_why);

@@ -199,6 +199,7 @@ int settings_finish(struct settings *settings, FILE *err_stream)
 		{settings->check && !settings->state_dir, "SILODNS_STATE_DIR: required for --check"},
 		{settings->print + settings->remove + settings->check > 1,
 		 "SILODNS_PRINT, SILODNS_REMOVE, SILODNS_CHECK: only one of them"},
+		{hub && settings->token && (settings->user || settings->password), CONF_TOKEN_OR_PASSWORD},
 		{hub && settings->user && !settings->password, "SILODNS_PASSWORD: required with SILODNS_USER"},
 		{hub && settings->password && !settings->user, "SILODNS_USER: required with SILODNS_PASSWORD"},
 	};

@@ -146,6 +146,10 @@ int settings_finish(struct settings *settings, FILE *err_stream)
 		return ERR_OK;
 	if (!settings->url)
 		err = missing(err_stream, "URL");
+	if (settings->token && (settings->user || settings->password)) {
+		fprintf(err_stream, CONF_TOKEN_OR_PASSWORD "\n");
+		err = ERR_INVALID;
+	}
 	if (!settings->silo)
 		err = missing(err_stream, "SILO");
 	if (!settings->hostnames.count)

@@ -132,7 +132,7 @@ def check_agreement(database, *hubs, renewals=0):
                          "FROM change_log) AS steps WHERE step <> 1")
     assert len(steps) <= renewals and all(int(step) > RENEW_STEP for _, step in steps), f"the log has gaps: {steps}"
     assert database.sql("SELECT accounts = (SELECT COUNT(*) FROM account), silos = (SELECT COUNT(*) FROM silo), "
-                        "records = (SELECT COUNT(*) FROM record) FROM hub") == [["1", "1", "1"]], "the hub's row has miscounted"
+                        "records = (SELECT COUNT(*) FROM record), tokens = (SELECT COUNT(*) FROM token) FROM hub") == [["1"] * 4], "the hub's row has miscounted"
     replayed, newest = {}, {}
     for revision, kind, silo, document in database.sql("SELECT revision, kind, subject, document FROM change_log "
                                                        "WHERE kind LIKE 'silo-%' ORDER BY revision"):

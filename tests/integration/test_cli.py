@@ -280,5 +280,5 @@ def test_resident_memory_is_small(make_hub, database):
 
 def test_the_usage_names_every_subcommand_of_the_documentation():
     usage = run_api("--help", settings={}).stdout
-    for word in ("serve", "migrate", "user list", "user add", "user set", "user passwd", "user remove", "secrets", "check"):
+    for word in ("serve", "migrate", "user list", "user add", "user set", "user passwd", "user remove", "token list", "token add", "token remove", "secrets", "check"):
         assert word in usage, word

@@ -145,6 +145,8 @@ def test_a_missing_hosts_file_is_made_and_a_missing_directory_is_an_error(keeper
         ({"NONSENSE": "1"}, ["NONSENSE"]),
         ({"USER": "u"}, ["PASSWORD"]),
         ({"PRINT": "1", "REMOVE": "1"}, ["PRINT", "REMOVE"]),
+        ({"TOKEN": "t", "USER": "u", "PASSWORD": "p"}, ["TOKEN", "USER", "PASSWORD"]),
+        ({"TOKEN": "t", "PASSWORD": "p"}, ["TOKEN", "PASSWORD"]),
     ],
 )
 def test_bad_settings_are_named(keeper, settings, names):

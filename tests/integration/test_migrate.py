@@ -41,7 +41,7 @@ def test_migrations_run_at_once_are_applied_once(database):
 def test_a_migration_that_was_cut_off_is_simply_run_again(database):
     migrate(database)
     whole, identity = schema(database), database.sql("SELECT identity FROM hub")
-    for tables in (["change_log"], ["record", "silo", "change_log"], ["record", "silo", "account", "change_log"]):
+    for tables in (["change_log"], ["record", "silo", "change_log"], ["record", "silo", "token", "account", "change_log"]):
         database.sql("DELETE FROM schema_migration; " + "; ".join(f"DROP TABLE {table}" for table in tables))
         assert migrate(database).returncode == 0
         assert schema(database) == whole and database.sql("SELECT identity FROM hub") == identity

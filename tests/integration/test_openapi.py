@@ -84,7 +84,7 @@ def test_it_has_every_route_and_no_other_with_who_may():
     routes = re.findall(r'^\t\{"(/[^"]*)", "([A-Z]+)", (\w+), handle_\w+\},$', (REPO / "services/api/routes.c").read_text(), re.M)
     assert {(path, method) for path, method, _ in routes} == set(operations())
     for path, method, who in routes:
-        wanted = {"ANYONE": [], "ADMIN_OR_ANYONE": [{"basic": []}, {}]}.get(who, [{"basic": []}])
+        wanted = {"ANYONE": [], "ADMIN_OR_ANYONE": [{"basic": []}, {"bearer": []}, {}]}.get(who, [{"basic": []}, {"bearer": []}])
         assert operations()[path, method].get("security", DOCUMENT["security"]) == wanted, (path, method)
 
 
@@ -184,6 +184,31 @@ def ask_about_users(ask, user):
     ask("DELETE", path, "new")
 
 
+def ask_about_tokens(ask, user):
+    path = "/users/{name}/tokens/{token}"
+    scope = {"verbs": ["read", "update"], "silos": ["b"], "hostnames": ["h"], "family": 4, "networks": ["127.0.0.0/8"], "expires": "2199-01-01T00:00:00Z", "unused": 3600}
+    made = ask("PUT", path, "admin", "t", body=scope)
+    ask.hub.secrets.add(made.json["token"])
+    ask("PUT", path, "admin", "t", body=scope)
+    ask("PUT", path, "admin", "u", body="{")
+    ask("PUT", path, "admin", "u", body={"verbs": []})
+    ask("PUT", path, "admin", "u", body=scope, auth=user)
+    ask("PUT", path, "nosuch", "u", body=scope)
+    ask("PUT", path, "admin", "u", body=b" " * (2 << 20))
+    ask("GET", "/silos", auth="Bearer " + made.json["token"])
+    for template, names in (("/users/{name}/tokens", ()), (path, ("t",))):
+        ask("GET", template, "admin", *names)
+        ask("GET", template, "admin", *names, query="?nosuch=1")
+        ask("GET", template, "admin", *names, auth=user)
+        ask("GET", template, "nosuch", *names)
+        ask("GET", template, "-bad", *names)
+    ask("DELETE", path, "admin", "t", query="?nosuch=1")
+    ask("DELETE", path, "admin", "t", auth=user)
+    ask("DELETE", path, "admin", "-bad")
+    ask("DELETE", path, "admin", "t")
+    ask("DELETE", path, "admin", "t")
+
+
 def test_real_answers_are_as_it_says_and_it_says_no_answer_that_does_not_come(own_mariadb, make_hub):
     hub = make_hub(Database(own_mariadb))
     user = hub.add_user("someone", quota=1)
@@ -192,9 +217,10 @@ def test_real_answers_are_as_it_says_and_it_says_no_answer_that_does_not_come(ow
         if "{" not in path and path != "/watch":
             ask(method, path)
         if operations()[path, method].get("security") != []:
-            ask(method, path, "a", auth=None)
+            ask(method, path, "a", "a", auth=None)
     ask_about_silos(ask, user)
     ask_about_users(ask, user)
+    ask_about_tokens(ask, user)
     ask("GET", "/metrics", auth=user)
     for query in ("?nosuch=1", "?silo=-bad"):
         ask("GET", "/watch", query=query)
@@ -214,6 +240,8 @@ def test_real_answers_are_as_it_says_and_it_says_no_answer_that_does_not_come(ow
     ask("DELETE", "/silos/{id}", "b")
     ask("PUT", "/users/{name}", "someone", body={"quota": 9})
     ask("DELETE", "/users/{name}", "someone")
+    ask("PUT", "/users/{name}/tokens/{token}", "someone", "t", body={"verbs": ["read"]})
+    ask("DELETE", "/users/{name}/tokens/{token}", "someone", "t")
     documented = {(status, method, path) for (path, method), operation in operations().items() for status in operation["responses"]}
     missing = {key for key in documented - ask.seen if key[0] != "default"}
     reads = {key for key in missing if key[0] == "503" and key[1] == "GET"}  # while nothing is loaded: below
@@ -226,4 +254,4 @@ def test_before_the_first_load_answers_are_as_it_says(own_mariadb, make_hub):
     ask = Recorder(make_hub(database, wait_ready=False))
     for path, method in operations():
         if method == "GET":
-            assert ask(method, path, "a").status == (503 if operations()[path, method].get("security") != [] or path == "/readyz" else 200)
+            assert ask(method, path, "a", "a").status == (503 if operations()[path, method].get("security") != [] or path == "/readyz" else 200)

@@ -18,6 +18,8 @@ int silo_to_read(struct request *request, struct silo_body **ret_silo)
 
 	if (err)
 		return err;
+	if (!token_covers_silo(request->principal.token, request->subject))
+		return why_set(&request->why, ERR_FORBIDDEN, "", "this token is not for silo \"%s\"", request->subject);
 	if (store_get(request->hub->store, request->subject, &silo))
 		return why_set(&request->why, ERR_NOT_FOUND, "", "there is no silo \"%s\"", request->subject);
 	if (request->principal.role != ROLE_ADMIN && silo->owner != request->principal.user_id)
@@ -59,8 +61,9 @@ static int submit(struct request *request, struct reply *reply, struct change *c
 	}
 	if (ret_outcome->changed)
 		log_info("silo changed", LOG_STR("silo", request->subject), LOG_U64("revision", ret_outcome->revision),
-			 LOG_STR("user", request->principal.name), LOG_IP("peer", &request->peer),
-			 LOG_U64("records", records), LOG_MS("ms", request_ms(request)));
+			 LOG_STR("user", request->principal.name), LOG_STR("token", request->claim.token),
+			 LOG_IP("peer", &request->peer), LOG_U64("records", records),
+			 LOG_MS("ms", request_ms(request)));
 	return ERR_OK;
 }
 

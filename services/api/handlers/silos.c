@@ -39,6 +39,52 @@ static size_t write_page(const struct page *page, struct buf *text)
 	return used;
 }
 
+static int silo_of_token(struct request *request, const char *id, struct silo_body **ret_body)
+{
+	const struct principal *who = &request->principal;
+	int err = store_get(request->hub->store, id, ret_body);
+
+	if (!err && who->role != ROLE_ADMIN && (*ret_body)->owner != who->user_id) {
+		silo_body_unref(*ret_body);
+		err = ERR_NOT_FOUND;
+	}
+	return err;
+}
+
+/* Of a token for some silos, whose ids are in order. */
+static int list_of_token(struct request *request, const struct token_names *silos, const char *after, size_t limit,
+			 struct page *page)
+{
+	struct silo_body *body;
+
+	page->bodies = calloc(silos->count, sizeof(struct silo_body *));
+	if (!page->bodies)
+		return ERR_NOMEM;
+	for (size_t i = 0; i < silos->count; i++) {
+		if ((after && strcmp(silos->items[i], after) <= 0) || silo_of_token(request, silos->items[i], &body))
+			continue;
+		page->more = page->count == limit;
+		if (page->more) {
+			silo_body_unref(body);
+			break;
+		}
+		page->bodies[page->count++] = body;
+	}
+	return ERR_OK;
+}
+
+static int list_silos(struct request *request, const char *after, size_t limit, struct page *page)
+{
+	const struct principal *who = &request->principal;
+	uint32_t owner = who->role == ROLE_ADMIN ? 0 : who->user_id;
+	uint64_t revision;
+
+	if (who->token && who->token->silos.count)
+		return list_of_token(request, &who->token->silos, after, limit, page);
+	return store_list(request->hub->store, owner, after, limit, &page->bodies, &page->count, &page->more,
+			  &revision);
+}
+
 static int link_next(struct reply *reply, const struct silo_body *last, uint64_t limit)
 {
 	char id[SILO_ID_MAX + 1], link[REPLY_HEADER_VALUE_MAX];
@@ -53,9 +99,8 @@ int handle_silos_list(struct request *request, struct reply *reply)
 	static const char *const known[] = {"limit", "after", NULL};
 	_cleanup_(page_release) struct page page = {0};
 	_cleanup_(buf_release) struct buf text = BUF_INIT(SIZE_MAX / 4);
-	uint32_t owner = request->principal.role == ROLE_ADMIN ? 0 : request->principal.user_id;
 	const char *after = NULL;
-	uint64_t limit = LIST_MAX, revision;
+	uint64_t limit = LIST_MAX;
 	size_t len;
 	int err = request_query_only(request, known);
 
@@ -64,8 +109,7 @@ int handle_silos_list(struct request *request, struct reply *reply)
 	if (!err)
 		err = request_query(request, "after", &after);
 	if (!err)
-		err = store_list(request->hub->store, owner, after, limit, &page.bodies, &page.count, &page.more,
-				 &revision);
+		err = list_silos(request, after, limit, &page);
 	if (err)
 		return err;
 	size_t used = write_page(&page, &text);

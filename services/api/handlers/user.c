@@ -150,8 +150,8 @@ static int submit(struct request *request, struct change *change, struct outcome
 	}
 	if (ret_outcome->changed)
 		log_info("user changed", LOG_STR("name", request->subject), LOG_U64("revision", ret_outcome->revision),
-			 LOG_STR("user", request->principal.name), LOG_IP("peer", &request->peer),
-			 LOG_MS("ms", request_ms(request)));
+			 LOG_STR("user", request->principal.name), LOG_STR("token", request->claim.token),
+			 LOG_IP("peer", &request->peer), LOG_MS("ms", request_ms(request)));
 	return ERR_OK;
 }
 

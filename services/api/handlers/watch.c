@@ -5,6 +5,8 @@
 
 #define REVISION_DIGITS_MAX 19
 
+_Static_assert(TOKEN_SILOS_MAX <= FEED_NAMES_MAX, "all silos of a token can be followed at once");
+
 struct names {
 	const char *items[FEED_NAMES_MAX];
 	size_t count;
@@ -75,6 +77,11 @@ int handle_watch(struct request *request, struct reply *reply)
 		err = request_query(request, "hub", &wish.hub);
 	if (err)
 		return err;
+	/* A token for some silos follows these, and not all of its owner's. */
+	const struct token *token = request->principal.token;
+	if (!names.count && token)
+		for (; names.count < token->silos.count; names.count++)
+			names.items[names.count] = token->silos.items[names.count];
 	wish.names = names.items;
 	wish.name_count = names.count;
 	err = watch_open(request->hub->watch, &wish, &watcher);

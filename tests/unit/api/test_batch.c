@@ -265,6 +265,111 @@ static void test_a_new_user_needs_a_password(void **state)
 	assert_true(outcome.created);
 }
 
+/* --- tokens --- */
+
+static struct token *add_token(struct fixture *f, const char *name, const char *scope)
+{
+	struct token *token;
+
+	assert_int_equal(token_parse(scope, strlen(scope), &token, NULL), ERR_OK);
+	token_set_subject(token, "alice", name);
+	memset(token->hash, name[0], sizeof token->hash);
+	token->owner = 2;
+	const struct store_change change = {.op = STORE_PUT_TOKEN, .subject = token->subject, .token = token};
+	assert_int_equal(store_apply(f->store, &change, 1, store_revision(f->store)), ERR_OK);
+	return token;
+}
+
+static int put_by(struct fixture *f, struct token *token, const char *records, struct outcome *ret_outcome)
+{
+	const struct principal principal = {.user_id = 2, .token = token};
+	struct silo silo = {0};
+	char json[256];
+
+	snprintf(json, sizeof json, "{\"dnsrecords\":[%s]}", records);
+	assert_int_equal(silo_parse(json, strlen(json), "hers", NULL, &silo, NULL), ERR_OK);
+	struct change change = {.kind = CHANGE_SILO_PUT, .subject = "hers", .actor = &principal, .silo = &silo};
+	assert_int_equal(order_init_take(&f->orders[f->order_count], &change), ERR_OK);
+	int err = batch_decide(&f->batch, &f->orders[f->order_count++], ret_outcome);
+	silo_body_unref(ret_outcome->body);
+	return err;
+}
+
+#define RECORD(name, ip) "{\"hostname\":\"" name "\",\"ip\":\"" ip "\"}"
+
+static void test_a_token_is_compared_with_what_the_batch_has_made_of_the_silo(void **state)
+{
+	struct fixture *f = *state;
+	struct token *token = add_token(f, "t", "{\"verbs\":[\"update\"],\"hostnames\":[\"mine\"]}");
+	struct outcome outcome;
+
+	/* The owner's change waits in the same batch: against the store alone, "h" would seem to be the token's change.
+	 */
+	assert_int_equal(put(f, 2, "hers", "192.0.2.2", &outcome), ERR_OK);
+	assert_int_equal(put_by(f, token, RECORD("h", "192.0.2.2") "," RECORD("mine", "192.0.2.3"), &outcome), ERR_OK);
+	assert_int_equal(put_by(f, token, RECORD("h", "192.0.2.1") "," RECORD("mine", "192.0.2.3"), &outcome),
+			 ERR_FORBIDDEN);
+	assert_non_null(strstr(outcome.why.text, "\"h\""));
+	assert_int_equal(f->batch.count, 2);
+	assert_int_equal(batch_apply(&f->batch), ERR_OK);
+	token_unref(token);
+}
+
+static void test_a_token_revoked_while_its_change_waits_changes_nothing(void **state)
+{
+	struct fixture *f = *state;
+	struct token *token = add_token(f, "t", "{\"verbs\":[\"update\"]}");
+	const struct store_change revoke = {.op = STORE_DELETE_TOKEN, .subject = token->subject};
+	struct outcome outcome;
+
+	assert_int_equal(put_by(f, token, RECORD("h", "192.0.2.2"), &outcome), ERR_OK);
+	assert_int_equal(store_apply(f->store, &revoke, 1, store_revision(f->store)), ERR_OK);
+	assert_int_equal(put_by(f, token, RECORD("h", "192.0.2.3"), &outcome), ERR_UNAUTHORIZED);
+	assert_int_equal(f->batch.count, 1);
+	token_unref(token);
+}
+
+static void test_a_token_without_the_verb_changes_no_user_and_no_token(void **state)
+{
+	struct fixture *f = *state;
+	struct token *token = add_token(f, "t", "{\"verbs\":[\"read\",\"update\"]}");
+	const struct principal principal = {.user_id = 2, .token = token};
+	struct outcome outcome;
+	struct change changes[] = {{.kind = CHANGE_USER_PUT, .subject = "alice", .password_hash = "hash"},
+				   {.kind = CHANGE_TOKEN_DELETE, .subject = "alice/t"},
+				   {.kind = CHANGE_TOKEN_PUT, .subject = "alice/u", .token = token}};
+
+	for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
+		changes[i].actor = &principal;
+		assert_int_equal(order_init_take(&f->orders[f->order_count], &changes[i]), ERR_OK);
+		assert_int_equal(batch_decide(&f->batch, &f->orders[f->order_count++], &outcome), ERR_FORBIDDEN);
+	}
+	assert_int_equal(f->batch.count, 0);
+	token_unref(token);
+}
+
+static void test_the_tokens_of_a_removed_user_are_counted_and_go(void **state)
+{
+	struct fixture *f = *state;
+	struct token *first = add_token(f, "t", "{\"verbs\":[\"read\"]}");
+	struct token *second = add_token(f, "u", "{\"verbs\":[\"read\"]}");
+	struct outcome outcome;
+
+	assert_int_equal(delete (f, 2, "hers", &outcome), ERR_OK);
+	assert_int_equal(batch_apply(&f->batch), ERR_OK);
+	batch_release(&f->batch);
+	batch_init(&f->batch, f->store);
+	assert_int_equal(decide(f, 1, (struct change){.kind = CHANGE_USER_DELETE, .subject = "alice"}, &outcome),
+			 ERR_OK);
+	assert_int_equal(f->batch.tokens_gone, 2);
+	assert_true(store_has_token(f->store, first));
+	assert_int_equal(batch_apply(&f->batch), ERR_OK);
+	assert_false(store_has_token(f->store, first));
+	assert_int_equal(store_size(f->store).tokens, 0);
+	token_unref(first);
+	token_unref(second);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -281,6 +386,10 @@ int main(void)
 		TEST(test_the_last_admin_stays),
 		TEST(test_a_common_user_changes_its_own_password_only),
 		TEST(test_a_new_user_needs_a_password),
+		TEST(test_a_token_is_compared_with_what_the_batch_has_made_of_the_silo),
+		TEST(test_a_token_revoked_while_its_change_waits_changes_nothing),
+		TEST(test_a_token_without_the_verb_changes_no_user_and_no_token),
+		TEST(test_the_tokens_of_a_removed_user_are_counted_and_go),
 	};
 
 	return cmocka_run_group_tests_name("api-batch", tests, NULL, NULL);

@@ -1,0 +1,179 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include <sodium.h>
+
+#include "../password.h"
+#include "cleanup.h"
+#include "handlers.h"
+#include "lifecycle.h"
+#include "log.h"
+
+/* --- which ----------------------------------------------------------------------------------------------------------
+ */
+
+/* The user that the path names; one that is not the caller is for an admin only. */
+static int check_user(struct request *request, struct user *ret_user)
+{
+	int err = user_name_check(request->subject, request->subject_len, &request->why);
+
+	if (!err)
+		err = request_query_only(request, NULL);
+	if (err)
+		return err;
+	if (request->principal.role != ROLE_ADMIN && strcmp(request->subject, request->principal.name) != 0)
+		return why_set(&request->why, ERR_FORBIDDEN, "", "only an admin may see or change tokens of others");
+	if (store_user(request->hub->store, request->subject, ret_user))
+		return why_set(&request->why, ERR_NOT_FOUND, "", "there is no user \"%s\"", request->subject);
+	return ERR_OK;
+}
+
+static int check_token(struct request *request, char ret_subject[static TOKEN_SUBJECT_MAX + 1])
+{
+	struct user user;
+	int err = check_user(request, &user);
+
+	if (!err)
+		err = token_name_check(request->second, request->second_len, &request->why);
+	if (!err)
+		snprintf(ret_subject, TOKEN_SUBJECT_MAX + 1, "%.*s/%.*s", USER_NAME_MAX, request->subject,
+			 TOKEN_NAME_MAX, request->second);
+	return err;
+}
+
+/* --- as JSON --------------------------------------------------------------------------------------------------------
+ */
+
+/* A json_string() of a time; null for 0. */
+static json_t *time_json(int64_t us)
+{
+	char text[CLOCK_TEXT_MAX];
+
+	if (!us)
+		return json_null();
+	clock_format(us, text);
+	return json_string(text);
+}
+
+/* Never its hash. NULL: no memory. */
+static json_t *token_json(const struct token *token)
+{
+	json_auto_t *scope = json_loads(token->document, 0, NULL);
+	json_t *json = json_pack("{s:s, s:o, s:o}", "name", token_name(token), "created", time_json(token->created_us),
+				 "used", time_json(atomic_load_explicit(&token->used_us, memory_order_relaxed)));
+
+	if (json && (!scope || json_object_update(json, scope))) {
+		json_decref(json);
+		return NULL;
+	}
+	return json;
+}
+
+int handle_tokens_list(struct request *request, struct reply *reply)
+{
+	struct user user;
+	struct token **tokens;
+	size_t count;
+	int err = check_user(request, &user);
+
+	if (!err)
+		err = store_tokens(request->hub->store, user.id, &tokens, &count);
+	if (err)
+		return err;
+	json_t *list = json_array();
+	for (size_t i = 0; list && i < count; i++)
+		if (json_array_append_new(list, token_json(tokens[i]))) {
+			json_decref(list);
+			list = NULL;
+		}
+	store_tokens_release(tokens, count);
+	return reply_json_take(reply, 200, list);
+}
+
+int handle_token_get(struct request *request, struct reply *reply)
+{
+	char subject[TOKEN_SUBJECT_MAX + 1];
+	struct token *token;
+	int err = check_token(request, subject);
+
+	if (err)
+		return err;
+	if (store_token_by_subject(request->hub->store, subject, &token))
+		return why_set(&request->why, ERR_NOT_FOUND, "", "there is no token \"%s\"", subject);
+	json_t *json = token_json(token);
+	token_unref(token);
+	return reply_json_take(reply, 200, json);
+}
+
+/* --- changes --------------------------------------------------------------------------------------------------------
+ */
+
+static int submit(struct request *request, struct change *change, const char *what)
+{
+	struct outcome outcome = {0};
+
+	change->actor = &request->principal;
+	change->peer = request->peer;
+	int err = journal_submit(request->hub->journal, change, &outcome);
+	if (err) {
+		request->why = outcome.why;
+		return err;
+	}
+	log_info(what, LOG_STR("name", change->subject), LOG_U64("revision", outcome.revision),
+		 LOG_STR("user", request->principal.name), LOG_STR("token", request->claim.token),
+		 LOG_IP("peer", &request->peer), LOG_MS("ms", request_ms(request)));
+	return ERR_OK;
+}
+
+static void token_cleanup(struct token **token)
+{
+	token_unref(*token);
+}
+
+/* The one answer that has a secret in it. */
+static int reply_secret(struct reply *reply, const struct token *token, const char *secret)
+{
+	json_t *json = token_json(token);
+
+	if (json && json_object_set_new(json, "token", json_string(secret))) {
+		json_decref(json);
+		json = NULL;
+	}
+	return reply_json_take(reply, 201, json);
+}
+
+int handle_token_put(struct request *request, struct reply *reply)
+{
+	_cleanup_(token_cleanup) struct token *token = NULL;
+	char subject[TOKEN_SUBJECT_MAX + 1], secret[TOKEN_SECRET_LEN + 1];
+	struct change change = {.kind = CHANGE_TOKEN_PUT, .subject = subject};
+	int err = check_token(request, subject);
+
+	if (!err)
+		err = token_parse(request->body ? request->body : "", request->body_len, &token, &request->why);
+	if (!err && token->expires_us && token->expires_us <= clock_wall_us())
+		err = why_set(&request->why, ERR_INVALID, "expires", "is over already");
+	if (err)
+		return err;
+	token_make_secret(secret, token->hash);
+	token_set_subject(token, request->subject, request->second);
+	change.token = token;
+	err = submit(request, &change, "token made");
+	if (!err)
+		err = reply_secret(reply, token, secret);
+	sodium_memzero(secret, sizeof secret);
+	return err;
+}
+
+int handle_token_delete(struct request *request, struct reply *reply)
+{
+	char subject[TOKEN_SUBJECT_MAX + 1];
+	struct change change = {.kind = CHANGE_TOKEN_DELETE, .subject = subject};
+	int err = check_token(request, subject);
+
+	if (!err)
+		err = submit(request, &change, "token revoked");
+	if (!err)
+		reply_status(reply, 204);
+	return err;
+}
