@@ -1,4 +1,4 @@
-#include "history.h"
+#include "history_internal.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -14,9 +14,7 @@
 /* `kind` in every statement: a user may have the name of a silo. */
 #define SILO_CHANGES "subject = ? AND kind IN ('silo-put', 'silo-delete')"
 
-enum { SQL_SETUP, SQL_PAGE, SQL_ENTRY, SQL_FLOOR, SQL_OLDEST, SQL_COUNT };
-
-static const char *const sql[SQL_COUNT] = {
+static const char *const sql[HISTORY_SQL_COUNT] = {
 	[SQL_SETUP] = "SET SESSION max_statement_time = 2",
 	[SQL_PAGE] = ("SELECT revision FROM change_log WHERE " SILO_CHANGES " AND revision > ? AND revision < ? "
 		      "AND at >= ? AND at < ? ORDER BY revision DESC LIMIT ?"), /* by KEY subject alone */
@@ -25,19 +23,7 @@ static const char *const sql[SQL_COUNT] = {
 	[SQL_FLOOR] = ("SELECT revision FROM change_log WHERE subject = ? AND kind = 'silo-delete' AND owner <> ? "
 		       "ORDER BY revision DESC LIMIT 1"),
 	[SQL_OLDEST] = "SELECT revision FROM change_log ORDER BY revision LIMIT 1",
-};
-
-struct seat {
-	struct db *db; /* whose it is while the seat is taken; NULL: not connected */
-	bool taken;    /* guarded by the room's lock */
-};
-
-struct history {
-	struct db_settings settings;
-	pthread_mutex_t lock; /* guards `taken` of the seats, and `waiting` */
-	pthread_cond_t vacated;
-	struct seat seats[HISTORY_CONNECTIONS];
-	unsigned waiting;
+	TRAIL_SQL,
 };
 
 int history_new(const struct db_settings *settings, struct history **ret_history)
@@ -114,7 +100,7 @@ static void vacate(struct history *history, struct seat *seat)
 
 static int connect_seat(struct history *history, struct seat *seat, struct why *why)
 {
-	int err = db_open(&history->settings, sql, SQL_COUNT, &seat->db, why);
+	int err = db_open(&history->settings, sql, HISTORY_SQL_COUNT, &seat->db, why);
 
 	if (!err)
 		err = db_exec(seat->db, SQL_SETUP, NULL, 0);
@@ -302,6 +288,30 @@ static int explain(int err, const struct seat *seat, const char *silo, struct wh
 	char reason[sizeof why->text];
 	snprintf(reason, sizeof reason, "%s", seat->db ? db_error(seat->db) : why->text);
 	return why_set(why, ERR_UNAVAILABLE, "", "the database is away or too slow (%s)", reason);
+}
+
+int history_borrow(struct history *history, struct seat **ret_seat, struct why *ret_why)
+{
+	struct seat *seat = take_seat(history);
+
+	if (!seat)
+		return why_set(ret_why, ERR_BUSY, "", "too many are reading the log; try again in a moment");
+	int err = begin(history, seat, ret_why);
+	if (!err) {
+		*ret_seat = seat;
+		return ERR_OK;
+	}
+	why_set(ret_why, err, "", "the database is away or too slow (%s)",
+		seat->db ? db_error(seat->db) : "no connection");
+	vacate(history, seat);
+	return err;
+}
+
+void history_give_back(struct history *history, struct seat *seat)
+{
+	if (!db_is_broken(seat->db))
+		db_rollback(seat->db);
+	vacate(history, seat);
 }
 
 int history_read(struct history *history, const struct history_query *query, history_fn fn, void *arg,

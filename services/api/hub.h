@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #include "access.h"
+#include "audit.h"
 #include "history.h"
 #include "ipaddr.h"
 #include "journal.h"
@@ -23,6 +24,7 @@ struct hub {
 	struct watch *watch;     /* who follows the store */
 	struct access *access;
 	struct history *history;     /* to read what was */
+	struct audit *audit;         /* what was refused */
 	struct retention *retention; /* NULL: everything is kept */
 	struct tls *tls;             /* NULL: HTTP without TLS */
 	const struct cidr *trusted_proxies;

@@ -120,11 +120,14 @@ static int run_serve(const struct settings *settings)
 	if (!err)
 		err = retention_start(&journal_settings.db, hub.store, settings->history_age_ms, &hub.retention);
 	if (!err)
+		err = audit_start(&journal_settings.db, hub.store, settings->history_age_ms, &hub.audit);
+	if (!err)
 		err = tokenuse_start(&journal_settings.db, hub.store, &tokenuse);
 	if (err)
 		log_error("cannot start", LOG_ERR(err));
 	else
 		code = serve_until_stopped(settings, &hub);
+	audit_stop(hub.audit);
 	tokenuse_stop(tokenuse);
 	retention_stop(hub.retention);
 	journal_stop(hub.journal);

@@ -40,7 +40,7 @@ void metrics_count(struct metrics *metrics, const char *method, int status, int 
 /* What is asked of the rooms, at one time. */
 struct sample {
 	double database_up, database_unreachable, queue, loads, history_removed;
-	double revision, silos, users, store_bytes;
+	double revision, silos, users, tokens, store_bytes, audit_lost;
 	double connections, in_progress, watchers, passwords_waiting;
 	double certificate_expiry;
 	double resident, cpu, started;
@@ -65,12 +65,15 @@ static const struct {
 	{"silodns_revision", "gauge", "The newest change that this hub knows.", AT(revision)},
 	{"silodns_silos", "gauge", "Silos.", AT(silos)},
 	{"silodns_users", "gauge", "Users.", AT(users)},
-	{"silodns_store_bytes", "gauge", "Memory of silos and users, without the allocator's overhead.",
+	{"silodns_tokens", "gauge", "Tokens.", AT(tokens)},
+	{"silodns_store_bytes", "gauge", "Memory of silos, users and tokens, without the allocator's overhead.",
 	 AT(store_bytes)},
 	{"silodns_http_connections", "gauge", "Open connections.", AT(connections)},
 	{"silodns_http_requests_in_progress", "gauge", "Requests under way, streams included.", AT(in_progress)},
 	{"silodns_password_verifications_waiting", "gauge", "Passwords waiting to be verified or hashed.",
 	 AT(passwords_waiting)},
+	{"silodns_audit_lost_total", "counter", "Refused attempts that there was no room for in the audit.",
+	 AT(audit_lost)},
 	{"silodns_watchers", "gauge", "Streams that follow changes.", AT(watchers)},
 	{"silodns_tls_certificate_expiry_timestamp_seconds", "gauge",
 	 "When the certificate expires, in seconds since 1970; 0 without TLS.", AT(certificate_expiry)},
@@ -115,6 +118,8 @@ static void take_sample(const struct hub *hub, const struct journal_status *jour
 		.revision = (double)store_revision(hub->store),
 		.silos = (double)size.silos,
 		.users = (double)size.users,
+		.tokens = (double)size.tokens,
+		.audit_lost = (double)audit_lost(hub->audit),
 		.store_bytes = (double)size.bytes,
 		.connections = (double)atomic_load(&hub->metrics.connections),
 		.in_progress = (double)atomic_load(&hub->metrics.in_progress),

@@ -14,7 +14,7 @@
 #include "stream.h"
 
 #define REPLY_HEADERS_MAX 8
-#define REPLY_HEADER_VALUE_MAX 256 /* bytes, with the final NUL */
+#define REPLY_HEADER_VALUE_MAX 384 /* bytes, with the final NUL */
 
 struct reply_header {
 	const char *name;

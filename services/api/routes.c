@@ -38,6 +38,7 @@ static const struct route {
 	{"/silos/{id}/history", "GET", READ, handle_history_get},
 	{"/silos/{id}/hosts", "GET", READ, handle_hosts_get},
 	{"/watch", "GET", READ, handle_watch},
+	{"/audit", "GET", ADMIN, handle_audit_get},
 	{"/users", "GET", ADMIN, handle_users_list},
 	{"/users/{name}", "GET", ACCOUNT, handle_user_get},
 	{"/users/{name}", "PUT", ACCOUNT, handle_user_put},
@@ -254,6 +255,25 @@ static void log_request(const struct request *request, const char *method, int s
 		  fields, sizeof fields / sizeof fields[0]);
 }
 
+/* For the audit; see audit.h for what does not come into it. */
+static void note_refusal(const struct request *request, const struct route *route, int err)
+{
+	char subject[2 * REQUEST_SUBJECT_MAX + 2];
+
+	if (!route || (err != ERR_UNAUTHORIZED && err != ERR_FORBIDDEN && err != ERR_QUOTA && err != ERR_RATE))
+		return;
+	snprintf(subject, sizeof subject, "%s%s%s", request->subject, request->second_len ? "/" : "", request->second);
+	const struct attempt attempt = {.err = err,
+					.user = request->claim.user,
+					.token = request->claim.token,
+					.peer = request->peer,
+					.method = route->method,
+					.path = route->path,
+					.subject = subject,
+					.reason = request->why.text};
+	audit_refused(request->hub->audit, &attempt);
+}
+
 void routes_handle(struct request *request, const char *method, const char *uri, struct reply *reply)
 {
 	const struct route *route = NULL;
@@ -274,8 +294,10 @@ void routes_handle(struct request *request, const char *method, const char *uri,
 		err = route->handler(request, reply);
 	if (!err && route->who != ANYONE && strcmp(request->method, "GET") == 0)
 		tell_age(request, reply);
-	if (err)
+	if (err) {
+		note_refusal(request, route, err);
 		reply_problem(reply, err, &request->why);
+	}
 	if (!reply->status)
 		reply->status = 200;
 	metrics_count(&request->hub->metrics, method, reply->status, err, clock_mono_us() - request->started_us);

@@ -184,6 +184,13 @@ def ask_about_users(ask, user):
     ask("DELETE", path, "new")
 
 
+def ask_about_audit(ask, user):
+    wait_until(lambda: ask.hub.get("/audit?outcome=refused").json, what="a refusal in the audit")
+    for query in ("", "?limit=1", "?outcome=nosuch", "?nosuch=1"):
+        ask("GET", "/audit", query=query)
+    ask("GET", "/audit", auth=user)
+
+
 def ask_about_tokens(ask, user):
     path = "/users/{name}/tokens/{token}"
     scope = {"verbs": ["read", "update"], "silos": ["b"], "hostnames": ["h"], "family": 4, "networks": ["127.0.0.0/8"], "expires": "2199-01-01T00:00:00Z", "unused": 3600}
@@ -221,6 +228,7 @@ def test_real_answers_are_as_it_says_and_it_says_no_answer_that_does_not_come(ow
     ask_about_silos(ask, user)
     ask_about_users(ask, user)
     ask_about_tokens(ask, user)
+    ask_about_audit(ask, user)
     ask("GET", "/metrics", auth=user)
     for query in ("?nosuch=1", "?silo=-bad"):
         ask("GET", "/watch", query=query)
@@ -236,6 +244,7 @@ def test_real_answers_are_as_it_says_and_it_says_no_answer_that_does_not_come(ow
     wait_until(lambda: hub.get("/readyz", auth=None).status == 503, what="the outage to be noticed")
     ask("GET", "/readyz")
     ask("GET", "/silos/{id}/history", "b")
+    ask("GET", "/audit")
     ask("PUT", "/silos/{id}", "b", body={"dnsrecords": [{"hostname": "h"}]})
     ask("DELETE", "/silos/{id}", "b")
     ask("PUT", "/users/{name}", "someone", body={"quota": 9})

@@ -30,6 +30,8 @@ int handle_user_get(struct request *request, struct reply *reply);
 int handle_user_put(struct request *request, struct reply *reply);
 int handle_user_delete(struct request *request, struct reply *reply);
 
+int handle_audit_get(struct request *request, struct reply *reply);
+
 int handle_tokens_list(struct request *request, struct reply *reply);
 int handle_token_get(struct request *request, struct reply *reply);
 int handle_token_put(struct request *request, struct reply *reply);
