@@ -35,6 +35,8 @@ struct access {
 	struct store *store;
 	struct password_verifier *verifier;
 	unsigned char key[crypto_generichash_KEYBYTES];
+	password_rehashed_fn rehashed; /* NULL: nobody is told; set at the start */
+	void *rehashed_arg;
 	pthread_mutex_t lock; /* guards all below, and what a struct verification holds */
 	pthread_cond_t settled;
 	struct verification *under_way;
@@ -168,6 +170,9 @@ static int find_out(struct access *access, const struct user *user, const struct
 	pthread_mutex_unlock(&access->lock);
 	int err = password_verify(access->verifier, user->id ? user->password_hash : NULL, credentials->password,
 				  credentials->password_len, &ok);
+	if (!err && ok && access->rehashed && password_is_stale(user->password_hash))
+		password_rehash_later(access->verifier, user, credentials->password, credentials->password_len,
+				      access->rehashed, access->rehashed_arg);
 	pthread_mutex_lock(&access->lock);
 	if (!err && ok)
 		*slot_of(access, &verification->wanted) = verification->wanted;
@@ -310,6 +315,18 @@ int access_hash_password(struct access *access, const char *password, size_t len
 			 char ret_hash[static PASSWORD_HASH_MAX])
 {
 	return password_hash_in_turn(access->verifier, password, len, ret_hash);
+}
+
+void access_on_rehash(struct access *access, void (*fn)(void *arg, const struct user *user, const char *new_hash),
+		      void *arg)
+{
+	access->rehashed = fn;
+	access->rehashed_arg = arg;
+}
+
+uint64_t access_verified(struct access *access)
+{
+	return password_verified(access->verifier);
 }
 
 size_t access_waiting(struct access *access)

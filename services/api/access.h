@@ -41,7 +41,13 @@ void access_free(struct access *access);
 int access_check(struct access *access, const char *authorization, const struct ipaddr *peer,
 		 struct principal *ret_principal, struct claim *ret_claim, struct why *ret_why);
 
-size_t access_waiting(struct access *access); /* passwords that wait to be verified or hashed */
+/* Who is to be told of a password that was right, and whose hash is of other parameters than today's: its new hash, in
+ * a thread that must not be blocked. Before the first access_check(). */
+void access_on_rehash(struct access *access, void (*fn)(void *arg, const struct user *user, const char *new_hash),
+		      void *arg);
+
+uint64_t access_verified(struct access *access); /* passwords verified by Argon2id since the start, right or wrong */
+size_t access_waiting(struct access *access);    /* passwords that wait to be verified or hashed */
 
 /* The hash of a new password. Blocks for its turn. ERR_BUSY, ERR_NOMEM. */
 int access_hash_password(struct access *access, const char *password, size_t len,

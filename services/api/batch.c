@@ -316,7 +316,9 @@ static int decide_user_put(struct batch *batch, struct order *order, const struc
 	outcome->changed = !current || memcmp(user, current, sizeof *user) != 0;
 	snprintf(order->note, sizeof order->note, "{\"role\":\"%s\",\"quota\":%u%s}",
 		 user->role == ROLE_ADMIN ? "admin" : "common", user->quota,
-		 order->password_hash[0] && !order->former_hash[0] ? ",\"password\":\"set\"" : "");
+		 !order->password_hash[0] ? ""
+		 : order->former_hash[0]  ? ",\"password\":\"rehashed\""
+					  : ",\"password\":\"set\"");
 	return ERR_OK;
 }
 

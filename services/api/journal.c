@@ -42,6 +42,11 @@ int journal_submit(struct journal *j, struct change *change, struct outcome *ret
 	return queue_submit(&j->queue, change, ret_outcome);
 }
 
+int journal_post(struct journal *j, struct change *change)
+{
+	return queue_post(&j->queue, change);
+}
+
 void journal_status(struct journal *j, struct journal_status *ret_status)
 {
 	struct queue *queue = &j->queue;

@@ -45,6 +45,9 @@ void journal_stop(struct journal *journal);
  */
 int journal_submit(struct journal *journal, struct change *change, struct outcome *ret_outcome);
 
+/* The same without waiting: nobody learns what became of it. An error: it was not taken up. Never blocks. */
+int journal_post(struct journal *journal, struct change *change);
+
 #define QUEUE_BATCH_SIZES 9 /* up to 256 */
 
 struct journal_status {

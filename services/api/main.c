@@ -84,6 +84,25 @@ static int start_tls(const struct settings *settings, struct tls **ret_tls)
 	return err;
 }
 
+/* The user itself changes its hash, if it is still the one that was found to be stale. */
+static void rehashed(void *arg, const struct user *user, const char *new_hash)
+{
+	struct principal self = {.user_id = user->id, .role = user->role};
+	struct change change = {.kind = CHANGE_USER_PUT,
+				.subject = user->name,
+				.actor = &self,
+				.password_hash = new_hash,
+				.former_hash = user->password_hash};
+
+	memcpy(self.name, user->name, sizeof self.name);
+	int err = journal_post(arg, &change);
+	if (err)
+		log_warn("a password's hash of former parameters stays for now", LOG_STR("user", user->name),
+			 LOG_ERR(err));
+	else
+		log_info("a password gets a hash of today's parameters", LOG_STR("user", user->name));
+}
+
 static int run_serve(const struct settings *settings)
 {
 	const struct journal_settings journal_settings = {.db = settings_db(settings),
@@ -118,6 +137,8 @@ static int run_serve(const struct settings *settings)
 	if (!err)
 		err = journal_start(hub.store, &journal_settings, &hub.journal);
 	if (!err)
+		access_on_rehash(hub.access, rehashed, hub.journal);
+	if (!err)
 		err = retention_start(&journal_settings.db, hub.store, settings->history_age_ms, &hub.retention);
 	if (!err)
 		err = audit_start(&journal_settings.db, hub.store, settings->history_age_ms, &hub.audit);
@@ -130,10 +151,10 @@ static int run_serve(const struct settings *settings)
 	audit_stop(hub.audit);
 	tokenuse_stop(tokenuse);
 	retention_stop(hub.retention);
+	access_free(hub.access); /* before the journal, to which it hands new hashes */
 	journal_stop(hub.journal);
 	history_free(hub.history);
 	watch_stop(hub.watch);
-	access_free(hub.access);
 	tls_free(hub.tls);
 	store_free(hub.store);
 	free(proxies);

@@ -41,7 +41,7 @@ void metrics_count(struct metrics *metrics, const char *method, int status, int 
 struct sample {
 	double database_up, database_unreachable, queue, loads, history_removed;
 	double revision, silos, users, tokens, store_bytes, audit_lost;
-	double connections, in_progress, watchers, passwords_waiting;
+	double connections, in_progress, watchers, passwords_waiting, passwords_verified;
 	double certificate_expiry;
 	double resident, cpu, started;
 };
@@ -74,6 +74,8 @@ static const struct {
 	 AT(passwords_waiting)},
 	{"silodns_audit_lost_total", "counter", "Refused attempts that there was no room for in the audit.",
 	 AT(audit_lost)},
+	{"silodns_password_verifications_total", "counter", "Passwords verified by Argon2id, right or wrong.",
+	 AT(passwords_verified)},
 	{"silodns_watchers", "gauge", "Streams that follow changes.", AT(watchers)},
 	{"silodns_tls_certificate_expiry_timestamp_seconds", "gauge",
 	 "When the certificate expires, in seconds since 1970; 0 without TLS.", AT(certificate_expiry)},
@@ -125,6 +127,7 @@ static void take_sample(const struct hub *hub, const struct journal_status *jour
 		.in_progress = (double)atomic_load(&hub->metrics.in_progress),
 		.watchers = (double)watch_count(hub->watch),
 		.passwords_waiting = (double)access_waiting(hub->access),
+		.passwords_verified = (double)access_verified(hub->access),
 		.certificate_expiry = hub->tls ? (double)tls_expires_us(hub->tls) / 1e6 : 0,
 		.resident = resident_bytes(),
 		.cpu = seconds(&usage.ru_utime) + seconds(&usage.ru_stime),

@@ -76,9 +76,18 @@ struct job { /* lives on the stack of the thread that waits for it */
 	struct job *prev, *next;
 	const char *hash, *password;
 	size_t len;
-	char *ret_hash; /* not NULL: make a hash instead of verifying one */
+	char *ret_hash;        /* not NULL: make a hash instead of verifying one */
+	struct rehash *rehash; /* not NULL: nobody waits, and the job is a part of it */
 	int err;
 	bool ok, done;
+};
+
+struct rehash {
+	struct job job;
+	struct user user;
+	password_rehashed_fn fn;
+	void *arg;
+	char password[PASSWORD_LEN_MAX + 1], hash[PASSWORD_HASH_MAX];
 };
 
 struct password_verifier {
@@ -87,6 +96,7 @@ struct password_verifier {
 	pthread_cond_t work, finished;
 	struct job *jobs;
 	size_t waiting;
+	uint64_t verified;
 	bool stopping;
 	char decoy[PASSWORD_HASH_MAX]; /* verified in place of an unknown user's hash */
 };
@@ -99,6 +109,12 @@ static void run_job(const struct password_verifier *v, struct job *job)
 		job->err = password_hash(job->password, job->len, job->ret_hash);
 	else
 		job->ok = crypto_pwhash_str_verify(hash, job->password, job->len) == 0 && job->hash;
+}
+
+static void rehash_free(struct rehash *rehash)
+{
+	sodium_memzero(rehash, sizeof *rehash);
+	free(rehash);
 }
 
 static void *verifier_main(void *arg)
@@ -116,9 +132,18 @@ static void *verifier_main(void *arg)
 		DL_DELETE(v->jobs, job);
 		pthread_mutex_unlock(&v->lock);
 		run_job(v, job);
+		bool verified = !job->ret_hash;
+		if (job->rehash) {
+			if (!job->err)
+				job->rehash->fn(job->rehash->arg, &job->rehash->user, job->rehash->hash);
+			rehash_free(job->rehash);
+			job = NULL;
+		}
 		pthread_mutex_lock(&v->lock);
-		job->done = true;
+		if (job)
+			job->done = true;
 		v->waiting--;
+		v->verified += verified;
 		pthread_cond_broadcast(&v->finished);
 	}
 	pthread_mutex_unlock(&v->lock);
@@ -172,6 +197,44 @@ size_t password_waiting(struct password_verifier *v)
 	size_t waiting = v->waiting;
 	pthread_mutex_unlock(&v->lock);
 	return waiting;
+}
+
+uint64_t password_verified(struct password_verifier *v)
+{
+	pthread_mutex_lock(&v->lock);
+	uint64_t verified = v->verified;
+	pthread_mutex_unlock(&v->lock);
+	return verified;
+}
+
+bool password_is_stale(const char *hash)
+{
+	return crypto_pwhash_str_needs_rehash(hash, OPSLIMIT, MEMLIMIT) != 0;
+}
+
+void password_rehash_later(struct password_verifier *v, const struct user *user, const char *password, size_t len,
+			   password_rehashed_fn fn, void *arg)
+{
+	struct rehash *rehash = len <= PASSWORD_LEN_MAX ? calloc(1, sizeof *rehash) : NULL;
+
+	if (!rehash)
+		return;
+	rehash->user = *user;
+	rehash->fn = fn;
+	rehash->arg = arg;
+	memcpy(rehash->password, password, len);
+	rehash->job =
+		(struct job){.password = rehash->password, .len = len, .ret_hash = rehash->hash, .rehash = rehash};
+	pthread_mutex_lock(&v->lock);
+	bool room = v->waiting < QUEUE_MAX / 2 && !v->stopping; /* log-ins first */
+	if (room) {
+		v->waiting++;
+		DL_APPEND(v->jobs, &rehash->job);
+		pthread_cond_signal(&v->work);
+	}
+	pthread_mutex_unlock(&v->lock);
+	if (!room)
+		rehash_free(rehash);
 }
 
 /* Blocks until the thread has done it. */

@@ -27,6 +27,8 @@ struct password_verifier;
 int password_verifier_start(struct password_verifier **ret_verifier);
 void password_verifier_stop(struct password_verifier *verifier);
 size_t password_waiting(struct password_verifier *verifier); /* those being verified or hashed, too */
+uint64_t password_verified(
+	struct password_verifier *verifier); /* verifications since the start, whatever came of them */
 /* Blocks until verified. `hash` NULL: takes as long, and is false. ERR_BUSY when the queue is full. */
 int password_verify(struct password_verifier *verifier, const char *hash, const char *password, size_t len,
 		    bool *ret_ok);
@@ -34,6 +36,15 @@ int password_verify(struct password_verifier *verifier, const char *hash, const 
 /* As password_hash(), but in the verifying thread: each takes 19 MiB. Blocks. ERR_BUSY, ERR_NOMEM. */
 int password_hash_in_turn(struct password_verifier *verifier, const char *password, size_t len,
 			  char ret_hash[static PASSWORD_HASH_MAX]);
+
+/* Whether a hash was made with other parameters than those of today. */
+bool password_is_stale(const char *hash);
+/* Makes a new hash of a password that was found to be right, whose `hash` is stale, and hands it to `fn`, all in the
+ * verifying thread, when its turn comes. Nobody waits: what there is no room for is not done, and the next log-in will
+ * see to it. Everything is copied; the password is wiped. `fn` must not block. */
+typedef void (*password_rehashed_fn)(void *arg, const struct user *user, const char *new_hash);
+void password_rehash_later(struct password_verifier *verifier, const struct user *user, const char *password,
+			   size_t len, password_rehashed_fn fn, void *arg);
 
 /* `len` characters of a-z, 2-9 without look-alikes; for generated passwords. `ret_text` has room for len + 1. */
 void password_random(size_t len, char *ret_text);

@@ -134,6 +134,20 @@ int queue_submit(struct queue *queue, struct change *change, struct outcome *ret
 	return err;
 }
 
+int queue_post(struct queue *queue, struct change *change)
+{
+	struct item *item = item_new(change, 1);
+	struct why why;
+
+	if (!item)
+		return ERR_NOMEM;
+	pthread_mutex_lock(&queue->lock);
+	int err = enqueue(queue, item, &why);
+	item_let_go(item);
+	pthread_mutex_unlock(&queue->lock);
+	return err;
+}
+
 /* --- the writer's side -------------------------------------------------------------------------------------------- */
 
 void queue_close(struct queue *queue, const char *reason)

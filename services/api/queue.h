@@ -64,6 +64,7 @@ void queue_release(struct queue *queue);
 /* The request's side; see journal_submit(). Whether the database answers, with the lock held. */
 bool queue_is_stalled(const struct queue *queue);
 int queue_submit(struct queue *queue, struct change *change, struct outcome *ret_outcome);
+int queue_post(struct queue *queue, struct change *change); /* see journal_post() */
 
 /* --- the writer's side --- */
 

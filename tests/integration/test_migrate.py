@@ -58,6 +58,25 @@ def test_a_schema_of_a_newer_version_is_left_alone_and_said(make_hub, database):
     assert database.sql("SELECT revision FROM hub") == [["0"]]
 
 
+def test_what_an_earlier_version_wrote_is_kept(make_hub, database):
+    first = (REPO / "db/migrations/0001_initial.sql").read_text()
+    database.sql("CREATE TABLE schema_migration (number INT UNSIGNED NOT NULL PRIMARY KEY, name VARCHAR(128) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, "
+                 "applied TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP) ENGINE = InnoDB; INSERT INTO schema_migration (number, name) VALUES (1, '0001_initial'); " + first)
+    database.sql("""INSERT INTO account VALUES (1, 'old', 'admin', 0, 'x', 1); INSERT INTO silo VALUES ('s', 1, 2); INSERT INTO record VALUES ('s', 'h', '192.0.2.1');
+                 INSERT INTO change_log VALUES (1, 1, 'user-put', 'old', 1, 0, NULL, '', '', 1), (2, 2, 'silo-put', 's', 1, 0,
+                 '{"id":"s","dnsrecords":[{"hostname":"h","ip":"192.0.2.1"}]}', 'old', '192.0.2.9', 2);
+                 UPDATE hub SET revision = 2, accounts = 1, silos = 1, records = 1""")
+    hub = make_hub(database)
+    done = run_api("user", "add", "new", "--role=admin", settings={**database.settings(), "NEW_PASSWORD": ADMIN[1]})
+    assert done.returncode == 0, done.stderr
+    new = ("new", ADMIN[1])
+    wait_until(lambda: hub.get("/silos", auth=new).status == 200, what="the new admin")
+    assert hub.get("/silos/s", auth=new).json["dnsrecords"] == [{"hostname": "h", "ip": "192.0.2.1"}]
+    assert [(entry["user"], entry["peer"]) for entry in hub.get("/silos/s/history", auth=new).json] == [("old", "192.0.2.9")]
+    assert [(entry["change"], entry["new"] if "new" in entry else entry["added"]) for entry in hub.get("/audit?outcome=changed", auth=new).json[1:]] == [
+        ("silo-put", [{"hostname": "h", "ip": "192.0.2.1"}]), ("user-put", None)], "of users it did not say what they were"
+
+
 def test_hubs_that_start_at_once_on_an_empty_database_agree(make_hub, database):
     hubs = [make_hub(database, start=False) for _ in range(6)]
     with concurrent.futures.ThreadPoolExecutor(6) as pool:

@@ -1,9 +1,12 @@
 """Users over HTTP: what they are, who may change them, and that a right that ends, ends at once."""
 
 import concurrent.futures
+import ctypes
+import ctypes.util
 
 import pytest
-from hub import ADMIN
+from hub import ADMIN, SLOW
+from mariadb import wait_until
 from test_http import problem
 
 pytestmark = pytest.mark.hub
@@ -199,3 +202,63 @@ def test_admins_who_remove_each_other_at_once_do_not_both_succeed(make_hub, data
         winner = rivals[statuses.index(204)]
         assert hub.put("/users/admin", {"role": "admin"}, auth=winner).status == 200
         hub.delete(f"/users/{winner[0]}")
+
+
+# ---- how passwords are kept ----
+
+
+def hash_of(password, passes, memory):
+    """By Argon2id with these parameters, as crypto_pwhash_str() writes it."""
+    sodium = ctypes.CDLL(ctypes.util.find_library("sodium"))
+    assert sodium.sodium_init() >= 0
+    text = ctypes.create_string_buffer(128)
+    assert sodium.crypto_pwhash_str_alg(text, password.encode(), ctypes.c_ulonglong(len(password)), ctypes.c_ulonglong(passes), ctypes.c_size_t(memory), 2) == 0
+    return text.value.decode()
+
+
+def stored(database, name):
+    return database.sql(f"SELECT password_hash FROM account WHERE name = '{name}'")[0][0]
+
+
+TODAY = "$argon2id$v=19$m=19456,t=2,p=1$"
+
+
+def test_a_password_of_former_parameters_is_hashed_anew_when_it_is_used(make_hub, database):
+    hub = make_hub(database)
+    user, wrong = hub.add_user("old", quota=1), ("old", "not-her-password")
+    assert stored(database, "old").startswith(TODAY)
+    hub.stop()
+    former = hash_of(user[1], 1, 8 << 20)
+    assert not former.startswith(TODAY)
+    database.sql(f"UPDATE account SET password_hash = '{former}' WHERE name = 'old'")
+    hub.start()
+    before = hub.revision()
+    assert hub.get("/silos", auth=wrong).status == 401
+    assert stored(database, "old") == former and hub.revision() == before, "a wrong password changes nothing"
+    assert hub.put("/silos/olds", EMPTY, auth=user).status == 201
+    wait_until(lambda: stored(database, "old").startswith(TODAY), 15 * SLOW, "the new hash")
+    assert hub.get("/silos", auth=user).status == 200 and hub.get("/silos", auth=wrong).status == 401
+    wait_until(lambda: hub.revision() == before + 2, what="the revision of it")
+    assert [(e["user"], e["new"]) for e in hub.get("/audit?outcome=changed&user=old").json if e["change"] == "user-put"] == [
+        ("old", {"role": "common", "quota": 1, "password": "rehashed"})]
+    anew = stored(database, "old")
+    hub.stop()
+    hub.start()
+    assert hub.get("/silos", auth=user).status == 200 and stored(database, "old") == anew, "once is enough"
+
+
+def test_a_user_that_does_not_exist_costs_the_same_verification(make_hub, database):
+    """Not measured by a clock: each costs one verification, of a hash with the same parameters."""
+    hub = make_hub(database)
+    real = hub.add_user("real")
+
+    def cost(auth, status):
+        before = hub.metric("silodns_password_verifications_total")
+        assert hub.get("/silos", auth=auth).status == status
+        return hub.metric("silodns_password_verifications_total") - before
+
+    hub.get("/metrics")
+    for n in range(3):
+        assert cost(("real", f"wrong-password-{n}"), 401) == cost(("nobody", f"wrong-password-{n}"), 401) == 1
+    assert cost(real, 200) == 1 and cost(real, 200) == 0, "one that was right is remembered"
+    assert hub.get("/silos", auth=("real", "wrong")).body == hub.get("/silos", auth=("nobody", "wrong")).body
