@@ -17,8 +17,8 @@ enum { SQL_READ, SQL_SAVE, SQL_FORGET, SQL_COUNT };
 
 static const char *const sql[SQL_COUNT] = {
 	[SQL_READ] = "SELECT hash, used FROM token_use",
-	[SQL_SAVE] = "INSERT INTO token_use (hash, used) VALUES (?, ?) "
-		     "ON DUPLICATE KEY UPDATE used = GREATEST(used, VALUES(used))",
+	[SQL_SAVE] = ("INSERT INTO token_use (hash, used) VALUES (?, ?) "
+		      "ON DUPLICATE KEY UPDATE used = GREATEST(used, VALUES(used))"),
 	[SQL_FORGET] = "DELETE FROM token_use WHERE hash = ?",
 };
 
