@@ -11,6 +11,7 @@
 #include "history.h"
 #include "ipaddr.h"
 #include "journal.h"
+#include "limits.h"
 #include "metrics.h"
 #include "retention.h"
 #include "store.h"
@@ -22,6 +23,7 @@ struct hub {
 	struct journal *journal; /* to write */
 	struct watch *watch;     /* who follows the store */
 	struct access *access;
+	struct limits *limits;
 	struct history *history;     /* to read what was */
 	struct retention *retention; /* NULL: everything is kept */
 	struct tls *tls;             /* NULL: HTTP without TLS */

@@ -39,13 +39,24 @@ static void raise_descriptor_limit(long connections)
 			 LOG_I64("max_connections", connections));
 }
 
+/* One that is as long as it may be must have room in the half that is for anyone. */
+static size_t bodies_max(const struct settings *settings)
+{
+	long least = 4 * settings->body_max;
+
+	return (size_t)(settings->bodies_max > least ? settings->bodies_max : least);
+}
+
 static int serve_until_stopped(const struct settings *settings, struct hub *hub)
 {
 	const struct server_settings server_settings = {.listen = (const char *const *)settings->listen.items,
 							.listen_count = settings->listen.count,
 							.threads = (unsigned)settings->threads,
 							.body_max = (size_t)settings->body_max,
+							.bodies_max = bodies_max(settings),
 							.connections_max = (unsigned)settings->connections_max,
+							.connections_per_address_max =
+								(unsigned)settings->connections_per_address_max,
 							.idle_timeout_ms = settings->idle_timeout_ms,
 							.hsts_ms = settings->hsts_ms};
 	struct server *server;
@@ -82,6 +93,24 @@ static int start_tls(const struct settings *settings, struct tls **ret_tls)
 	return err;
 }
 
+static int make_limits(const struct settings *settings, const struct cidr *exempt, size_t exempt_count,
+		       struct limits **ret_limits)
+{
+	const struct limits_settings limits = {
+		.address_rate = settings->limit_requests,
+		.address_burst = settings->limit_requests_burst,
+		.user_rate = settings->limit_user_requests,
+		.user_burst = settings->limit_user_requests_burst,
+		.logins = settings->limit_logins,
+		.lockout_ms = settings->lockout_ms,
+		.lockout_max_ms = settings->lockout_max_ms,
+		.exempt = exempt,
+		.exempt_count = exempt_count,
+	};
+
+	return limits_new(&limits, ret_limits);
+}
+
 static int run_serve(const struct settings *settings)
 {
 	const struct journal_settings journal_settings = {.db = settings_db(settings),
@@ -89,7 +118,9 @@ static int run_serve(const struct settings *settings)
 							  .admin_user = settings->admin_user,
 							  .admin_password = settings->admin_password,
 							  .migrate = true};
-	struct cidr *proxies = NULL;
+	_cleanup_free_ struct cidr *proxies = NULL;
+	_cleanup_free_ struct cidr *exempt = NULL;
+	size_t exempt_count = 0;
 	struct hub hub = {.store = store_new(),
 			  .body_max = (size_t)settings->body_max,
 			  .metrics.started_us = clock_wall_us(),
@@ -102,12 +133,17 @@ static int run_serve(const struct settings *settings)
 		return EXIT_USAGE;
 	}
 	raise_descriptor_limit(settings->connections_max);
-	int err = hub.store ? settings_proxies(settings, &proxies, &hub.trusted_proxy_count) : ERR_NOMEM;
+	int err = hub.store ? settings_networks(&settings->trusted_proxies, &proxies, &hub.trusted_proxy_count)
+			    : ERR_NOMEM;
 	hub.trusted_proxies = proxies;
 	if (!err)
 		err = start_tls(settings, &hub.tls);
 	if (!err)
-		err = access_new(hub.store, &hub.access);
+		err = settings_networks(&settings->limit_exempt, &exempt, &exempt_count);
+	if (!err)
+		err = make_limits(settings, exempt, exempt_count, &hub.limits);
+	if (!err)
+		err = access_new(hub.store, hub.limits, &hub.access);
 	if (!err)
 		err = history_new(&journal_settings.db, &hub.history);
 	if (!err)
@@ -126,8 +162,8 @@ static int run_serve(const struct settings *settings)
 	watch_stop(hub.watch);
 	access_free(hub.access);
 	tls_free(hub.tls);
+	limits_free(hub.limits);
 	store_free(hub.store);
-	free(proxies);
 	if (!code)
 		log_info("stopped", LOG_I64("code", code));
 	return code;

@@ -41,7 +41,7 @@ void metrics_count(struct metrics *metrics, const char *method, int status, int 
 struct sample {
 	double database_up, database_unreachable, queue, loads, history_removed;
 	double revision, silos, users, store_bytes;
-	double connections, in_progress, watchers, passwords_waiting;
+	double connections, in_progress, body_bytes, watchers, passwords_waiting;
 	double certificate_expiry;
 	double resident, cpu, started;
 };
@@ -69,6 +69,7 @@ static const struct {
 	 AT(store_bytes)},
 	{"silodns_http_connections", "gauge", "Open connections.", AT(connections)},
 	{"silodns_http_requests_in_progress", "gauge", "Requests under way, streams included.", AT(in_progress)},
+	{"silodns_http_body_bytes", "gauge", "Bodies of requests under way.", AT(body_bytes)},
 	{"silodns_password_verifications_waiting", "gauge", "Passwords waiting to be verified or hashed.",
 	 AT(passwords_waiting)},
 	{"silodns_watchers", "gauge", "Streams that follow changes.", AT(watchers)},
@@ -118,6 +119,7 @@ static void take_sample(const struct hub *hub, const struct journal_status *jour
 		.store_bytes = (double)size.bytes,
 		.connections = (double)atomic_load(&hub->metrics.connections),
 		.in_progress = (double)atomic_load(&hub->metrics.in_progress),
+		.body_bytes = (double)atomic_load(&hub->metrics.body_bytes),
 		.watchers = (double)watch_count(hub->watch),
 		.passwords_waiting = (double)access_waiting(hub->access),
 		.certificate_expiry = hub->tls ? (double)tls_expires_us(hub->tls) / 1e6 : 0,
