@@ -185,7 +185,7 @@ static int begin_verification(struct access *access, const struct user *user, co
 			      struct verification **ret_verification)
 {
 	struct verification *verification = calloc(1, sizeof *verification);
-	bool good = !call->peer || limits_is_good(access->limits, call->peer, call->now_us);
+	bool good = !call->limited || limits_is_good(access->limits, call->peer, call->now_us);
 
 	if (!verification)
 		return ERR_NOMEM;
@@ -271,14 +271,14 @@ static int verify(struct access *access, const struct user *user, const struct c
 	uint64_t attempt;
 	bool ok = false;
 
-	if (call->peer)
+	if (call->limited)
 		may = limits_login(access->limits, call->peer, credentials->user, call->now_us, &call->verdict);
 	if (may == LIMITS_LOGIN_LOCKED)
 		return refuse_locked_out(call, why);
 	digest(access, user, credentials, &wanted);
 	memcpy(&attempt, wanted.digest + sizeof attempt, sizeof attempt);
 	int err = check_password(access, user, credentials, &wanted, call, may == LIMITS_LOGIN_KNOWN, &ok);
-	if (call->peer && (err == ERR_RATE || (!err && !ok)))
+	if (call->limited && (err == ERR_RATE || (!err && !ok)))
 		call->locked_out =
 			limits_login_failed(access->limits, call->peer, credentials->user, attempt, call->now_us);
 	if (err == ERR_RATE)
@@ -287,7 +287,7 @@ static int verify(struct access *access, const struct user *user, const struct c
 		return why_set(why, err, "", "too many passwords are being verified; try again in a moment");
 	if (!ok)
 		return why_set(why, ERR_UNAUTHORIZED, "", "unknown user or wrong password");
-	if (call->peer && call->waiter && call->waiter->settled)
+	if (call->limited && call->waiter && call->waiter->settled)
 		limits_login_succeeded(access->limits, call->peer, call->now_us);
 	return ERR_OK;
 }

@@ -45,7 +45,8 @@ struct access_waiter {
 
 /* Who asks, from where. */
 struct access_call {
-	const struct ipaddr *peer;     /* NULL: no limits apply */
+	const struct ipaddr *peer;
+	bool limited;                  /* whether wrong passwords count */
 	int64_t now_us;                /* clock_mono_us() */
 	struct access_waiter *waiter;  /* NULL: blocks instead */
 	struct limits_verdict verdict; /* out, with ERR_RATE */

@@ -25,13 +25,14 @@ struct request_ext {
 	struct _u_request base;
 	struct MHD_Connection *connection;
 	int64_t started_us;
-	const char *target_end;
+	const char *target_end; /* of the request line; only to be compared */
 	bool begun, bad_target;
-	bool known, body_refused;
-	size_t held; /* of the body */
+	bool known;        /* its credentials have been verified before; asked only when bodies are many */
+	bool body_refused; /* is read to its end, and not kept */
+	size_t held;       /* of the body */
 	struct access_waiter waiter;
-	bool waited;
-	struct reply *reply; /* while exchange_on_access() is at work */
+	bool waited;         /* or may have */
+	struct reply *reply; /* within answer() */
 	bool last;
 };
 
@@ -244,7 +245,7 @@ static int check_head(struct request *request, const struct request_ext *ext)
 	return check_framing(request);
 }
 
-/* Called by Ulfius from within exchange_on_access(). */
+/* Called by Ulfius from within answer(). */
 int exchange_on_request(const struct _u_request *raw, struct _u_response *response, void *arg)
 {
 	const struct exchange *exchange = arg;
@@ -312,7 +313,21 @@ static bool take_body(struct exchange *exchange, struct request_ext *ext, size_t
 	return true;
 }
 
-/* The whole request is here. False: it waits, and is looked at again. */
+/* What libmicrohttpd calls with, to be handed on to Ulfius. */
+struct call {
+	struct MHD_Connection *connection;
+	const char *url, *method, *version, *data;
+	size_t *len;
+	void **info;
+};
+
+static enum MHD_Result pass_on(const struct exchange *exchange, const struct call *call)
+{
+	return exchange->intercept.back(exchange->intercept.back_arg, call->connection, call->url, call->method,
+					call->version, call->data, call->len, call->info);
+}
+
+/* False: it waits, and is looked at again. */
 static bool make_reply(struct exchange *exchange, struct request_ext *ext, struct reply *reply)
 {
 	_cleanup_(request_release) struct request request = {.hub = exchange->hub};
@@ -325,8 +340,19 @@ static bool make_reply(struct exchange *exchange, struct request_ext *ext, struc
 		reply_problem(reply, err, &request.why);
 		return true;
 	}
-	ext->waited = true; /* before somebody else resumes it */
+	ext->waited = true; /* if it is looked at again */
 	return routes_handle(&request, ext->base.http_verb, ext->base.http_url, reply) != ERR_PENDING;
+}
+
+/* The whole request is here. */
+static enum MHD_Result answer(struct exchange *exchange, struct request_ext *ext, const struct call *call)
+{
+	_cleanup_(reply_release) struct reply reply = {0};
+
+	if (!make_reply(exchange, ext, &reply))
+		return MHD_YES;
+	ext->reply = &reply;
+	return pass_on(exchange, call);
 }
 
 /* Called for a request at its head's end, for each part of its body, and at its end: then again and again until there
@@ -334,9 +360,9 @@ static bool make_reply(struct exchange *exchange, struct request_ext *ext, struc
 enum MHD_Result exchange_on_access(void *arg, struct MHD_Connection *connection, const char *url, const char *method,
 				   const char *version, const char *data, size_t *len, void **info)
 {
+	const struct call call = {connection, url, method, version, data, len, info};
 	struct exchange *exchange = arg;
 	struct request_ext *ext = ext_of(info);
-	_cleanup_(reply_release) struct reply reply = {0};
 
 	if (ext && !ext->begun) {
 		ext->begun = true;
@@ -350,10 +376,7 @@ enum MHD_Result exchange_on_access(void *arg, struct MHD_Connection *connection,
 			return MHD_YES;
 		}
 	} else if (ext) {
-		if (!make_reply(exchange, ext, &reply))
-			return MHD_YES;
-		ext->reply = &reply;
+		return answer(exchange, ext, &call);
 	}
-	return exchange->intercept.back(exchange->intercept.back_arg, connection, url, method, version, data, len,
-					info);
+	return pass_on(exchange, &call);
 }

@@ -195,7 +195,8 @@ static int count_request(struct request *request)
 static int authenticate(struct request *request)
 {
 	struct hub *hub = request->hub;
-	struct access_call call = {.peer = request->limited ? &request->peer : NULL,
+	struct access_call call = {.peer = &request->peer,
+				   .limited = request->limited,
 				   .now_us = request->started_us,
 				   .waiter = request->waiter};
 	int err = access_check(hub->access, request_header(request, "Authorization"), &call, &request->principal,
