@@ -219,6 +219,7 @@ int main(int argc, char **argv)
 	enum log_format format = LOG_FORMAT_LOGFMT;
 	int words = 0;
 
+	lifecycle_keep_secrets();
 	if (sodium_init() < 0) {
 		fprintf(stderr, "silodns-api: cannot initialise\n");
 		return EXIT_FAILED;

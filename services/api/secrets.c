@@ -18,6 +18,18 @@
 
 static const char *const names[] = {"db-password", "admin-password"};
 
+static int fill(int fd, const char *secret, size_t len, mode_t mode)
+{
+	while (len > 0) {
+		ssize_t n = write(fd, secret, len);
+		if (n < 0 && errno != EINTR)
+			return ERR_SYSTEM;
+		secret += n > 0 ? n : 0;
+		len -= n > 0 ? (size_t)n : 0;
+	}
+	return fchmod(fd, mode) || fsync(fd) ? ERR_SYSTEM : ERR_OK;
+}
+
 /* Under a temporary name first: a secret that is half written would be used for ever. */
 static int make_secret(int dir, const char *name, mode_t mode)
 {
@@ -31,14 +43,15 @@ static int make_secret(int dir, const char *name, mode_t mode)
 		return ERR_SYSTEM;
 	password_random(SECRET_LEN, secret);
 	secret[SECRET_LEN] = '\n';
-	ssize_t written = write(fd, secret, SECRET_LEN + 1);
+	int err = fill(fd, secret, SECRET_LEN + 1, mode);
 	sodium_memzero(secret, sizeof secret);
-	if (written != SECRET_LEN + 1 || fchmod(fd, mode) || fsync(fd))
-		return ERR_SYSTEM;
 	/* link() instead of rename(): two that start at once agree on the first one's secret. */
-	int failed = linkat(dir, temporary, dir, name, 0) && errno != EEXIST;
+	if (!err && linkat(dir, temporary, dir, name, 0) && errno != EEXIST)
+		err = ERR_SYSTEM;
+	int error = errno; /* the caller's reason */
 	unlinkat(dir, temporary, 0);
-	return failed || fsync(dir) ? ERR_SYSTEM : ERR_OK;
+	errno = error;
+	return err || fsync(dir) ? ERR_SYSTEM : ERR_OK;
 }
 
 int secrets_run(const struct settings *settings, const char *dir_path)
