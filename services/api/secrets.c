@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,9 @@
 
 #define SECRET_LEN 32 /* characters of 32 letters: 160 bits */
 
-static const char *const names[] = {"db-password", "admin-password"};
+#define NAME_LEN_MAX 40
+
+static const char *const default_names[] = {"db-password", "admin-password"};
 
 static int fill(int fd, const char *secret, size_t len, mode_t mode)
 {
@@ -54,8 +57,17 @@ static int make_secret(int dir, const char *name, mode_t mode)
 	return err || fsync(dir) ? ERR_SYSTEM : ERR_OK;
 }
 
-int secrets_run(const struct settings *settings, const char *dir_path)
+static bool is_name(const char *name)
 {
+	size_t len = strlen(name);
+
+	return len >= 1 && len <= NAME_LEN_MAX && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == len;
+}
+
+int secrets_run(const struct settings *settings, const char *dir_path, char *const *given, int given_count)
+{
+	const char *const *names = given_count ? (const char *const *)given : default_names;
+	size_t count = given_count ? (size_t)given_count : sizeof default_names / sizeof default_names[0];
 	mode_t mode = (mode_t)strtoul(settings->mode, NULL, 8);
 	_cleanup_close_ int dir = open(dir_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
@@ -63,7 +75,13 @@ int secrets_run(const struct settings *settings, const char *dir_path)
 		fprintf(stderr, "silodns-api: %s: %s\n", dir_path, strerror(errno));
 		return EXIT_FAILED;
 	}
-	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+	for (size_t i = 0; i < count; i++)
+		if (!is_name(names[i])) {
+			fprintf(stderr, "silodns-api: \"%s\" cannot be a secret's name: 1 to %d of a-z, 0-9 and -\n",
+				names[i], NAME_LEN_MAX);
+			return EXIT_USAGE;
+		}
+	for (size_t i = 0; i < count; i++) {
 		if (faccessat(dir, names[i], F_OK, 0) == 0)
 			continue;
 		if (make_secret(dir, names[i], mode)) {

@@ -173,6 +173,15 @@ def test_secrets_made_at_once_are_whole_and_agree(tmp_path):
     assert [each.returncode for each in done] == [0] * 8, [each.stderr for each in done]
 
 
+def test_secrets_may_be_named(tmp_path):
+    assert run_api("secrets", str(tmp_path), "db-root-password", "x", settings={}).returncode == 0
+    assert set(read_all(tmp_path)) == {"db-root-password", "x"}
+    for name in ("../x", ".x", "a/b", "A", "", "x" * 41):
+        done = run_api("secrets", str(tmp_path), "fine", name, settings={})
+        assert done.returncode == 2 and "cannot be a secret's name" in done.stderr, done
+    assert set(read_all(tmp_path)) == {"db-root-password", "x"}
+
+
 @needs.mounts
 def test_a_full_disk_leaves_no_half_secret_and_no_temporary_file(tmp_path):
     """The room is found out by trying: none at all, then so much that a file fits, but not what is in it."""
