@@ -1,6 +1,6 @@
 /*
- * silodns-api secrets DIR [NAME…]: the random secrets that a first start needs (db-password and admin-password, or those
- * that are named), each in a file of its own. What is there already stays as it is, so it may run at every start.
+ * silodns-api secrets DIR [NAME…]: the random secrets that a first start needs (db-password and admin-password, or
+ * those that are named), each in a file of its own. What is there already stays as it is, so it may run at every start.
  */
 #ifndef SILODNS_SECRETS_H
 #define SILODNS_SECRETS_H
