@@ -239,8 +239,8 @@ static int run(const struct settings *settings, char **words, int count)
 		return run_migrate(settings);
 	if (!strcmp(word, "user"))
 		return usercmd_run(settings, words + 1, count - 1);
-	if (!strcmp(word, "secrets") && count == 2)
-		return secrets_run(settings, words[1]);
+	if (!strcmp(word, "secrets") && count >= 2)
+		return secrets_run(settings, words[1], words + 2, count - 2);
 	if (!strcmp(word, "check") && count == 1)
 		return run_check(settings);
 	fprintf(stderr, "silodns-api: unknown or incomplete command \"%s\"; see silodns-api --help\n", word);
@@ -255,6 +255,7 @@ int main(int argc, char **argv)
 	enum log_format format = LOG_FORMAT_LOGFMT;
 	int words = 0;
 
+	lifecycle_keep_secrets();
 	if (sodium_init() < 0) {
 		fprintf(stderr, "silodns-api: cannot initialise\n");
 		return EXIT_FAILED;

@@ -338,7 +338,8 @@ const struct conf_program settings_program = {
 		 "user set NAME            change --role or --quota\n"
 		 "user passwd NAME         a new password\n"
 		 "user remove NAME         only while it owns no silo\n"
-		 "secrets DIR              make the random secrets that DIR does not have yet\n"
+		 "secrets DIR [NAME...]    make the random secrets that DIR does not have yet: db-password and\n"
+		 "                         admin-password, or those that are named\n"
 		 "check                    is the hub on this machine ready? For health checks",
 	.epilog = "Exit codes: 0 done; 1 failed; 2 wrong settings or usage; 3 the database or the hub is not there.",
 	.options = options,
