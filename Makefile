@@ -198,7 +198,7 @@ lint:
 install: all
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/doc/silodns'
 	install -m 755 $(programs) '$(DESTDIR)$(PREFIX)/bin'
-	install -m 644 README.md LICENSE CHANGELOG.md '$(DESTDIR)$(PREFIX)/share/doc/silodns'
+	install -m 644 README.md LICENSE CHANGELOG.md SECURITY.md '$(DESTDIR)$(PREFIX)/share/doc/silodns'
 	install -d '$(DESTDIR)$(PREFIX)/lib/systemd/system'
 	for unit in deploy/systemd/*.service deploy/systemd/*.timer; do \
 		sed 's#/usr/local/bin/#$(PREFIX)/bin/#' "$$unit" >'$(DESTDIR)$(PREFIX)/lib/systemd/system/'"$${unit##*/}" && \

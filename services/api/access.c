@@ -16,42 +16,44 @@
 #define VERIFIED_MAX 4096                                      /* remembered credentials; a power of two */
 
 /* What was verified once: the keyed hash of user, password and stored hash. So a changed password is another entry, and
- * a look into this memory tells no password. A direct-mapped cache: a collision costs one more verification. */
+ * a look into this memory tells no password. Direct-mapped caches: a collision costs one more verification. */
 struct verified {
-	unsigned char digest[crypto_generichash_BYTES];
+	unsigned char digest[ACCESS_DIGEST_BYTES];
 };
+
+_Static_assert(ACCESS_DIGEST_BYTES == crypto_generichash_BYTES, "a digest is the library's");
 
 /* One that is under way. Whoever comes with the same credentials waits for it: after a start of the hub, all clients
  * of a user come at once, and there is no need to verify one password a hundred times. */
 struct verification {
 	struct verification *prev, *next;
+	struct access *access;
 	struct verified wanted;
-	unsigned holders; /* who still looks at it */
-	bool done, ok;
-	int err;
+	struct access_waiter *waiters;
 };
 
 struct access {
 	struct store *store;
+	struct limits *limits;
 	struct password_verifier *verifier;
 	unsigned char key[crypto_generichash_KEYBYTES];
-	password_rehashed_fn rehashed; /* NULL: nobody is told; set at the start */
-	void *rehashed_arg;
-	pthread_mutex_t lock; /* guards all below, and what a struct verification holds */
+	pthread_mutex_t lock; /* guards all below, and the waiters; taken before the verifier's */
 	pthread_cond_t settled;
 	struct verification *under_way;
-	struct verified verified[VERIFIED_MAX];
+	struct verified verified[VERIFIED_MAX], refused[VERIFIED_MAX];
 };
 
-int access_new(struct store *store, struct access **ret_access)
+int access_new(struct store *store, struct limits *limits, struct access **ret_access)
 {
 	struct access *access = calloc(1, sizeof *access);
 
 	if (!access)
 		return ERR_NOMEM;
 	access->store = store;
+	access->limits = limits;
 	randombytes_buf(access->key, sizeof access->key);
 	randombytes_buf(access->verified, sizeof access->verified); /* zeros would be a digest, too */
+	randombytes_buf(access->refused, sizeof access->refused);
 	int err = password_verifier_start(&access->verifier);
 	if (err) {
 		free(access);
@@ -61,6 +63,11 @@ int access_new(struct store *store, struct access **ret_access)
 	pthread_cond_init(&access->settled, NULL);
 	*ret_access = access;
 	return ERR_OK;
+}
+
+void access_drain(struct access *access)
+{
+	password_verifier_drain(access->verifier);
 }
 
 void access_free(struct access *access)
@@ -91,6 +98,13 @@ static int parse_basic(const char *authorization, struct credentials *ret_creden
 	struct credentials *c = ret_credentials;
 	size_t len;
 
+	if (!authorization)
+		return why_set(why, ERR_UNAUTHORIZED, "",
+			       "this needs a user name and a password (HTTP Basic), or a token (Bearer)");
+	if (strncasecmp(authorization, "Basic ", 6) != 0)
+		return why_set(why, ERR_UNAUTHORIZED, "",
+			       "the Authorization header is not of the form \"Basic …\", or \"Bearer …\" with a token "
+			       "of a hub");
 	authorization += strspn(authorization + 5, " ") + 5;
 	if (sodium_base642bin((unsigned char *)c->text, sizeof c->text - 1, authorization, strlen(authorization), NULL,
 			      &len, NULL, sodium_base64_VARIANT_ORIGINAL))
@@ -122,15 +136,20 @@ static void digest(const struct access *access, const struct user *user, const s
 	sodium_memzero(&state, sizeof state);
 }
 
-static struct verified *slot_of(struct access *access, const struct verified *wanted)
+/* With the lock held, as all up to check_password(). */
+static struct verified *slot_of(struct verified cache[static VERIFIED_MAX], const struct verified *wanted)
 {
 	uint32_t slot;
 
 	memcpy(&slot, wanted->digest, sizeof slot);
-	return &access->verified[slot % VERIFIED_MAX];
+	return &cache[slot % VERIFIED_MAX];
 }
 
-/* With the lock held, as the next two. */
+static bool is_in(struct verified cache[static VERIFIED_MAX], const struct verified *wanted)
+{
+	return sodium_memcmp(slot_of(cache, wanted), wanted, sizeof *wanted) == 0;
+}
+
 static struct verification *find_under_way(struct access *access, const struct verified *wanted)
 {
 	struct verification *at;
@@ -141,77 +160,141 @@ static struct verification *find_under_way(struct access *access, const struct v
 	return at;
 }
 
-static void let_go(struct verification *verification)
+/* The verifier's thread: takes the lock. */
+static void on_verified(void *arg, int err, bool ok)
 {
-	if (--verification->holders)
-		return;
+	struct verification *verification = arg;
+	struct access *access = verification->access;
+	struct access_waiter *waiter;
+
+	pthread_mutex_lock(&access->lock);
+	if (!err)
+		*slot_of(ok ? access->verified : access->refused, &verification->wanted) = verification->wanted;
+	DL_DELETE(access->under_way, verification);
+	while ((waiter = verification->waiters)) {
+		DL_DELETE(verification->waiters, waiter);
+		waiter->err = err;
+		waiter->ok = ok;
+		waiter->settled = true;
+		if (waiter->line.resume)
+			waiter->line.resume(waiter->line.handle); /* from here on it may be gone */
+	}
+	pthread_cond_broadcast(&access->settled);
+	pthread_mutex_unlock(&access->lock);
 	sodium_memzero(verification, sizeof *verification);
 	free(verification);
 }
 
-/* What somebody else finds out. */
-static int await(struct access *access, struct verification *verification, bool *ret_ok)
+static int begin_verification(struct access *access, const struct user *user, const struct credentials *credentials,
+			      const struct verified *wanted, const struct access_call *call,
+			      struct verification **ret_verification)
 {
-	verification->holders++;
-	while (!verification->done)
-		pthread_cond_wait(&access->settled, &access->lock);
-	int err = verification->err;
-	*ret_ok = verification->ok;
-	let_go(verification);
-	return err;
-}
+	struct verification *verification = calloc(1, sizeof *verification);
+	bool good = !call->limited || limits_is_good(access->limits, call->peer, call->now_us);
 
-/* Lets go of the lock while the password is being verified. */
-static int find_out(struct access *access, const struct user *user, const struct credentials *credentials,
-		    struct verification *verification, bool *ret_ok)
-{
-	bool ok = false;
-
-	pthread_mutex_unlock(&access->lock);
-	int err = password_verify(access->verifier, user->id ? user->password_hash : NULL, credentials->password,
-				  credentials->password_len, &ok);
-	if (!err && ok && access->rehashed && password_is_stale(user->password_hash))
-		password_rehash_later(access->verifier, user, credentials->password, credentials->password_len,
-				      access->rehashed, access->rehashed_arg);
-	pthread_mutex_lock(&access->lock);
-	if (!err && ok)
-		*slot_of(access, &verification->wanted) = verification->wanted;
-	DL_DELETE(access->under_way, verification);
-	verification->err = err;
-	verification->ok = *ret_ok = ok;
-	verification->done = true;
-	pthread_cond_broadcast(&access->settled);
-	let_go(verification);
-	return err;
-}
-
-static int verify_locked(struct access *access, const struct user *user, const struct credentials *credentials,
-			 const struct verified *wanted, bool *ret_ok)
-{
-	*ret_ok = sodium_memcmp(slot_of(access, wanted), wanted, sizeof *wanted) == 0;
-	if (*ret_ok)
-		return ERR_OK;
-	struct verification *verification = find_under_way(access, wanted);
-	if (verification)
-		return await(access, verification, ret_ok);
-	verification = calloc(1, sizeof *verification);
 	if (!verification)
 		return ERR_NOMEM;
+	verification->access = access;
 	verification->wanted = *wanted;
-	verification->holders = 1;
+	int err = password_verify(access->verifier, user->id ? user->password_hash : NULL, credentials->password,
+				  credentials->password_len, good, on_verified, verification);
+	if (err) {
+		free(verification);
+		return err;
+	}
 	DL_APPEND(access->under_way, verification);
-	return find_out(access, user, credentials, verification, ret_ok);
+	*ret_verification = verification;
+	return ERR_OK;
 }
 
-static int verify(struct access *access, const struct user *user, const struct credentials *credentials, bool *ret_ok)
+static int find_out(struct access *access, const struct user *user, const struct credentials *credentials,
+		    const struct verified *wanted, const struct access_call *call)
 {
-	struct verified wanted;
+	struct verification *verification = find_under_way(access, wanted);
+	struct access_waiter *waiter = call->waiter;
+	int err = verification ? ERR_OK : begin_verification(access, user, credentials, wanted, call, &verification);
 
-	digest(access, user, credentials, &wanted);
+	if (err)
+		return err;
+	memcpy(waiter->digest, wanted, sizeof *wanted);
+	waiter->settled = false;
+	DL_APPEND(verification->waiters, waiter);
+	if (waiter->line.suspend)
+		waiter->line.suspend(waiter->line.handle);
+	return ERR_PENDING;
+}
+
+/* ERR_RATE: unknown so far, and `known_only`. */
+static int check_locked(struct access *access, const struct user *user, const struct credentials *credentials,
+			const struct verified *wanted, const struct access_call *call, bool known_only, bool *ret_ok)
+{
+	struct access_waiter *waiter = call->waiter;
+
+	if (waiter->settled && sodium_memcmp(waiter->digest, wanted, sizeof *wanted) == 0) {
+		*ret_ok = waiter->ok;
+		return waiter->err;
+	}
+	*ret_ok = is_in(access->verified, wanted);
+	if (*ret_ok || is_in(access->refused, wanted))
+		return ERR_OK;
+	return known_only ? ERR_RATE : find_out(access, user, credentials, wanted, call);
+}
+
+/* Takes the lock. */
+static int check_password(struct access *access, const struct user *user, const struct credentials *credentials,
+			  const struct verified *wanted, const struct access_call *call, bool known_only, bool *ret_ok)
+{
+	struct access_waiter own = {.settled = false};
+	struct access_call blocking = *call;
+	bool blocks = !call->waiter;
+
+	blocking.waiter = &own;
 	pthread_mutex_lock(&access->lock);
-	int err = verify_locked(access, user, credentials, &wanted, ret_ok);
+	int err = check_locked(access, user, credentials, wanted, blocks ? &blocking : call, known_only, ret_ok);
+	if (blocks && err == ERR_PENDING) {
+		while (!own.settled)
+			pthread_cond_wait(&access->settled, &access->lock);
+		err = own.err;
+		*ret_ok = own.ok;
+	}
 	pthread_mutex_unlock(&access->lock);
 	return err;
+}
+
+static int refuse_locked_out(const struct access_call *call, struct why *why)
+{
+	return why_set(why, ERR_RATE, "", "too many wrong passwords from this address; try again in %lu s",
+		       call->verdict.retry_s);
+}
+
+/* Whether the password is right, as far as may be asked. */
+static int verify(struct access *access, const struct user *user, const struct credentials *credentials,
+		  struct access_call *call, struct why *why)
+{
+	enum limits_login may = LIMITS_LOGIN_OPEN;
+	struct verified wanted;
+	uint64_t attempt;
+	bool ok = false;
+
+	if (call->limited)
+		may = limits_login(access->limits, call->peer, credentials->user, call->now_us, &call->verdict);
+	if (may == LIMITS_LOGIN_LOCKED)
+		return refuse_locked_out(call, why);
+	digest(access, user, credentials, &wanted);
+	memcpy(&attempt, wanted.digest + sizeof attempt, sizeof attempt);
+	int err = check_password(access, user, credentials, &wanted, call, may == LIMITS_LOGIN_KNOWN, &ok);
+	if (call->limited && (err == ERR_RATE || (!err && !ok)))
+		call->locked_out =
+			limits_login_failed(access->limits, call->peer, credentials->user, attempt, call->now_us);
+	if (err == ERR_RATE)
+		return refuse_locked_out(call, why);
+	if (err)
+		return why_set(why, err, "", "too many passwords are being verified; try again in a moment");
+	if (!ok)
+		return why_set(why, ERR_UNAUTHORIZED, "", "unknown user or wrong password");
+	if (call->limited && call->waiter && call->waiter->settled)
+		limits_login_succeeded(access->limits, call->peer, call->now_us);
+	return ERR_OK;
 }
 
 static void set_principal(const struct user *user, struct token *token, struct principal *ret_principal)
@@ -231,9 +314,9 @@ static void token_cleanup(struct token **token)
 	token_unref(*token);
 }
 
-/* `user` is what stands before it in Basic, NULL in Bearer. */
+/* `user_name` is what stands before it in Basic, NULL in Bearer. */
 static int check_token(struct access *access, const unsigned char hash[static TOKEN_HASH_BYTES], const char *user_name,
-		       const struct ipaddr *peer, struct principal *ret_principal, struct claim *claim, struct why *why)
+		       struct access_call *call, struct principal *ret_principal, struct why *why)
 {
 	_cleanup_(token_cleanup) struct token *token = NULL;
 	int64_t now_us = clock_wall_us();
@@ -241,12 +324,12 @@ static int check_token(struct access *access, const unsigned char hash[static TO
 
 	if (store_token(access->store, hash, &token) || store_user_by_id(access->store, token->owner, &user))
 		return why_set(why, ERR_UNAUTHORIZED, "", "there is no such token (any more)");
-	snprintf(claim->user, sizeof claim->user, "%s", user.name);
-	snprintf(claim->token, sizeof claim->token, "%s", token_name(token));
+	snprintf(call->claim.user, sizeof call->claim.user, "%s", user.name);
+	snprintf(call->claim.token, sizeof call->claim.token, "%s", token_name(token));
 	if (user_name && user_name[0] && strcmp(user_name, "token") != 0 && strcmp(user_name, user.name) != 0)
 		return why_set(why, ERR_UNAUTHORIZED, "",
 			       "this token is somebody else's: the user name is its owner's, \"token\", or empty");
-	int err = token_check_use(token, peer, now_us, why);
+	int err = token_check_use(token, call->peer, now_us, why);
 	if (err)
 		return err;
 	token_touch(token, now_us);
@@ -254,61 +337,69 @@ static int check_token(struct access *access, const unsigned char hash[static TO
 	return ERR_OK;
 }
 
-/* RFC 6750, 2.1 */
-static int check_bearer(struct access *access, const char *authorization, const struct ipaddr *peer,
-			struct principal *ret_principal, struct claim *claim, struct why *why)
+/* RFC 6750, 2.1. False: it is no Bearer, or no token. */
+static bool hash_bearer(const char *authorization, unsigned char ret_hash[static TOKEN_HASH_BYTES])
 {
-	const char *text = authorization + 6 + strspn(authorization + 6, " ");
-	unsigned char hash[TOKEN_HASH_BYTES];
-
-	if (!token_hash_secret(text, strlen(text), hash))
-		return why_set(why, ERR_UNAUTHORIZED, "",
-			       "what follows \"Bearer\" in the Authorization header is no token of a hub");
-	return check_token(access, hash, NULL, peer, ret_principal, claim, why);
+	if (strncasecmp(authorization, "Bearer ", 7) != 0)
+		return false;
+	authorization += 6 + strspn(authorization + 6, " ");
+	return token_hash_secret(authorization, strlen(authorization), ret_hash);
 }
 
 /* --- both --------------------------------------------------------------------------------------------------------- */
 
-static int check_basic(struct access *access, const char *authorization, const struct ipaddr *peer,
-		       struct principal *ret_principal, struct claim *claim, struct why *why)
+int access_check(struct access *access, const char *authorization, struct access_call *call,
+		 struct principal *ret_principal, struct why *ret_why)
 {
-	__attribute__((cleanup(credentials_wipe))) struct credentials credentials = {.user = "", .password = ""};
 	unsigned char hash[TOKEN_HASH_BYTES];
+	__attribute__((cleanup(credentials_wipe))) struct credentials credentials = {.user = "", .password = ""};
 	struct user user = {0};
-	bool ok = false;
-	int err = parse_basic(authorization, &credentials, why);
 
+	memset(&call->claim, 0, sizeof call->claim);
+	if (!store_is_loaded(access->store))
+		return why_set(ret_why, ERR_UNAVAILABLE, "", "the hub has not loaded its state from the database yet");
+	if (authorization && hash_bearer(authorization, hash))
+		return check_token(access, hash, NULL, call, ret_principal, ret_why);
+	int err = parse_basic(authorization, &credentials, ret_why);
 	if (err)
 		return err;
 	/* No password has this form (password_check): a token that is none any more costs no Argon2. */
 	if (token_hash_secret(credentials.password, credentials.password_len, hash))
-		return check_token(access, hash, credentials.user, peer, ret_principal, claim, why);
+		return check_token(access, hash, credentials.user, call, ret_principal, ret_why);
 	store_user(access->store, credentials.user, &user); /* unknown: id 0, and the same cost */
-	snprintf(claim->user, sizeof claim->user, "%s", user.name);
-	err = verify(access, &user, &credentials, &ok);
-	if (err)
-		return why_set(why, err, "", "too many passwords are being verified; try again in a moment");
-	if (!ok)
-		return why_set(why, ERR_UNAUTHORIZED, "", "unknown user or wrong password");
-	set_principal(&user, NULL, ret_principal);
-	return ERR_OK;
+	snprintf(call->claim.user, sizeof call->claim.user, "%s", user.name);
+	err = verify(access, &user, &credentials, call, ret_why);
+	if (!err)
+		set_principal(&user, NULL, ret_principal);
+	return err;
 }
 
-int access_check(struct access *access, const char *authorization, const struct ipaddr *peer,
-		 struct principal *ret_principal, struct claim *ret_claim, struct why *ret_why)
+static bool is_token(struct access *access, const unsigned char hash[static TOKEN_HASH_BYTES])
 {
-	memset(ret_claim, 0, sizeof *ret_claim);
-	if (!store_is_loaded(access->store))
-		return why_set(ret_why, ERR_UNAVAILABLE, "", "the hub has not loaded its state from the database yet");
-	if (!authorization)
-		return why_set(ret_why, ERR_UNAUTHORIZED, "",
-			       "this needs a user name and a password (HTTP Basic), or a token (Bearer)");
-	if (strncasecmp(authorization, "Basic ", 6) == 0)
-		return check_basic(access, authorization, peer, ret_principal, ret_claim, ret_why);
-	if (strncasecmp(authorization, "Bearer ", 7) == 0)
-		return check_bearer(access, authorization, peer, ret_principal, ret_claim, ret_why);
-	return why_set(ret_why, ERR_UNAUTHORIZED, "",
-		       "the Authorization header is not of the form \"Basic …\" or \"Bearer …\"");
+	_cleanup_(token_cleanup) struct token *token = NULL;
+
+	return !store_token(access->store, hash, &token);
+}
+
+bool access_is_known(struct access *access, const char *authorization)
+{
+	unsigned char hash[TOKEN_HASH_BYTES];
+	__attribute__((cleanup(credentials_wipe))) struct credentials credentials = {.user = "", .password = ""};
+	struct user user = {0};
+	struct verified wanted;
+
+	if (authorization && hash_bearer(authorization, hash))
+		return is_token(access, hash);
+	if (!authorization || parse_basic(authorization, &credentials, NULL))
+		return false;
+	if (token_hash_secret(credentials.password, credentials.password_len, hash))
+		return is_token(access, hash);
+	store_user(access->store, credentials.user, &user);
+	digest(access, &user, &credentials, &wanted);
+	pthread_mutex_lock(&access->lock);
+	bool known = is_in(access->verified, &wanted);
+	pthread_mutex_unlock(&access->lock);
+	return known;
 }
 
 int access_hash_password(struct access *access, const char *password, size_t len,
@@ -317,11 +408,10 @@ int access_hash_password(struct access *access, const char *password, size_t len
 	return password_hash_in_turn(access->verifier, password, len, ret_hash);
 }
 
-void access_on_rehash(struct access *access, void (*fn)(void *arg, const struct user *user, const char *new_hash),
+void access_on_rehash(struct access *access, void (*fn)(void *arg, const char *old_hash, const char *new_hash),
 		      void *arg)
 {
-	access->rehashed = fn;
-	access->rehashed_arg = arg;
+	password_on_rehash(access->verifier, fn, arg);
 }
 
 uint64_t access_verified(struct access *access)

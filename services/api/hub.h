@@ -12,6 +12,7 @@
 #include "history.h"
 #include "ipaddr.h"
 #include "journal.h"
+#include "limits.h"
 #include "metrics.h"
 #include "retention.h"
 #include "store.h"
@@ -23,6 +24,7 @@ struct hub {
 	struct journal *journal; /* to write */
 	struct watch *watch;     /* who follows the store */
 	struct access *access;
+	struct limits *limits;
 	struct history *history;     /* to read what was */
 	struct audit *audit;         /* what was refused */
 	struct retention *retention; /* NULL: everything is kept */

@@ -41,13 +41,24 @@ static void raise_descriptor_limit(long connections)
 			 LOG_I64("max_connections", connections));
 }
 
+/* One that is as long as it may be must have room in the half that is for anyone. */
+static size_t bodies_max(const struct settings *settings)
+{
+	long least = 4 * settings->body_max;
+
+	return (size_t)(settings->bodies_max > least ? settings->bodies_max : least);
+}
+
 static int serve_until_stopped(const struct settings *settings, struct hub *hub)
 {
 	const struct server_settings server_settings = {.listen = (const char *const *)settings->listen.items,
 							.listen_count = settings->listen.count,
 							.threads = (unsigned)settings->threads,
 							.body_max = (size_t)settings->body_max,
+							.bodies_max = bodies_max(settings),
 							.connections_max = (unsigned)settings->connections_max,
+							.connections_per_address_max =
+								(unsigned)settings->connections_per_address_max,
 							.idle_timeout_ms = settings->idle_timeout_ms,
 							.hsts_ms = settings->hsts_ms};
 	struct server *server;
@@ -85,22 +96,50 @@ static int start_tls(const struct settings *settings, struct tls **ret_tls)
 }
 
 /* The user itself changes its hash, if it is still the one that was found to be stale. */
-static void rehashed(void *arg, const struct user *user, const char *new_hash)
+static void rehashed(void *arg, const char *old_hash, const char *new_hash)
 {
-	struct principal self = {.user_id = user->id, .role = user->role};
+	struct hub *hub = arg;
+	_cleanup_free_ struct user *users = NULL;
+	size_t count = 0, i = 0;
+
+	if (store_users(hub->store, &users, &count))
+		return;
+	while (i < count && strcmp(users[i].password_hash, old_hash) != 0) /* (each has a salt of its own) */
+		i++;
+	if (i == count)
+		return;
+	struct principal self = {.user_id = users[i].id, .role = users[i].role};
 	struct change change = {.kind = CHANGE_USER_PUT,
-				.subject = user->name,
+				.subject = users[i].name,
 				.actor = &self,
 				.password_hash = new_hash,
-				.former_hash = user->password_hash};
+				.former_hash = old_hash};
 
-	memcpy(self.name, user->name, sizeof self.name);
-	int err = journal_post(arg, &change);
+	memcpy(self.name, users[i].name, sizeof self.name);
+	int err = journal_post(hub->journal, &change);
 	if (err)
-		log_warn("a password's hash of former parameters stays for now", LOG_STR("user", user->name),
+		log_warn("a password's hash of former parameters stays for now", LOG_STR("user", self.name),
 			 LOG_ERR(err));
 	else
-		log_info("a password gets a hash of today's parameters", LOG_STR("user", user->name));
+		log_info("a password gets a hash of today's parameters", LOG_STR("user", self.name));
+}
+
+static int make_limits(const struct settings *settings, const struct cidr *exempt, size_t exempt_count,
+		       struct limits **ret_limits)
+{
+	const struct limits_settings limits = {
+		.address_rate = settings->limit_requests,
+		.address_burst = settings->limit_requests_burst,
+		.user_rate = settings->limit_user_requests,
+		.user_burst = settings->limit_user_requests_burst,
+		.logins = settings->limit_logins,
+		.lockout_ms = settings->lockout_ms,
+		.lockout_max_ms = settings->lockout_max_ms,
+		.exempt = exempt,
+		.exempt_count = exempt_count,
+	};
+
+	return limits_new(&limits, ret_limits);
 }
 
 static int run_serve(const struct settings *settings)
@@ -111,7 +150,9 @@ static int run_serve(const struct settings *settings)
 							  .admin_password = settings->admin_password,
 							  .migrate = true};
 	struct tokenuse *tokenuse = NULL;
-	struct cidr *proxies = NULL;
+	_cleanup_free_ struct cidr *proxies = NULL;
+	_cleanup_free_ struct cidr *exempt = NULL;
+	size_t exempt_count = 0;
 	struct hub hub = {.store = store_new(),
 			  .body_max = (size_t)settings->body_max,
 			  .metrics.started_us = clock_wall_us(),
@@ -124,12 +165,17 @@ static int run_serve(const struct settings *settings)
 		return EXIT_USAGE;
 	}
 	raise_descriptor_limit(settings->connections_max);
-	int err = hub.store ? settings_proxies(settings, &proxies, &hub.trusted_proxy_count) : ERR_NOMEM;
+	int err = hub.store ? settings_networks(&settings->trusted_proxies, &proxies, &hub.trusted_proxy_count)
+			    : ERR_NOMEM;
 	hub.trusted_proxies = proxies;
 	if (!err)
 		err = start_tls(settings, &hub.tls);
 	if (!err)
-		err = access_new(hub.store, &hub.access);
+		err = settings_networks(&settings->limit_exempt, &exempt, &exempt_count);
+	if (!err)
+		err = make_limits(settings, exempt, exempt_count, &hub.limits);
+	if (!err)
+		err = access_new(hub.store, hub.limits, &hub.access);
 	if (!err)
 		err = history_new(&journal_settings.db, &hub.history);
 	if (!err)
@@ -137,7 +183,7 @@ static int run_serve(const struct settings *settings)
 	if (!err)
 		err = journal_start(hub.store, &journal_settings, &hub.journal);
 	if (!err)
-		access_on_rehash(hub.access, rehashed, hub.journal);
+		access_on_rehash(hub.access, rehashed, &hub);
 	if (!err)
 		err = retention_start(&journal_settings.db, hub.store, settings->history_age_ms, &hub.retention);
 	if (!err)
@@ -156,8 +202,8 @@ static int run_serve(const struct settings *settings)
 	history_free(hub.history);
 	watch_stop(hub.watch);
 	tls_free(hub.tls);
+	limits_free(hub.limits);
 	store_free(hub.store);
-	free(proxies);
 	if (!code)
 		log_info("stopped", LOG_I64("code", code));
 	return code;
@@ -235,8 +281,8 @@ static int run(const struct settings *settings, char **words, int count)
 		return usercmd_run(settings, words + 1, count - 1);
 	if (!strcmp(word, "token"))
 		return tokencmd_run(settings, words + 1, count - 1);
-	if (!strcmp(word, "secrets") && count == 2)
-		return secrets_run(settings, words[1]);
+	if (!strcmp(word, "secrets") && count >= 2)
+		return secrets_run(settings, words[1], words + 2, count - 2);
 	if (!strcmp(word, "check") && count == 1)
 		return run_check(settings);
 	fprintf(stderr, "silodns-api: unknown or incomplete command \"%s\"; see silodns-api --help\n", word);
@@ -251,6 +297,7 @@ int main(int argc, char **argv)
 	enum log_format format = LOG_FORMAT_LOGFMT;
 	int words = 0;
 
+	lifecycle_keep_secrets();
 	if (sodium_init() < 0) {
 		fprintf(stderr, "silodns-api: cannot initialise\n");
 		return EXIT_FAILED;

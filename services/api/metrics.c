@@ -41,7 +41,7 @@ void metrics_count(struct metrics *metrics, const char *method, int status, int 
 struct sample {
 	double database_up, database_unreachable, queue, loads, history_removed;
 	double revision, silos, users, tokens, store_bytes, audit_lost;
-	double connections, in_progress, watchers, passwords_waiting, passwords_verified;
+	double connections, in_progress, body_bytes, watchers, passwords_waiting, passwords_verified;
 	double certificate_expiry;
 	double resident, cpu, started;
 };
@@ -70,6 +70,7 @@ static const struct {
 	 AT(store_bytes)},
 	{"silodns_http_connections", "gauge", "Open connections.", AT(connections)},
 	{"silodns_http_requests_in_progress", "gauge", "Requests under way, streams included.", AT(in_progress)},
+	{"silodns_http_body_bytes", "gauge", "Bodies of requests under way.", AT(body_bytes)},
 	{"silodns_password_verifications_waiting", "gauge", "Passwords waiting to be verified or hashed.",
 	 AT(passwords_waiting)},
 	{"silodns_audit_lost_total", "counter", "Refused attempts that there was no room for in the audit.",
@@ -125,6 +126,7 @@ static void take_sample(const struct hub *hub, const struct journal_status *jour
 		.store_bytes = (double)size.bytes,
 		.connections = (double)atomic_load(&hub->metrics.connections),
 		.in_progress = (double)atomic_load(&hub->metrics.in_progress),
+		.body_bytes = (double)atomic_load(&hub->metrics.body_bytes),
 		.watchers = (double)watch_count(hub->watch),
 		.passwords_waiting = (double)access_waiting(hub->access),
 		.passwords_verified = (double)access_verified(hub->access),

@@ -1,6 +1,7 @@
 #include "password.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -12,8 +13,8 @@
 /* OWASP's second choice for Argon2id: 19 MiB, 2 passes, 1 lane. */
 #define OPSLIMIT 2
 #define MEMLIMIT (19u << 20)
-#define QUEUE_MAX 32        /* waiting verifications; each costs tens of milliseconds */
-#define VERIFIER_NICENESS 5 /* other requests first */
+#define QUEUE_MAX 64         /* waiting verifications; each costs tens of milliseconds */
+#define VERIFIER_NICENESS 10 /* other requests first */
 
 _Static_assert(PASSWORD_HASH_MAX == crypto_pwhash_STRBYTES, "the store must have room for a hash");
 
@@ -72,79 +73,85 @@ void password_random(size_t len, char *ret_text)
 
 /* --- the verifying thread ----------------------------------------------------------------------------------------- */
 
-struct job { /* lives on the stack of the thread that waits for it */
+struct job {
 	struct job *prev, *next;
-	const char *hash, *password;
-	size_t len;
-	char *ret_hash;        /* not NULL: make a hash instead of verifying one */
-	struct rehash *rehash; /* not NULL: nobody waits, and the job is a part of it */
-	int err;
-	bool ok, done;
-};
-
-struct rehash {
-	struct job job;
-	struct user user;
-	password_rehashed_fn fn;
+	password_verified_fn done;
 	void *arg;
-	char password[PASSWORD_LEN_MAX + 1], hash[PASSWORD_HASH_MAX];
+	char *ret_hash; /* not NULL: make a hash instead of verifying one */
+	bool has_hash;  /* false: of nobody */
+	char hash[PASSWORD_HASH_MAX];
+	size_t len;
+	char password[]; /* wiped */
 };
 
 struct password_verifier {
 	pthread_t thread;
-	pthread_mutex_t lock; /* guards all below */
-	pthread_cond_t work, finished;
-	struct job *jobs;
+	pthread_mutex_t lock; /* guards all below; not held while a job is done */
+	pthread_cond_t work, idle;
+	struct job *good, *others; /* those go first */
+	atomic_uint_fast64_t verified;
+	void (*rehashed)(void *arg, const char *old_hash, const char *new_hash); /* set once, as the next */
+	void *rehashed_arg;
 	size_t waiting;
-	uint64_t verified;
-	bool stopping;
+	bool draining, stopping;
 	char decoy[PASSWORD_HASH_MAX]; /* verified in place of an unknown user's hash */
 };
 
-static void run_job(const struct password_verifier *v, struct job *job)
+static struct job *take_job(struct password_verifier *v)
 {
-	const char *hash = job->hash ? job->hash : v->decoy;
+	struct job **queue = v->good ? &v->good : &v->others;
+	struct job *job = *queue;
 
-	if (job->ret_hash)
-		job->err = password_hash(job->password, job->len, job->ret_hash);
-	else
-		job->ok = crypto_pwhash_str_verify(hash, job->password, job->len) == 0 && job->hash;
+	if (job)
+		DL_DELETE(*queue, job);
+	return job;
 }
 
-static void rehash_free(struct rehash *rehash)
+static void free_job(struct job *job)
 {
-	sodium_memzero(rehash, sizeof *rehash);
-	free(rehash);
+	sodium_memzero(job->password, job->len);
+	free(job);
+}
+
+static void run_job(struct password_verifier *v, struct job *job)
+{
+	const char *hash = job->has_hash ? job->hash : v->decoy;
+	bool ok = false;
+	int err = ERR_OK;
+
+	if (job->ret_hash)
+		err = password_hash(job->password, job->len, job->ret_hash);
+	else
+		ok = crypto_pwhash_str_verify(hash, job->password, job->len) == 0 && job->has_hash;
+	if (!job->ret_hash)
+		atomic_fetch_add_explicit(&v->verified, 1, memory_order_relaxed);
+	job->done(job->arg, err, ok);
+	if (ok && v->rehashed && crypto_pwhash_str_needs_rehash(job->hash, OPSLIMIT, MEMLIMIT)) {
+		char anew[PASSWORD_HASH_MAX];
+		if (!password_hash(job->password, job->len, anew))
+			v->rehashed(v->rehashed_arg, job->hash, anew);
+	}
 }
 
 static void *verifier_main(void *arg)
 {
 	struct password_verifier *v = arg;
+	struct job *job;
 
 	setpriority(PRIO_PROCESS, (id_t)gettid(), VERIFIER_NICENESS);
 	pthread_mutex_lock(&v->lock);
-	for (;;) {
-		while (!v->jobs && !v->stopping)
+	while (!v->stopping) {
+		job = take_job(v);
+		if (!job) {
 			pthread_cond_wait(&v->work, &v->lock);
-		if (!v->jobs)
-			break;
-		struct job *job = v->jobs;
-		DL_DELETE(v->jobs, job);
+			continue;
+		}
 		pthread_mutex_unlock(&v->lock);
 		run_job(v, job);
-		bool verified = !job->ret_hash;
-		if (job->rehash) {
-			if (!job->err)
-				job->rehash->fn(job->rehash->arg, &job->rehash->user, job->rehash->hash);
-			rehash_free(job->rehash);
-			job = NULL;
-		}
+		free_job(job);
 		pthread_mutex_lock(&v->lock);
-		if (job)
-			job->done = true;
-		v->waiting--;
-		v->verified += verified;
-		pthread_cond_broadcast(&v->finished);
+		if (!--v->waiting)
+			pthread_cond_broadcast(&v->idle);
 	}
 	pthread_mutex_unlock(&v->lock);
 	return NULL;
@@ -164,10 +171,10 @@ int password_verifier_start(struct password_verifier **ret_verifier)
 	}
 	pthread_mutex_init(&v->lock, NULL);
 	pthread_cond_init(&v->work, NULL);
-	pthread_cond_init(&v->finished, NULL);
+	pthread_cond_init(&v->idle, NULL);
 	if (pthread_create(&v->thread, NULL, verifier_main, v)) {
-		pthread_cond_destroy(&v->finished);
 		pthread_cond_destroy(&v->work);
+		pthread_cond_destroy(&v->idle);
 		pthread_mutex_destroy(&v->lock);
 		free(v);
 		return ERR_SYSTEM;
@@ -176,19 +183,52 @@ int password_verifier_start(struct password_verifier **ret_verifier)
 	return ERR_OK;
 }
 
+void password_verifier_drain(struct password_verifier *v)
+{
+	struct job *job;
+
+	if (!v)
+		return;
+	pthread_mutex_lock(&v->lock);
+	v->draining = true;
+	while ((job = take_job(v))) {
+		v->waiting--;
+		pthread_mutex_unlock(&v->lock);
+		job->done(job->arg, ERR_BUSY, false);
+		free_job(job);
+		pthread_mutex_lock(&v->lock);
+	}
+	while (v->waiting) /* the one that is being done */
+		pthread_cond_wait(&v->idle, &v->lock);
+	pthread_mutex_unlock(&v->lock);
+}
+
 void password_verifier_stop(struct password_verifier *v)
 {
 	if (!v)
 		return;
+	password_verifier_drain(v);
 	pthread_mutex_lock(&v->lock);
 	v->stopping = true;
 	pthread_cond_signal(&v->work);
 	pthread_mutex_unlock(&v->lock);
 	pthread_join(v->thread, NULL);
-	pthread_cond_destroy(&v->finished);
 	pthread_cond_destroy(&v->work);
+	pthread_cond_destroy(&v->idle);
 	pthread_mutex_destroy(&v->lock);
 	free(v);
+}
+
+void password_on_rehash(struct password_verifier *v, void (*fn)(void *arg, const char *old_hash, const char *new_hash),
+			void *arg)
+{
+	v->rehashed = fn;
+	v->rehashed_arg = arg;
+}
+
+uint64_t password_verified(struct password_verifier *v)
+{
+	return atomic_load_explicit(&v->verified, memory_order_relaxed);
 }
 
 size_t password_waiting(struct password_verifier *v)
@@ -199,75 +239,86 @@ size_t password_waiting(struct password_verifier *v)
 	return waiting;
 }
 
-uint64_t password_verified(struct password_verifier *v)
+static struct job *make_job(const char *password, size_t len, password_verified_fn done, void *arg)
 {
-	pthread_mutex_lock(&v->lock);
-	uint64_t verified = v->verified;
-	pthread_mutex_unlock(&v->lock);
-	return verified;
+	struct job *job = calloc(1, sizeof *job + len);
+
+	if (!job)
+		return NULL;
+	memcpy(job->password, password, len);
+	job->len = len;
+	job->done = done;
+	job->arg = arg;
+	return job;
 }
 
-bool password_is_stale(const char *hash)
+static int add_job_take(struct password_verifier *v, struct job *job, bool good)
 {
-	return crypto_pwhash_str_needs_rehash(hash, OPSLIMIT, MEMLIMIT) != 0;
-}
+	struct job **queue = good ? &v->good : &v->others;
 
-void password_rehash_later(struct password_verifier *v, const struct user *user, const char *password, size_t len,
-			   password_rehashed_fn fn, void *arg)
-{
-	struct rehash *rehash = len <= PASSWORD_LEN_MAX ? calloc(1, sizeof *rehash) : NULL;
-
-	if (!rehash)
-		return;
-	rehash->user = *user;
-	rehash->fn = fn;
-	rehash->arg = arg;
-	memcpy(rehash->password, password, len);
-	rehash->job =
-		(struct job){.password = rehash->password, .len = len, .ret_hash = rehash->hash, .rehash = rehash};
+	if (!job)
+		return ERR_NOMEM;
 	pthread_mutex_lock(&v->lock);
-	bool room = v->waiting < QUEUE_MAX / 2 && !v->stopping; /* log-ins first */
+	bool room = !v->draining && v->waiting < (good ? 2 * QUEUE_MAX : QUEUE_MAX);
 	if (room) {
 		v->waiting++;
-		DL_APPEND(v->jobs, &rehash->job);
+		DL_APPEND(*queue, job);
 		pthread_cond_signal(&v->work);
 	}
 	pthread_mutex_unlock(&v->lock);
 	if (!room)
-		rehash_free(rehash);
+		free_job(job);
+	return room ? ERR_OK : ERR_BUSY;
 }
 
-/* Blocks until the thread has done it. */
-static int do_job(struct password_verifier *v, struct job *job)
+int password_verify(struct password_verifier *v, const char *hash, const char *password, size_t len, bool good,
+		    password_verified_fn done, void *arg)
 {
-	pthread_mutex_lock(&v->lock);
-	if (v->waiting >= QUEUE_MAX || v->stopping) {
-		pthread_mutex_unlock(&v->lock);
-		return ERR_BUSY;
+	struct job *job = make_job(password, len, done, arg);
+
+	if (job && hash) {
+		job->has_hash = true;
+		memcpy(job->hash, hash, sizeof job->hash);
 	}
-	v->waiting++;
-	DL_APPEND(v->jobs, job);
-	pthread_cond_signal(&v->work);
-	while (!job->done)
-		pthread_cond_wait(&v->finished, &v->lock);
-	pthread_mutex_unlock(&v->lock);
-	return job->err;
+	return add_job_take(v, job, good);
 }
 
-int password_verify(struct password_verifier *v, const char *hash, const char *password, size_t len, bool *ret_ok)
-{
-	struct job job = {.hash = hash, .password = password, .len = len};
-	int err = do_job(v, &job);
+/* On the stack of the thread that waits. */
+struct hashing {
+	pthread_mutex_t lock; /* guards all below */
+	pthread_cond_t finished;
+	bool done;
+	int err;
+};
 
-	if (!err)
-		*ret_ok = job.ok;
-	return err;
+static void hashed(void *arg, int err, bool ok)
+{
+	struct hashing *hashing = arg;
+
+	(void)ok;
+	pthread_mutex_lock(&hashing->lock);
+	hashing->err = err;
+	hashing->done = true;
+	pthread_cond_signal(&hashing->finished);
+	pthread_mutex_unlock(&hashing->lock);
 }
 
 int password_hash_in_turn(struct password_verifier *v, const char *password, size_t len,
 			  char ret_hash[static PASSWORD_HASH_MAX])
 {
-	struct job job = {.password = password, .len = len, .ret_hash = ret_hash};
+	struct hashing hashing = {.lock = PTHREAD_MUTEX_INITIALIZER, .finished = PTHREAD_COND_INITIALIZER};
+	struct job *job = make_job(password, len, hashed, &hashing);
 
-	return do_job(v, &job);
+	if (job)
+		job->ret_hash = ret_hash;
+	int err = add_job_take(v, job, true);
+	if (err)
+		return err;
+	pthread_mutex_lock(&hashing.lock);
+	while (!hashing.done)
+		pthread_cond_wait(&hashing.finished, &hashing.lock);
+	pthread_mutex_unlock(&hashing.lock);
+	pthread_cond_destroy(&hashing.finished);
+	pthread_mutex_destroy(&hashing.lock);
+	return hashing.err;
 }

@@ -1,7 +1,7 @@
 /*
  * Passwords: rules, Argon2id hashing and verification (libsodium; 19 MiB, 2 passes). Hashing costs tens of
- * milliseconds, so verification runs in one thread of low priority behind a short queue: a flood of log-ins cannot
- * starve other requests. Thread-safe.
+ * milliseconds, so it is done by one thread of low priority behind a queue of bounded length, and nobody blocks for it:
+ * a flood of log-ins cannot starve other requests. Thread-safe.
  */
 #ifndef SILODNS_PASSWORD_H
 #define SILODNS_PASSWORD_H
@@ -25,26 +25,32 @@ int password_hash(const char *password, size_t len, char ret_hash[static PASSWOR
 
 struct password_verifier;
 int password_verifier_start(struct password_verifier **ret_verifier);
+/* From now on everything is refused with ERR_BUSY, also what waits; at the return nothing is under way. NULL is
+ * allowed. */
+void password_verifier_drain(struct password_verifier *verifier);
 void password_verifier_stop(struct password_verifier *verifier);
-size_t password_waiting(struct password_verifier *verifier); /* those being verified or hashed, too */
-uint64_t password_verified(
-	struct password_verifier *verifier); /* verifications since the start, whatever came of them */
-/* Blocks until verified. `hash` NULL: takes as long, and is false. ERR_BUSY when the queue is full. */
-int password_verify(struct password_verifier *verifier, const char *hash, const char *password, size_t len,
-		    bool *ret_ok);
+size_t password_waiting(struct password_verifier *verifier);    /* those being verified or hashed, too */
+uint64_t password_verified(struct password_verifier *verifier); /* verifications since the start, right or wrong */
+/* A password that was right, and whose hash was made with other parameters than today's, is hashed anew once whoever
+ * waited has been answered, and `fn` is told, in the verifying thread: it must not block. Set once, before the first
+ * verification. */
+void password_on_rehash(struct password_verifier *verifier,
+			void (*fn)(void *arg, const char *old_hash, const char *new_hash), void *arg);
 
-/* As password_hash(), but in the verifying thread: each takes 19 MiB. Blocks. ERR_BUSY, ERR_NOMEM. */
+/* Called once from the verifying thread, or from that which drains. */
+typedef void (*password_verified_fn)(void *arg, int err, bool ok);
+
+/*
+ * Verifies `password` in its turn; both texts are copied. `hash` NULL: takes as long, and is false. Whoever is `good`
+ * goes before all others. ERR_BUSY (too many wait, good ones may be twice as many), ERR_NOMEM: then `done` is not
+ * called.
+ */
+int password_verify(struct password_verifier *verifier, const char *hash, const char *password, size_t len, bool good,
+		    password_verified_fn done, void *arg);
+
+/* As password_hash(), but in the verifying thread: each takes 19 MiB. Blocks; goes first. ERR_BUSY, ERR_NOMEM. */
 int password_hash_in_turn(struct password_verifier *verifier, const char *password, size_t len,
 			  char ret_hash[static PASSWORD_HASH_MAX]);
-
-/* Whether a hash was made with other parameters than those of today. */
-bool password_is_stale(const char *hash);
-/* Makes a new hash of a password that was found to be right, whose `hash` is stale, and hands it to `fn`, all in the
- * verifying thread, when its turn comes. Nobody waits: what there is no room for is not done, and the next log-in will
- * see to it. Everything is copied; the password is wiped. `fn` must not block. */
-typedef void (*password_rehashed_fn)(void *arg, const struct user *user, const char *new_hash);
-void password_rehash_later(struct password_verifier *verifier, const struct user *user, const char *password,
-			   size_t len, password_rehashed_fn fn, void *arg);
 
 /* `len` characters of a-z, 2-9 without look-alikes; for generated passwords. `ret_text` has room for len + 1. */
 void password_random(size_t len, char *ret_text);

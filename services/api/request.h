@@ -48,8 +48,15 @@ struct request {
 	struct ipaddr connection;   /* where the connection comes from: the client or a proxy */
 	const char *body;           /* NULL if none; need not end in NUL */
 	size_t body_len;
-	int64_t started_us; /* clock_mono_us() */
-	struct why why;     /* out: the reason of a failure */
+	bool body_refused;             /* there was one, for which there is no memory now */
+	int64_t started_us;            /* clock_mono_us() */
+	struct why why;                /* out: the reason of a failure */
+	struct limits_verdict verdict; /* out: with ERR_RATE */
+
+	/* For routes only. */
+	struct access_waiter *waiter; /* NULL: may not wait without a thread */
+	bool again;                   /* it has waited, and is looked at again */
+	bool limited;                 /* how often it may ask is limited */
 
 	/* For the functions below only. */
 	const char *query; /* after the '?', as it came, or NULL */

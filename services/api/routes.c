@@ -1,6 +1,7 @@
 #include "routes.h"
 
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <strings.h>
 
@@ -198,16 +199,94 @@ static int admit_token(struct request *request, enum who who)
 	return ERR_OK;
 }
 
+/* Who asks, and whether limits apply. A request that came through somebody who is not trusted with the truth is limited
+ * also where that one would not be: or a proxy on this machine that nobody told the hub of would lift all limits. */
+static void identify(struct request *request)
+{
+	static atomic_flag complained = ATOMIC_FLAG_INIT;
+	const struct hub *hub = request->hub;
+	const struct peer_trust trust = {hub->trusted_proxies, hub->trusted_proxy_count};
+	const char *forwarded = request_header(request, "Forwarded");
+	const char *x_forwarded_for = request_header(request, "X-Forwarded-For");
+	struct peer_path path;
+
+	request->peer = request->connection;
+	request->limited = !limits_is_exempt(hub->limits, &request->peer);
+	if (!forwarded && !x_forwarded_for)
+		return;
+	peer_explain(&request->connection, forwarded, x_forwarded_for, &trust, &path);
+	request->peer = path.hops[path.count - 1];
+	request->limited = path.end != PEER_UNTRUSTED || !limits_is_exempt(hub->limits, &request->peer);
+	if (path.end == PEER_DIRECT && limits_is_exempt(hub->limits, &request->peer) &&
+	    !atomic_flag_test_and_set(&complained))
+		log_warn("a proxy that is not one of SILODNS_TRUSTED_PROXIES: all behind it count as one client",
+			 LOG_IP("proxy", &request->connection));
+}
+
+static int count_request(struct request *request)
+{
+	if (!request->limited || request->again ||
+	    !limits_take_address(request->hub->limits, &request->peer, request->started_us, &request->verdict))
+		return ERR_OK;
+	return why_set(&request->why, ERR_RATE, "", "too many requests from this address; try again in %lu s",
+		       request->verdict.retry_s);
+}
+
+static int authenticate(struct request *request)
+{
+	struct hub *hub = request->hub;
+	struct access_call call = {.peer = &request->peer,
+				   .limited = request->limited,
+				   .now_us = request->started_us,
+				   .waiter = request->waiter};
+	int err = access_check(hub->access, request_header(request, "Authorization"), &call, &request->principal,
+			       &request->why);
+
+	request->verdict = call.verdict;
+	request->claim = call.claim;
+	if (call.locked_out)
+		log_warn("too many wrong passwords: locked out", LOG_IP("peer", &request->peer));
+	if (err || !request->limited ||
+	    !limits_take_user(hub->limits, request->principal.user_id, request->started_us, &request->verdict))
+		return err;
+	return why_set(&request->why, ERR_RATE, "", "too many requests of this user; try again in %lu s",
+		       request->verdict.retry_s);
+}
+
+/* draft-ietf-httpapi-ratelimit-headers-10. Only where somebody is refused: others need not pay for it. */
+static void tell_rate(const struct request *request, struct reply *reply)
+{
+	const struct limits_verdict *verdict = &request->verdict;
+	char text[96];
+
+	snprintf(text, sizeof text, "%lu", verdict->retry_s);
+	reply_header(reply, "Retry-After", text);
+	snprintf(text, sizeof text, "\"%s\";q=%lu;w=%lu", verdict->policy, verdict->quota, verdict->window_s);
+	reply_header(reply, "RateLimit-Policy", text);
+	snprintf(text, sizeof text, "\"%s\";r=0;t=%lu", verdict->policy, verdict->retry_s);
+	reply_header(reply, "RateLimit", text);
+}
+
+/* What the hub itself could not do must not count against the client. That too many passwords wait is not of that kind:
+ * nobody knows yet who asks. */
+static void forgive(const struct request *request, int status, int err)
+{
+	if (request->limited && status >= 500 && (err != ERR_BUSY || request->principal.user_id))
+		limits_give_back(request->hub->limits, &request->peer, request->principal.user_id);
+}
+
 static int admit(struct request *request, const struct route *route)
 {
 	const struct hub *hub = request->hub;
 
+	if (request->body_refused)
+		return why_set(&request->why, ERR_BUSY, "",
+			       "too many bodies are on their way to the hub at once; try again in a moment");
 	if (request->body_len > hub->body_max)
 		return why_set(&request->why, ERR_TOO_LARGE, "", "a body may have %zu bytes, not more", hub->body_max);
 	if (route->who == ANYONE || (route->who == ADMIN_OR_ANYONE && hub->metrics_for_anyone))
 		return ERR_OK;
-	int err = access_check(hub->access, request_header(request, "Authorization"), &request->peer,
-			       &request->principal, &request->claim, &request->why);
+	int err = authenticate(request);
 	if (!err)
 		err = admit_token(request, route->who);
 	if (err)
@@ -274,32 +353,38 @@ static void note_refusal(const struct request *request, const struct route *rout
 	audit_refused(request->hub->audit, &attempt);
 }
 
-void routes_handle(struct request *request, const char *method, const char *uri, struct reply *reply)
+int routes_handle(struct request *request, const char *method, const char *uri, struct reply *reply)
 {
 	const struct route *route = NULL;
-	const struct peer_trust trust = {request->hub->trusted_proxies, request->hub->trusted_proxy_count};
 
 	request->method = strcmp(method, "HEAD") == 0 ? "GET" : method;
-	request->peer = peer_resolve(&request->connection, request_header(request, "Forwarded"),
-				     request_header(request, "X-Forwarded-For"), &trust);
+	identify(request);
 	/* What is said to one user at one time must not be kept for another; handlers may allow more. */
 	reply_header(reply, "Cache-Control", "no-store");
 	reply_header(reply, "X-Content-Type-Options", "nosniff");
 	split_uri(request, uri);
 
-	int err = find_route(request, reply, &route);
+	int err = count_request(request);
+	if (!err)
+		err = find_route(request, reply, &route);
 	if (!err)
 		err = admit(request, route);
+	if (err == ERR_PENDING)
+		return err;
 	if (!err)
 		err = route->handler(request, reply);
 	if (!err && route->who != ANYONE && strcmp(request->method, "GET") == 0)
 		tell_age(request, reply);
+	if (err == ERR_RATE)
+		tell_rate(request, reply);
 	if (err) {
 		note_refusal(request, route, err);
 		reply_problem(reply, err, &request->why);
 	}
 	if (!reply->status)
 		reply->status = 200;
+	forgive(request, reply->status, err);
 	metrics_count(&request->hub->metrics, method, reply->status, err, clock_mono_us() - request->started_us);
 	log_request(request, method, reply->status);
+	return ERR_OK;
 }

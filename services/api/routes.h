@@ -10,11 +10,13 @@
 
 /*
  * `method` and `uri` are as the request line has them. The caller has set in `request`: hub, headers, body, started_us,
- * and in `peer` the address of the connection. Always leaves a whole reply.
+ * and in `connection` the address of the connection; and `waiter`. Leaves a whole reply, or returns ERR_PENDING: then
+ * the waiter's connection is suspended, and once it has been resumed this is called again, with `again` set.
  *
- * In this order: 400 for a path that cannot be decoded, 404, 405 (for everyone), 413, 401 (whether or not what the path
- * names exists), 403, and then the handler's own.
+ * In this order: 429 for an address that asks too often, 400 for a path that cannot be decoded, 404, 405 (for
+ * everyone), 503 for a body that there was no memory for, 413, 401 or 429 (whether or not what the path names exists),
+ * 403, and then the handler's own.
  */
-void routes_handle(struct request *request, const char *method, const char *uri, struct reply *reply);
+int routes_handle(struct request *request, const char *method, const char *uri, struct reply *reply);
 
 #endif

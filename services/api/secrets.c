@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,21 @@
 
 #define SECRET_LEN 32 /* characters of 32 letters: 160 bits */
 
-static const char *const names[] = {"db-password", "admin-password"};
+#define NAME_LEN_MAX 40
+
+static const char *const default_names[] = {"db-password", "admin-password"};
+
+static int fill(int fd, const char *secret, size_t len, mode_t mode)
+{
+	while (len > 0) {
+		ssize_t n = write(fd, secret, len);
+		if (n < 0 && errno != EINTR)
+			return ERR_SYSTEM;
+		secret += n > 0 ? n : 0;
+		len -= n > 0 ? (size_t)n : 0;
+	}
+	return fchmod(fd, mode) || fsync(fd) ? ERR_SYSTEM : ERR_OK;
+}
 
 /* Under a temporary name first: a secret that is half written would be used for ever. */
 static int make_secret(int dir, const char *name, mode_t mode)
@@ -31,18 +46,28 @@ static int make_secret(int dir, const char *name, mode_t mode)
 		return ERR_SYSTEM;
 	password_random(SECRET_LEN, secret);
 	secret[SECRET_LEN] = '\n';
-	ssize_t written = write(fd, secret, SECRET_LEN + 1);
+	int err = fill(fd, secret, SECRET_LEN + 1, mode);
 	sodium_memzero(secret, sizeof secret);
-	if (written != SECRET_LEN + 1 || fchmod(fd, mode) || fsync(fd))
-		return ERR_SYSTEM;
 	/* link() instead of rename(): two that start at once agree on the first one's secret. */
-	int failed = linkat(dir, temporary, dir, name, 0) && errno != EEXIST;
+	if (!err && linkat(dir, temporary, dir, name, 0) && errno != EEXIST)
+		err = ERR_SYSTEM;
+	int error = errno; /* the caller's reason */
 	unlinkat(dir, temporary, 0);
-	return failed || fsync(dir) ? ERR_SYSTEM : ERR_OK;
+	errno = error;
+	return err || fsync(dir) ? ERR_SYSTEM : ERR_OK;
 }
 
-int secrets_run(const struct settings *settings, const char *dir_path)
+static bool is_name(const char *name)
 {
+	size_t len = strlen(name);
+
+	return len >= 1 && len <= NAME_LEN_MAX && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == len;
+}
+
+int secrets_run(const struct settings *settings, const char *dir_path, char *const *given, int given_count)
+{
+	const char *const *names = given_count ? (const char *const *)given : default_names;
+	size_t count = given_count ? (size_t)given_count : sizeof default_names / sizeof default_names[0];
 	mode_t mode = (mode_t)strtoul(settings->mode, NULL, 8);
 	_cleanup_close_ int dir = open(dir_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
@@ -50,7 +75,13 @@ int secrets_run(const struct settings *settings, const char *dir_path)
 		fprintf(stderr, "silodns-api: %s: %s\n", dir_path, strerror(errno));
 		return EXIT_FAILED;
 	}
-	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+	for (size_t i = 0; i < count; i++)
+		if (!is_name(names[i])) {
+			fprintf(stderr, "silodns-api: \"%s\" cannot be a secret's name: 1 to %d of a-z, 0-9 and -\n",
+				names[i], NAME_LEN_MAX);
+			return EXIT_USAGE;
+		}
+	for (size_t i = 0; i < count; i++) {
 		if (faccessat(dir, names[i], F_OK, 0) == 0)
 			continue;
 		if (make_secret(dir, names[i], mode)) {

@@ -20,9 +20,11 @@ struct server_settings {
 	unsigned threads; /* a request holds one until it is answered */
 	size_t body_max;  /* bytes; more gets 413 */
 	unsigned connections_max;
-	unsigned connections_per_address_max; /* 0 = no limit of its own */
-	long idle_timeout_ms;                 /* rounded up to whole seconds */
-	long hsts_ms;                         /* with TLS only; 0 = none */
+	unsigned connections_per_address_max; /* but for exempt addresses and trusted proxies; 0 = no limit */
+	size_t bodies_max; /* bytes of all bodies that are on their way; half of it for credentials that are known only
+			    */
+	long idle_timeout_ms; /* rounded up to whole seconds */
+	long hsts_ms;         /* with TLS only; 0 = none */
 };
 
 struct server; /* speaks TLS only, if its hub has `tls` */

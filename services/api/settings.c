@@ -49,6 +49,12 @@ static int check_mode(const char *value, struct why *ret_why)
 		       : 0;
 }
 
+/* An empty setting would be its default. */
+static int check_exempt(const char *value, struct why *ret_why)
+{
+	return strcmp(value, "none") == 0 ? 0 : conf_check_cidr(value, ret_why);
+}
+
 #define AT(field) .offset = offsetof(struct settings, field)
 
 static const struct conf_option options[] = {
@@ -176,6 +182,16 @@ static const struct conf_option options[] = {
 	 .max = 16 << 20,
 	 .arg = "BYTES",
 	 .help = "Longest body of a request; more is answered with 413."},
+	{.name = "MAX_BODIES",
+	 .type = CONF_INT,
+	 AT(bodies_max),
+	 .def = "67108864",
+	 .min = 4096,
+	 .max = 1L << 40,
+	 .arg = "BYTES",
+	 .help = "All bodies that are on their way at once; further ones are answered with 503. Half of it is for "
+		 "known "
+		 "credentials only. At least four times SILODNS_MAX_BODY is taken."},
 	{.name = "MAX_CONNECTIONS",
 	 .type = CONF_INT,
 	 AT(connections_max),
@@ -184,6 +200,81 @@ static const struct conf_option options[] = {
 	 .max = 1000000,
 	 .arg = "N",
 	 .help = "Connections at a time; further ones are closed. Needs as many file descriptors."},
+	{.name = "MAX_CONNECTIONS_PER_ADDRESS",
+	 .type = CONF_INT,
+	 AT(connections_per_address_max),
+	 .def = "2000",
+	 .min = 0,
+	 .max = 1000000,
+	 .arg = "N",
+	 .help = "The same for one address (IPv6: one /64); 0 means no limit. Not for SILODNS_LIMIT_EXEMPT and "
+		 "SILODNS_TRUSTED_PROXIES."},
+	{.name = "LIMIT_REQUESTS",
+	 .type = CONF_INT,
+	 AT(limit_requests),
+	 .def = "200",
+	 .min = 0,
+	 .max = 1000000,
+	 .arg = "N",
+	 .help = "Requests a second from one address (IPv6: one /64); more are answered with 429. 0 means no limit."},
+	{.name = "LIMIT_REQUESTS_BURST",
+	 .type = CONF_INT,
+	 AT(limit_requests_burst),
+	 .def = "2000",
+	 .min = 1,
+	 .max = 1000000,
+	 .arg = "N",
+	 .help = "So many may come at once, from who was quiet before."},
+	{.name = "LIMIT_USER_REQUESTS",
+	 .type = CONF_INT,
+	 AT(limit_user_requests),
+	 .def = "1000",
+	 .min = 0,
+	 .max = 1000000,
+	 .arg = "N",
+	 .help = "Requests a second of one user, from wherever; 0 means no limit."},
+	{.name = "LIMIT_USER_REQUESTS_BURST",
+	 .type = CONF_INT,
+	 AT(limit_user_requests_burst),
+	 .def = "20000",
+	 .min = 1,
+	 .max = 1000000,
+	 .arg = "N",
+	 .help = "So many may come at once."},
+	{.name = "LIMIT_LOGINS",
+	 .type = CONF_INT,
+	 AT(limit_logins),
+	 .def = "10",
+	 .min = 0,
+	 .max = 10000,
+	 .arg = "N",
+	 .help = "Different wrong passwords of one user from one address within ten minutes, or five times as many of "
+		 "all "
+		 "users from it, lock it out (429). 0 means no limit."},
+	{.name = "LOCKOUT",
+	 .type = CONF_DURATION,
+	 AT(lockout_ms),
+	 .def = "30s",
+	 .min = 1000,
+	 .max = 86400000,
+	 .arg = "TIME",
+	 .help = "For how long at first; each further time twice as long."},
+	{.name = "LOCKOUT_MAX",
+	 .type = CONF_DURATION,
+	 AT(lockout_max_ms),
+	 .def = "1h",
+	 .min = 1000,
+	 .max = 86400000,
+	 .arg = "TIME",
+	 .help = "For how long at most; after as long without, it begins with SILODNS_LOCKOUT again."},
+	{.name = "LIMIT_EXEMPT",
+	 .type = CONF_LIST,
+	 AT(limit_exempt),
+	 .def = "127.0.0.0/8,::1",
+	 .arg = "CIDR",
+	 .check = check_exempt,
+	 .help = "Addresses to which none of these limits apply; none: no address. Behind a trusted proxy the client's "
+		 "address counts."},
 	{.name = "IDLE_TIMEOUT",
 	 .type = CONF_DURATION,
 	 AT(idle_timeout_ms),
@@ -306,7 +397,8 @@ const struct conf_program settings_program = {
 		 "token list [USER]        all tokens, or a user's\n"
 		 "token add USER NAME      a new token; its secret goes to standard output, this once\n"
 		 "token remove USER NAME   it is refused from then on\n"
-		 "secrets DIR              make the random secrets that DIR does not have yet\n"
+		 "secrets DIR [NAME...]    make the random secrets that DIR does not have yet: db-password and\n"
+		 "                         admin-password, or those that are named\n"
 		 "check                    is the hub on this machine ready? For health checks",
 	.epilog = "Exit codes: 0 done; 1 failed; 2 wrong settings or usage; 3 the database or the hub is not there.",
 	.options = options,
@@ -326,22 +418,24 @@ struct db_settings settings_db(const struct settings *settings)
 				    .timeout_ms = settings->db_timeout_ms};
 }
 
-int settings_proxies(const struct settings *settings, struct cidr **ret_proxies, size_t *ret_count)
+int settings_networks(const struct conf_list *list, struct cidr **ret_networks, size_t *ret_count)
 {
-	const struct conf_list *list = &settings->trusted_proxies;
-	struct cidr *proxies = calloc(list->count + 1, sizeof *proxies);
+	struct cidr *networks = calloc(list->count + 1, sizeof *networks);
+	size_t count = 0;
 	struct why why;
 
-	if (!proxies)
+	if (!networks)
 		return ERR_NOMEM;
 	for (size_t i = 0; i < list->count; i++) {
-		int err = cidr_parse(list->items[i], strlen(list->items[i]), &proxies[i], &why);
+		if (strcmp(list->items[i], "none") == 0)
+			continue;
+		int err = cidr_parse(list->items[i], strlen(list->items[i]), &networks[count++], &why);
 		if (err) {
-			free(proxies);
+			free(networks);
 			return err;
 		}
 	}
-	*ret_proxies = proxies;
-	*ret_count = list->count;
+	*ret_networks = networks;
+	*ret_count = count;
 	return ERR_OK;
 }

@@ -11,8 +11,10 @@
 #include "ipaddr.h"
 
 struct settings {
-	struct conf_list listen, trusted_proxies;
-	long threads, body_max, connections_max;
+	struct conf_list listen, trusted_proxies, limit_exempt;
+	long threads, body_max, bodies_max, connections_max, connections_per_address_max;
+	long limit_requests, limit_requests_burst, limit_user_requests, limit_user_requests_burst;
+	long limit_logins, lockout_ms, lockout_max_ms;
 	long idle_timeout_ms, drain_timeout_ms;
 
 	char *db_host, *db_name, *db_user, *db_password, *db_socket, *db_tls_ca;
@@ -40,7 +42,7 @@ extern const struct conf_program settings_program;
 
 /* Borrows from `settings`. */
 struct db_settings settings_db(const struct settings *settings);
-/* free() the array. ERR_NOMEM. */
-int settings_proxies(const struct settings *settings, struct cidr **ret_proxies, size_t *ret_count);
+/* Networks of a list that has been checked; "none" is none. free() the array. ERR_NOMEM. */
+int settings_networks(const struct conf_list *list, struct cidr **ret_networks, size_t *ret_count);
 
 #endif

@@ -34,6 +34,7 @@ static const struct err_info table[] = {
 	ROW(ERR_DEADLOCK, "deadlock", "the database asks to try again", 503, true),
 	ROW(ERR_STOPPED, "stopped", "asked to stop meanwhile", 503, true),
 	ROW(ERR_INTERNAL, "internal", "an internal error", 500, false),
+	ROW(ERR_PENDING, "pending", "the answer comes later", 500, true),
 };
 
 _Static_assert(sizeof table / sizeof table[0] == -ERR_LAST_, "one row per error");

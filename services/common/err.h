@@ -37,7 +37,8 @@ enum err {
 	ERR_DEADLOCK = -24,        /* the database chose this transaction as a victim: run it again */
 	ERR_STOPPED = -25,         /* asked to stop meanwhile */
 	ERR_INTERNAL = -26,        /* a bug, or a dependency that broke its promise: 500 */
-	ERR_LAST_ = -27
+	ERR_PENDING = -27,         /* no failure: the answer comes later, and somebody sees to it */
+	ERR_LAST_ = -28
 };
 
 struct err_info {

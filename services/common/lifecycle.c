@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -17,6 +19,13 @@ static int signal_fd = -1;
 static int wake_fd = -1;
 static sigset_t mask_before;
 static atomic_bool stop, reload;
+
+void lifecycle_keep_secrets(void)
+{
+	/* The limit alone does not keep a core from a program that core_pattern pipes it to. */
+	setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+	prctl(PR_SET_DUMPABLE, 0);
+}
 
 int lifecycle_init(void)
 {

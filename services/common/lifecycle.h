@@ -18,6 +18,9 @@
 
 enum lifecycle_wake { LIFECYCLE_TIMEOUT, LIFECYCLE_STOP, LIFECYCLE_RELOAD, LIFECYCLE_READABLE };
 
+/* What this process knows stays in it: no core dump, also none of its children, and no other process of the same user
+ * looks into it. First of all, before a secret is read. */
+void lifecycle_keep_secrets(void);
 /* Blocks the signals and opens a signalfd; call before the first thread starts, so that all inherit the mask.
  * ERR_SYSTEM. */
 int lifecycle_init(void);

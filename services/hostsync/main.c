@@ -68,6 +68,8 @@ int main(int argc, char **argv)
 {
 	struct settings settings = {0};
 	enum conf_outcome outcome;
+
+	lifecycle_keep_secrets();
 	if (conf_load(&hostsync_program, argc, argv, stderr, &settings, &outcome, NULL) < 0)
 		return EXIT_SETTINGS;
 	if (outcome == CONF_EXIT)

@@ -35,6 +35,7 @@ int main(int argc, char **argv)
 	enum log_format format = LOG_FORMAT_LOGFMT;
 	enum exit_code code = EXIT_SETTINGS;
 
+	lifecycle_keep_secrets();
 	if (sodium_init() < 0)
 		return EXIT_INTERNAL;
 	if (conf_load(&updater_program, argc, argv, stderr, &settings, &outcome, NULL))

@@ -170,20 +170,79 @@ def test_the_default_updater_and_hostsync_work_end_to_end(system):
     wait_until(lambda: "updater.silo1" in hosts(), what="the hosts file")
 
 
+ROOT = {"secrets", "hostsync", "demo-hostsync"}  # the volume and the hosts file belong to root
+WRITABLE = {"demo-hostsync"}  # Docker would make /etc/hosts read-only, too
+CAPABILITIES = {}  # service: those that it has beside none, each with its reason in docker-compose.yml
+
+
 def test_services_are_confined(system):
-    for service in ("api", "updater", "hostsync"):
-        state = json.loads(run("docker", "inspect", system.container(service)).stdout)[0]["HostConfig"]
-        assert state["ReadonlyRootfs"] and state["CapDrop"] == ["ALL"] and not state["CapAdd"]
-        assert "no-new-privileges:true" in state["SecurityOpt"] and state["PidsLimit"] and state["Memory"]
-        assert not state["Privileged"]
+    """All that run, the demo's among them, as the engine has them and as the kernel has them."""
+    started = set(system("ps", "-a", "--services").stdout.split())
+    assert started == set(json.loads(system("config", "--format", "json").stdout)["services"]) >= {"secrets", "db", "api", "updater", "hostsync"}
+    for service in started:
+        inspected = json.loads(run("docker", "inspect", system.container(service)).stdout)[0]
+        host = inspected["HostConfig"]
+        assert host["ReadonlyRootfs"] == (service not in WRITABLE) and host["CapDrop"] == ["ALL"] and (host["CapAdd"] or []) == CAPABILITIES.get(service, []), service
+        assert host["SecurityOpt"] == ["no-new-privileges:true"], f"{service}: and with it the default seccomp profile"
+        assert 0 < host["PidsLimit"] <= 512 and 0 < host["Memory"] <= 1 << 30, service
+        assert not host["Privileged"] and not host["Devices"] and host["PidMode"] != "host" and host["NetworkMode"] != "host" and host["IpcMode"] != "host"
+        assert not [m for m in inspected["Mounts"] if m["Type"] != "volume"], service
+        assert (inspected["Config"]["User"] in ("0:0", "root", "")) == (service in ROOT), service
+        if inspected["State"]["Running"]:
+            status = dict(line.split(":\t", 1) for line in pathlib.Path(f"/proc/{inspected['State']['Pid']}/status").read_text().splitlines() if ":\t" in line)
+            assert int(status["CapEff"], 16) == 0 == int(status["CapBnd"], 16) and status["NoNewPrivs"] == "1" and status["Seccomp"] == "2", service
+            assert (status["Uid"].split()[0] == "0") == (service in ROOT), service
 
 
-def test_no_secret_stands_in_a_log(system):
-    password = system.admin_password()
-    database = system("exec", "-T", "db", "cat", "/secrets/db-password").stdout.strip()
+def test_services_stay_far_from_their_limits(system):
+    for service in ("db", "api", "updater", "hostsync"):
+        done = run("docker", "stats", "--no-stream", "--format", "{{.MemPerc}} {{.PIDs}} {{.MemUsage}}", system.container(service))
+        memory, processes, usage = done.stdout.split(maxsplit=2)
+        limit = int(system.inspect(service, "{{.HostConfig.PidsLimit}}"))
+        print(f"{service}: {usage.strip()}, {processes} threads of {limit}")
+        assert float(memory.rstrip("%")) < 50 and int(processes) < limit / 2, service
+
+
+def image_file(image, path, directory):
+    container = run("docker", "create", image).stdout.strip()
+    try:
+        run("docker", "cp", f"{container}:{path}", str(directory))
+        return (directory / pathlib.Path(path).name).read_text()
+    finally:
+        run("docker", "rm", container)
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_an_image_says_what_it_is_made_of(image, tmp_path):
+    bill = json.loads(image_file(image, "/usr/share/doc/silodns/sbom.cdx.json", tmp_path))
+    assert bill["bomFormat"] == "CycloneDX" and bill["metadata"]["component"]["name"] == image.replace("/", "-")
+    listed = {p["value"] for c in bill["components"] for p in c["properties"] if p["name"] == "silodns:file"}
+    container = run("docker", "create", image).stdout.strip()
+    try:
+        run("docker", "export", "-o", str(tmp_path / "root.tar"), container)
+    finally:
+        run("docker", "rm", container)
+    with tarfile.open(tmp_path / "root.tar") as root:
+        libraries = {"/" + member.name for member in root.getmembers() if ".so" in member.name and member.isfile()}
+    assert libraries and libraries <= listed
+    assert all("distro=trixie" in c["purl"] and c["version"] for c in bill["components"])
+
+
+def test_no_secret_stands_in_a_log_a_layer_or_a_list_of_processes(system, tmp_path):
+    secrets_made = [system("exec", "-T", "db", "cat", f"/secrets/{name}").stdout.strip() for name in ("admin-password", "db-password", "db-root-password")]
+    assert all(len(secret) == 32 for secret in secrets_made)
     for service in ("secrets", "db", "api", "updater", "hostsync"):
+        inspected = run("docker", "inspect", system.container(service)).stdout
         log = system.logs(service)
-        assert password not in log and database not in log, service
+        for secret in secrets_made:
+            assert secret not in log and secret not in inspected, service
+    for service in ("db", "api", "updater", "hostsync"):
+        processes = run("docker", "top", system.container(service), "-eo", "pid,args").stdout
+        assert not [secret for secret in secrets_made if secret in processes], service
+    for image in IMAGES:
+        run("docker", "save", "-o", str(tmp_path / "image.tar"), image)
+        everything = (tmp_path / "image.tar").read_bytes() + run("docker", "history", "--no-trunc", image).stdout.encode()
+        assert not [secret for secret in secrets_made if secret.encode() in everything], image
 
 
 # ---- two upstream and two downstream machines ----
@@ -300,13 +359,24 @@ def test_the_hub_starts_without_the_clients(tmp_path):
 
 @pytest.mark.parametrize("service", ["updater", "hostsync"])
 def test_a_client_starts_alone_and_goes_on_trying(service):
-    compose = Compose(SILODNS_URL="http://192.0.2.1:9", SILODNS_PASSWORD="a-users-password", SILODNS_PASSWORD_FILE="", SILODNS_USER="alice")
+    compose = Compose(SILODNS_URL="https://192.0.2.1:9", SILODNS_PASSWORD="a-users-password", SILODNS_PASSWORD_FILE="", SILODNS_USER="alice")
     try:
         compose.up(service)
         assert services(compose) == {service}
         wait_until(lambda: compose.health(service) == "unhealthy", 120, "ill health without a hub")
         assert compose.inspect(service, "{{.State.Running}} {{.RestartCount}}") == "true 0"
         assert "a-users-password" not in compose.logs(service)
+        assert "SILODNS_ALLOW_PLAIN_HTTP=true" not in compose.inspect(service, "{{.Config.Env}}")
+    finally:
+        compose.down()
+
+
+@pytest.mark.parametrize("service", ["updater", "hostsync"])
+def test_a_client_sends_no_password_in_clear_to_another_machine(service):
+    compose = Compose(SILODNS_URL="http://192.0.2.1:9", SILODNS_PASSWORD="a-users-password", SILODNS_PASSWORD_FILE="", SILODNS_USER="alice")
+    try:
+        done = compose("run", "--rm", "--no-deps", "-T", service, "--once", check=False)
+        assert done.returncode == 2 and "credentials are not sent to 192.0.2.1 over plain http" in done.stdout + done.stderr
     finally:
         compose.down()
 

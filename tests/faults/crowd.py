@@ -1,6 +1,8 @@
 """Thousands of connections that send one byte a second, or read nothing."""
 
+import contextlib
 import json
+import multiprocessing
 import selectors
 import socket
 import threading
@@ -87,3 +89,26 @@ def deaf_watcher(hub):
     sock.connect(("127.0.0.1", hub.port))
     sock.sendall(f"GET /watch HTTP/1.1\r\nHost: h\r\nAuthorization: {basic(*ADMIN)}\r\n\r\n".encode())
     return sock
+
+
+def _keep_crowd(hub, count, text, come, go):
+    crowd = Crowd(hub, count, text)
+    come.set()
+    go.wait()
+    crowd.close()
+
+
+@contextlib.contextmanager
+def crowd_elsewhere(hub, count, text):
+    """In a process of its own, so that it does not slow the clients that are looked at."""
+    kind = multiprocessing.get_context("fork")
+    come, go = kind.Event(), kind.Event()
+    process = kind.Process(target=_keep_crowd, args=(hub, count, text, come, go))
+    process.start()
+    try:
+        assert come.wait(60)
+        yield
+    finally:
+        go.set()
+        process.join(60)
+        assert process.exitcode == 0

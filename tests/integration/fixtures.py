@@ -7,6 +7,7 @@ import shutil
 import signal
 import tempfile
 
+import leaks
 import pytest
 from hub import SLOW, Hub
 from mariadb import Database, MariaDB
@@ -59,6 +60,13 @@ def no_process_is_left_behind():
     assert not left, f"still running after the test: {left}"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_secret_of_any_test_stands_in_any_log(tmp_path_factory):
+    """Each hub's log is checked against its own secrets when it ends; here all logs that are left against those of all."""
+    yield
+    leaks.check_logs(tmp_path_factory.getbasetemp())
+
+
 @pytest.fixture(scope="session")
 def mariadb():
     # Not in pytest's own directory: the path of a Unix socket has to be short.
@@ -66,6 +74,7 @@ def mariadb():
     server = MariaDB(directory)
     yield server
     server.stop()
+    leaks.check_logs(directory, "log")
     shutil.rmtree(directory, ignore_errors=True)
 
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 
+import leaks
 from hub import check_sanitizers
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
@@ -65,6 +66,7 @@ class Keeper:
         done = subprocess.run(
             self.wrapper + command, env=self.environment(**settings), capture_output=True, timeout=timeout, check=False
         )
+        leaks.check((done.stdout + done.stderr).decode(errors="replace"), leaks.of_settings(self.settings | settings), "the output")
         done.events = self.parse(done.stderr.decode())
         return done
 
@@ -72,6 +74,7 @@ class Keeper:
         return self.run("--once", *flags, **settings)
 
     def start(self, *flags, **settings):
+        leaks.of_settings(self.settings | settings)
         with open(self.log_file, "ab") as log:
             self.process = subprocess.Popen([*self.wrapper, str(BINARY), *flags], env=self.environment(**settings), stderr=log)
         return self
@@ -93,7 +96,9 @@ class Keeper:
         if self.process and self.process.poll() is None:
             self.kill()
         if self.log_file.exists():
-            check_sanitizers(self.log_file.read_text(errors="replace"))
+            log = self.log_file.read_text(errors="replace")
+            check_sanitizers(log)
+            leaks.check(log, leaks.of_settings(self.settings), "the log")
 
     @staticmethod
     def parse(text):

@@ -11,6 +11,7 @@ import signal
 import ssl
 import subprocess
 
+import leaks
 from mariadb import free_port, wait_until
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
@@ -51,6 +52,7 @@ def run_program(name, *words, settings, stdin=None, timeout=60):
     done = subprocess.run([BUILD / name, *words], env=clean_environment(settings), input=stdin, timeout=timeout * SLOW,
                           text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     check_sanitizers(done.stderr)
+    leaks.check(done.stdout + done.stderr, leaks.of_settings(settings), "the output")
     return done
 
 
@@ -70,7 +72,8 @@ class Hub:
         self.url = f"http{'s' * bool(ca)}://127.0.0.1:{self.port}"
         self.process = None
         self.killed = False
-        self.secrets = {ADMIN[1], basic(*ADMIN), *([database.password] if database else [])}
+        self.secrets = {ADMIN[1], basic(*ADMIN), *([database.password] if database else [])} | leaks.of_settings(self.settings)
+        self.queries = set()  # of targets that were asked for: they may hold anything
 
     def start(self, wait_ready=True):
         self.killed = False
@@ -102,6 +105,7 @@ class Hub:
     def request(self, method, path, body=None, auth=ADMIN, headers=None, connection=None, host="127.0.0.1"):
         """auth: (user, password), a header's value, or None."""
         own = connection is None
+        self.queries |= {path[path.index("?"):]} if "?" in path else set()
         connection = connection or self.connect(host=host)
         sent = dict(headers or {})
         if auth:
@@ -172,13 +176,17 @@ class Hub:
     def finish(self):
         """At the end of a test: nothing is left running, nothing has crashed, the log is clean."""
         if self.process:
+            if self.process.poll() is None:
+                leaks.check_command_line(self.process, self.secrets)
             code = self.stop()
             self.check_log()
             assert self.killed or code == 0, f"the hub ended with {code}:\n{self.log()[-3000:]}"
 
     def check_log(self):
-        """What must stand in no log: a sanitizer's report, or a secret."""
+        """What must stand in no log: a sanitizer's report, a secret, the query of a request's target."""
         log = self.log()
         check_sanitizers(log)
-        for secret in self.secrets:
-            assert secret not in log, f"a secret stands in the log: {log[max(log.index(secret) - 300, 0):][:600]}"
+        leaks.note(*self.secrets, *(secret.removeprefix("Basic ") for secret in self.secrets))
+        leaks.check(log, self.secrets, "the log")
+        leaks.check(log, (query for query in self.queries if len(query) > 3), "the log")
+        assert not re.search(r"[ {]\"?path\"?[=:]\S*\?", log), "a target is logged with its query"

@@ -11,6 +11,8 @@ import socket
 import subprocess
 import time
 
+import leaks
+
 
 def free_port():
     """Not from the range out of which the kernel gives clients theirs: a hub that is started again must find its port free."""
@@ -137,6 +139,7 @@ class Database:
         self.server = server
         self.name = "t" + secrets.token_hex(4)
         self.password = secrets.token_hex(8)
+        leaks.note(self.password)
         server.sql(f"CREATE DATABASE {self.name}; CREATE USER {self.name}@'%' IDENTIFIED BY '{self.password}'; "
                    f"GRANT ALL ON {self.name}.* TO {self.name}@'%'")
 

@@ -173,6 +173,28 @@ def test_secrets_made_at_once_are_whole_and_agree(tmp_path):
     assert [each.returncode for each in done] == [0] * 8, [each.stderr for each in done]
 
 
+def test_secrets_may_be_named(tmp_path):
+    assert run_api("secrets", str(tmp_path), "db-root-password", "x", settings={}).returncode == 0
+    assert set(read_all(tmp_path)) == {"db-root-password", "x"}
+    for name in ("../x", ".x", "a/b", "A", "", "x" * 41):
+        done = run_api("secrets", str(tmp_path), "fine", name, settings={})
+        assert done.returncode == 2 and "cannot be a secret's name" in done.stderr, done
+    assert set(read_all(tmp_path)) == {"db-root-password", "x"}
+
+
+@needs.mounts
+def test_a_full_disk_leaves_no_half_secret_and_no_temporary_file(tmp_path):
+    """The room is found out by trying: none at all, then so much that a file fits, but not what is in it."""
+    script = f"mount -t tmpfs -o size=8k tmpfs {tmp_path} && cd {tmp_path} && dd if=/dev/zero of=ballast bs=4k count=$1 status=none; {BUILD}/silodns-api secrets .; echo $?; ls -A"
+    for blocks in ("2", "1"):
+        done = subprocess.run(["unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh", blocks], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              text=True, timeout=60, env=clean_environment({}))
+        assert "No space left on device" in done.stderr, done
+        left = [name for name in done.stdout.splitlines() if name.startswith(".") and len(name) > 1]
+        assert left == [] and "1" in done.stdout.splitlines(), done
+        assert ("db-password" in done.stdout.splitlines()) == (blocks == "1")
+
+
 def test_secrets_take_a_mode_and_a_directory_that_is_there(tmp_path):
     assert run_api("secrets", str(tmp_path), "--mode=0444", settings={}).returncode == 0
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o444}

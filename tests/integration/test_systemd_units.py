@@ -4,7 +4,10 @@ import re
 import shutil
 import subprocess
 
+import needs
 import pytest
+from fakehub import FakeHub
+from hostskeeper import Keeper, block
 from hub import ADMIN, BUILD, REPO, clean_environment
 
 pytestmark = pytest.mark.readme
@@ -41,6 +44,21 @@ def test_a_service_is_confined(unit, installed):
     assert exposure <= EXPOSURE_MAX, done.stdout
 
 
+@needs.root
+@pytest.mark.parametrize("unit", ["silodns-hostsync", "silodns-hostsync-once"])
+def test_root_without_its_powers_is_enough_to_keep_the_hosts_file(unit, tmp_path):
+    """As the units have it: no capability, no new privileges."""
+    text = (REPO / "deploy" / "systemd" / f"{unit}.service").read_text()
+    assert "\nCapabilityBoundingSet=\n" in text and "\nNoNewPrivileges=yes\n" in text and "\nReadWritePaths=/etc\n" in text
+    (tmp_path / "etc").mkdir()
+    with FakeHub(silos={"a": [("web.test", "192.0.2.7")]}) as hub, Keeper(tmp_path / "etc", hub) as keeper:
+        keeper.hosts.write_text("127.0.0.1\tlocalhost\n")
+        keeper.wrapper = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]
+        done = keeper.once()
+        assert done.returncode == 0, done.stderr
+        assert keeper.text() == "127.0.0.1\tlocalhost\n" + block(("a", [("web.test", "192.0.2.7")]))
+
+
 def test_every_setting_that_a_unit_names_is_one_of_its_program():
     for unit in SERVICES:
         program = re.search(r"^ExecStart=/usr/local/bin/(\S+)", unit.read_text(), re.M).group(1)
@@ -65,7 +83,7 @@ def test_make_install_puts_everything_in_its_place(tmp_path):
         text = (tmp_path / "opt/x/lib/systemd/system" / unit.name).read_text()
         assert "/usr/local" not in text
         assert unit.suffix == ".timer" or "ExecStart=/opt/x/bin/silodns-" in text
-    for document in ("README.md", "LICENSE", "CHANGELOG.md"):
+    for document in ("README.md", "LICENSE", "CHANGELOG.md", "SECURITY.md"):
         assert (tmp_path / "opt/x/share/doc/silodns" / document).read_text() == (REPO / document).read_text()
 
 

@@ -11,8 +11,9 @@ import time
 import pytest
 from certificates import Authority, openssl
 from hostskeeper import Keeper, block
-from hub import ADMIN, BUILD, SLOW, Hub, run_api, run_program
+from hub import ADMIN, SLOW, Hub, clean_environment, run_api, run_program
 from mariadb import Database, wait_until
+from nobody import nobody  # noqa: F401
 from watcher import Watcher
 
 pytestmark = pytest.mark.hub
@@ -262,15 +263,13 @@ def test_a_certificate_that_cannot_work_is_refused_at_the_start_and_the_reason_t
         assert done.returncode == 1 and "cannot use the certificate" in done.stderr and reason in done.stderr, f"{what}: {done}"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody who may not read the file")
-def test_an_unreadable_key_is_told(authority):
-    cert, key = authority.issue("unreadable")
-    key.chmod(0o600)
-    for directory in (authority.directory, *authority.directory.parents):
-        if directory.stat().st_mode & 0o005 != 0o005 and str(directory).startswith("/tmp/"):
-            directory.chmod(directory.stat().st_mode | 0o055)
-    done = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", BUILD / "silodns-api"], text=True, stderr=subprocess.PIPE, timeout=60,
-                          env={"SILODNS_TLS_CERT_FILE": str(cert), "SILODNS_TLS_KEY_FILE": str(key), "SILODNS_LISTEN": "127.0.0.1:1"})
+def test_an_unreadable_key_is_told(authority, nobody):  # noqa: F811
+    put_in_place(nobody.directory, authority.issue("unreadable"))
+    cert, key = nobody.directory / "cert", nobody.directory / "key"
+    cert.chmod(0o644)
+    key.chmod(0)
+    done = subprocess.run(nobody.command("silodns-api"), text=True, stderr=subprocess.PIPE, timeout=60,
+                          env=clean_environment({"TLS_CERT_FILE": cert, "TLS_KEY_FILE": key, "LISTEN": "127.0.0.1:1"}))
     assert done.returncode == 1 and f"{key} cannot be read: Permission denied" in done.stderr, done
 
 

@@ -45,6 +45,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	static const struct journal_settings settings = {
 		.db = {.host = "127.0.0.1", .port = 1, .name = "x", .user = "x", .password = "x", .timeout_ms = 1000},
 		.poll_ms = 60000};
+	static const struct limits_settings no_limits = {.address_burst = 1, .user_burst = 1};
 	struct store_state *state = store_state_new();
 	struct user admin = {
 		.id = 1, .role = ROLE_ADMIN, .name = "admin", .password_hash = "$argon2id$", .revision = 1};
@@ -58,7 +59,9 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	FUZZ_CHECK(store_state_add_user(state, &admin) == ERR_OK);
 	FUZZ_CHECK(store_state_add_silo_take(state, "a", silo_body_new(json, sizeof json - 1, 1, 2)) == ERR_OK);
 	store_replace_take(hub.store, state, "0123456789abcdef0123456789abcdef", 2);
-	FUZZ_CHECK(access_new(hub.store, &hub.access) == ERR_OK && watch_start(hub.store, &hub.watch) == ERR_OK);
+	FUZZ_CHECK(limits_new(&no_limits, &hub.limits) == ERR_OK);
+	FUZZ_CHECK(access_new(hub.store, hub.limits, &hub.access) == ERR_OK &&
+		   watch_start(hub.store, &hub.watch) == ERR_OK);
 	FUZZ_CHECK(history_new(&settings.db, &hub.history) == ERR_OK);
 	FUZZ_CHECK(journal_start(hub.store, &settings, &hub.journal) == ERR_OK);
 	for (int64_t until = clock_mono_ms() + 20000; status.database_up || !status.reason[0];) {
@@ -132,7 +135,7 @@ static bool add_headers(struct request *request, char **at)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	char *text = fuzz_string(data, size), *at = text, *method = fuzz_next_line(&at);
-	struct request request = {.hub = &hub, .peer = {.family = 4, .bytes = {10, 0, 0, 1}}};
+	struct request request = {.hub = &hub, .connection = {.family = 4, .bytes = {10, 0, 0, 1}}};
 	struct reply reply = {0};
 	struct precondition precondition;
 

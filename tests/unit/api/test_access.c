@@ -36,7 +36,7 @@ static int setup(void **state)
 
 	assert_true(sodium_init() >= 0);
 	f.store = store_new();
-	assert_int_equal(access_new(f.store, &f.access), ERR_OK);
+	assert_int_equal(access_new(f.store, NULL, &f.access), ERR_OK);
 	*state = &f;
 	return 0;
 }
@@ -52,15 +52,14 @@ static int teardown(void **state)
 
 static int check(struct fixture *f, const char *credentials, struct why *why)
 {
+	struct access_call call = {.peer = NULL};
 	char base64[512], header[600];
 	struct principal principal;
-	struct claim claim;
-	const struct ipaddr peer = {.family = 4, .bytes = {192, 0, 2, 1}};
 
 	sodium_bin2base64(base64, sizeof base64, (const unsigned char *)credentials, strlen(credentials),
 			  sodium_base64_VARIANT_ORIGINAL);
 	snprintf(header, sizeof header, "Basic %s", base64);
-	return access_check(f->access, header, &peer, &principal, &claim, why);
+	return access_check(f->access, header, &call, &principal, why);
 }
 
 static void test_right_credentials_are_accepted_first_and_remembered(void **state)
@@ -164,15 +163,13 @@ static void test_malformed_credentials_are_refused_with_a_reason(void **state)
 					      "Bearer abc",
 					      "Digest x=\"y\"",
 					      "Basic YWxpY2U6AGE=" /* alice:\0a */};
+	struct access_call call = {.peer = NULL};
 	struct principal principal;
-	struct claim claim;
-	const struct ipaddr peer = {.family = 4, .bytes = {192, 0, 2, 1}};
 
 	add_user(f, "alice", "correct horse", true);
 	for (size_t i = 0; i < sizeof headers / sizeof headers[0]; i++) {
 		struct why why = {0};
-		assert_int_equal(access_check(f->access, headers[i], &peer, &principal, &claim, &why),
-				 ERR_UNAUTHORIZED);
+		assert_int_equal(access_check(f->access, headers[i], &call, &principal, &why), ERR_UNAUTHORIZED);
 		assert_true(strlen(why.text) > 10);
 	}
 }

@@ -1,0 +1,382 @@
+#include "exchange.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "lifecycle.h"
+#include "reply.h"
+#include "request.h"
+#include "routes.h"
+
+#define SHARED_BODY_MIN (32u << 10) /* bytes from which a silo's document is sent without a copy */
+#define STREAM_BLOCK (32u << 10)
+#define ENDLESS_BLOCK 256 /* of a stream that does not end: only HTTP/1.0 needs this buffer */
+
+/* --- the connection of a request ---------------------------------------------------------------------------------- */
+
+/*
+ * Ulfius gives a callback neither the connection nor a peer address that is longer than 16 bytes. But libmicrohttpd
+ * calls exchange_on_uri() with the connection, and Ulfius' own function for that place returns its public struct
+ * connection_info_struct. So the request in it is made larger here, by what is missing. (Ulfius only ever passes the
+ * pointer on, and frees it by free().)
+ */
+struct request_ext {
+	struct _u_request base;
+	struct MHD_Connection *connection;
+	int64_t started_us;
+	const char *target_end; /* of the request line; only to be compared */
+	bool begun, bad_target;
+	bool known;        /* its credentials have been verified before; asked only when bodies are many */
+	bool body_refused; /* is read to its end, and not kept */
+	size_t held;       /* of the body */
+	struct access_waiter waiter;
+	bool waited;         /* or may have */
+	struct reply *reply; /* within answer() */
+	bool last;
+};
+
+static struct request_ext *ext_of(void **info)
+{
+	struct connection_info_struct *made = *info;
+
+	return made ? (struct request_ext *)(void *)made->request : NULL;
+}
+
+static void suspend(void *connection)
+{
+	MHD_suspend_connection(connection);
+}
+
+static void resume(void *connection)
+{
+	MHD_resume_connection(connection);
+}
+
+void *exchange_on_uri(void *arg, const char *uri, struct MHD_Connection *connection)
+{
+	struct exchange *exchange = arg;
+	void *made = ulfius_uri_logger(NULL, uri);
+	struct connection_info_struct *info = made;
+
+	atomic_fetch_add(&exchange->begun, 1);
+	atomic_fetch_add(&exchange->hub->metrics.in_progress, 1);
+	if (!info)
+		return NULL; /* Ulfius then closes the connection */
+	struct request_ext *ext = realloc(info->request, sizeof *ext);
+	if (!ext) {
+		mhd_request_completed(NULL, connection, &made, MHD_REQUEST_TERMINATED_WITH_ERROR);
+		return NULL;
+	}
+	memset((char *)ext + sizeof ext->base, 0, sizeof *ext - sizeof ext->base);
+	ext->connection = connection;
+	ext->started_us = clock_mono_us();
+	ext->target_end = uri + strlen(uri);
+	ext->waiter.line = (struct line){.handle = connection, .suspend = suspend, .resume = resume};
+	info->request = &ext->base;
+	return info;
+}
+
+void exchange_on_completed(void *arg, struct MHD_Connection *connection, void **info,
+			   enum MHD_RequestTerminationCode code)
+{
+	struct exchange *exchange = arg;
+	const struct request_ext *ext = ext_of(info);
+
+	if (ext)
+		atomic_fetch_sub(&exchange->hub->metrics.body_bytes, ext->held);
+	mhd_request_completed(NULL, connection, info, code);
+	atomic_fetch_sub(&exchange->hub->metrics.in_progress, 1);
+	atomic_fetch_add(&exchange->ended, 1);
+}
+
+const struct sockaddr *exchange_peer(struct MHD_Connection *connection)
+{
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+
+	return info ? info->client_addr : NULL;
+}
+
+struct header_walk {
+	struct request *request;
+	int err;
+};
+
+static enum MHD_Result add_header(void *arg, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+	struct header_walk *walk = arg;
+
+	(void)kind;
+	walk->err = request_add_header(walk->request, name, value);
+	return walk->err ? MHD_NO : MHD_YES;
+}
+
+/* Headers come from libmicrohttpd, not from Ulfius' map, which loses the order of names that differ in case only: a
+ * client could put its X-Forwarded-For behind the proxy's. */
+static int fill_request(struct request *request, struct request_ext *ext)
+{
+	struct header_walk walk = {.request = request};
+	const struct sockaddr *peer = exchange_peer(ext->connection);
+
+	if (!peer || ipaddr_from_sockaddr(peer, &request->connection))
+		return ERR_INTERNAL;
+	MHD_get_connection_values(ext->connection, MHD_HEADER_KIND, add_header, &walk);
+	request->body = ext->base.binary_body;
+	request->body_len = ext->base.binary_body_length;
+	request->body_refused = ext->body_refused;
+	request->started_us = ext->started_us;
+	request->waiter = &ext->waiter;
+	request->again = ext->waited;
+	return walk.err;
+}
+
+/* --- answering ---------------------------------------------------------------------------------------------------- */
+
+static ssize_t read_silo(void *arg, uint64_t offset, char *ret_data, size_t max)
+{
+	const struct silo_body *silo = arg;
+
+	if (offset >= silo->len)
+		return U_STREAM_END;
+	size_t len = silo->len - (size_t)offset < max ? silo->len - (size_t)offset : max;
+	memcpy(ret_data, silo->json + offset, len);
+	return (ssize_t)len;
+}
+
+static void release_silo(void *arg)
+{
+	silo_body_unref(arg);
+}
+
+/* A reply's stream on its connection. */
+struct outlet {
+	const struct stream_class *class;
+	void *stream;
+};
+
+static ssize_t read_outlet(void *arg, uint64_t offset, char *ret_data, size_t max)
+{
+	const struct outlet *outlet = arg;
+
+	(void)offset;
+	ssize_t len = outlet->class->read(outlet->stream, ret_data, max);
+	return len == STREAM_END ? U_STREAM_END : len;
+}
+
+static void close_outlet(void *arg)
+{
+	struct outlet *outlet = arg;
+
+	outlet->class->close(outlet->stream);
+	free(outlet);
+}
+
+static int deliver_stream(struct reply *reply, struct MHD_Connection *connection, struct _u_response *response)
+{
+	const struct line line = {.handle = connection, .suspend = suspend, .resume = resume};
+	struct outlet *outlet = malloc(sizeof *outlet);
+
+	if (!outlet)
+		return ERR_NOMEM;
+	outlet->class = reply->stream_class;
+	outlet->stream = TAKE_PTR(reply->stream);
+	outlet->class->attach(outlet->stream, &line);
+	if (ulfius_set_stream_response(response, (unsigned)reply->status, read_outlet, close_outlet,
+				       U_STREAM_SIZE_UNKNOWN, ENDLESS_BLOCK, outlet) == U_OK)
+		return ERR_OK;
+	close_outlet(outlet);
+	return ERR_INTERNAL;
+}
+
+static int deliver_body(struct reply *reply, struct MHD_Connection *connection, struct _u_response *response)
+{
+	struct silo_body *silo = reply->silo;
+
+	if (reply->stream)
+		return deliver_stream(reply, connection, response);
+	if (silo && silo->len >= SHARED_BODY_MIN) {
+		reply->silo = NULL;
+		return ulfius_set_stream_response(response, (unsigned)reply->status, read_silo, release_silo, silo->len,
+						  STREAM_BLOCK, silo) == U_OK
+			       ? ERR_OK
+			       : ERR_INTERNAL;
+	}
+	if (silo && reply_body(reply, "application/json", silo->json, silo->len))
+		return ERR_NOMEM;
+	response->binary_body = TAKE_PTR(reply->body); /* both by malloc() */
+	response->binary_body_length = reply->body_len;
+	return ERR_OK;
+}
+
+/* For HEAD and 304 libmicrohttpd sends the length of the body, and not the body. */
+static int deliver(const struct exchange *exchange, struct reply *reply, bool last, struct MHD_Connection *connection,
+		   struct _u_response *response)
+{
+	int failed = 0;
+
+	response->status = reply->status;
+	if (reply->content_type && reply->status != 304)
+		failed |= u_map_put(response->map_header, "Content-Type", reply->content_type);
+	for (size_t i = 0; i < reply->header_count; i++)
+		failed |= u_map_put(response->map_header, reply->headers[i].name, reply->headers[i].value);
+	if (exchange->hsts[0])
+		failed |= u_map_put(response->map_header, "Strict-Transport-Security", exchange->hsts);
+	if (last)
+		failed |= u_map_put(response->map_header, "Connection", "close");
+	return failed ? ERR_NOMEM : deliver_body(reply, connection, response);
+}
+
+/* A proxy in front may see another end of such a request, and so another beginning of the next one (RFC 9112, 6.3 and
+ * 11.2). */
+static int check_framing(struct request *request)
+{
+	const char *length = request_header(request, "Content-Length");
+
+	if (length && (strchr(length, ',') || request_header(request, "Transfer-Encoding")))
+		return why_set(&request->why, ERR_MALFORMED, "",
+			       "the length of the body is given twice: one Content-Length, or Transfer-Encoding alone");
+	return ERR_OK;
+}
+
+static int check_head(struct request *request, const struct request_ext *ext)
+{
+	if (ext->bad_target)
+		return why_set(&request->why, ERR_MALFORMED, "", "the request's target holds a NUL byte");
+	return check_framing(request);
+}
+
+/* Called by Ulfius from within answer(). */
+int exchange_on_request(const struct _u_request *raw, struct _u_response *response, void *arg)
+{
+	const struct exchange *exchange = arg;
+	const struct request_ext *ext = (const struct request_ext *)raw;
+	struct reply *reply = ext->reply;
+
+	/* libmicrohttpd 0.9 would send the end of an endless body: to the client, the beginning of the next answer. */
+	int err = reply->stream && strcmp(raw->http_verb, "HEAD") == 0 ? reply_body(reply, reply->content_type, "", 0)
+								       : ERR_OK;
+	if (!err)
+		err = deliver(exchange, reply, ext->last, ext->connection, response);
+	return err ? U_CALLBACK_ERROR : U_CALLBACK_COMPLETE;
+}
+
+/* --- before Ulfius ------------------------------------------------------------------------------------------------ */
+
+/* Ulfius keeps one byte more than a body may have, and lets go of what comes behind. */
+static size_t part_to_keep(const struct exchange *exchange, const struct request_ext *ext, size_t len)
+{
+	size_t room = exchange->body_max + 1 - ext->held;
+
+	return len < room ? len : room;
+}
+
+static bool has_room(struct exchange *exchange, size_t max, size_t len)
+{
+	if (atomic_fetch_add(&exchange->hub->metrics.body_bytes, len) + len <= max)
+		return true;
+	atomic_fetch_sub(&exchange->hub->metrics.body_bytes, len);
+	return false;
+}
+
+/* Half of the memory is for those whose credentials are known: strangers cannot keep them from changing anything. */
+static bool reserve(struct exchange *exchange, struct request_ext *ext, size_t len)
+{
+	if (has_room(exchange, ext->known ? exchange->bodies_max : exchange->bodies_max / 2, len))
+		return true;
+	if (ext->known)
+		return false;
+	ext->known = access_is_known(exchange->hub->access,
+				     MHD_lookup_connection_value(ext->connection, MHD_HEADER_KIND, "Authorization"));
+	return ext->known && has_room(exchange, exchange->bodies_max, len);
+}
+
+static void refuse_body(struct exchange *exchange, struct request_ext *ext)
+{
+	atomic_fetch_sub(&exchange->hub->metrics.body_bytes, ext->held);
+	ext->held = 0;
+	ext->body_refused = true;
+	free(ext->base.binary_body); /* Ulfius' own, by realloc() */
+	ext->base.binary_body = NULL;
+	ext->base.binary_body_length = 0;
+}
+
+/* Whether Ulfius gets to see this part of the body. */
+static bool take_body(struct exchange *exchange, struct request_ext *ext, size_t len)
+{
+	size_t kept = part_to_keep(exchange, ext, len);
+
+	if (!ext->body_refused && !reserve(exchange, ext, kept))
+		refuse_body(exchange, ext);
+	if (ext->body_refused)
+		return false;
+	ext->held += kept;
+	return true;
+}
+
+/* What libmicrohttpd calls with, to be handed on to Ulfius. */
+struct call {
+	struct MHD_Connection *connection;
+	const char *url, *method, *version, *data;
+	size_t *len;
+	void **info;
+};
+
+static enum MHD_Result pass_on(const struct exchange *exchange, const struct call *call)
+{
+	return exchange->intercept.back(exchange->intercept.back_arg, call->connection, call->url, call->method,
+					call->version, call->data, call->len, call->info);
+}
+
+/* False: it waits, and is looked at again. */
+static bool make_reply(struct exchange *exchange, struct request_ext *ext, struct reply *reply)
+{
+	_cleanup_(request_release) struct request request = {.hub = exchange->hub};
+	int err = fill_request(&request, ext);
+
+	if (!err)
+		err = check_head(&request, ext);
+	ext->last = err || atomic_load(&exchange->hub->draining);
+	if (err) {
+		reply_problem(reply, err, &request.why);
+		return true;
+	}
+	ext->waited = true; /* if it is looked at again */
+	return routes_handle(&request, ext->base.http_verb, ext->base.http_url, reply) != ERR_PENDING;
+}
+
+/* The whole request is here. */
+static enum MHD_Result answer(struct exchange *exchange, struct request_ext *ext, const struct call *call)
+{
+	_cleanup_(reply_release) struct reply reply = {0};
+
+	if (!make_reply(exchange, ext, &reply))
+		return MHD_YES;
+	ext->reply = &reply;
+	return pass_on(exchange, call);
+}
+
+/* Called for a request at its head's end, for each part of its body, and at its end: then again and again until there
+ * is an answer. */
+enum MHD_Result exchange_on_access(void *arg, struct MHD_Connection *connection, const char *url, const char *method,
+				   const char *version, const char *data, size_t *len, void **info)
+{
+	const struct call call = {connection, url, method, version, data, len, info};
+	struct exchange *exchange = arg;
+	struct request_ext *ext = ext_of(info);
+
+	if (ext && !ext->begun) {
+		ext->begun = true;
+#if MHD_VERSION < 0x01000000 /* later ones refuse it themselves */
+		/* The line's parts stand one after the other, each with one NUL behind it. */
+		ext->bad_target = version[0] && version != ext->target_end + 1;
+#endif
+	} else if (ext && *len) {
+		if (!take_body(exchange, ext, *len)) {
+			*len = 0;
+			return MHD_YES;
+		}
+	} else if (ext) {
+		return answer(exchange, ext, &call);
+	}
+	return pass_on(exchange, &call);
+}

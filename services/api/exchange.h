@@ -1,0 +1,40 @@
+/*
+ * From a request of libmicrohttpd's to the reply on its connection: the one place that knows both what the library and
+ * Ulfius hand out and what the handlers see. Bodies are counted, a request may wait without a thread, and a stream goes
+ * out as it comes into being.
+ */
+#ifndef SILODNS_EXCHANGE_H
+#define SILODNS_EXCHANGE_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <sys/socket.h>
+
+#include <microhttpd.h>
+#include <ulfius.h>
+
+#include "hub.h"
+#include "intercept.h"
+
+struct exchange {
+	struct hub *hub;
+	size_t body_max;   /* of one request; Ulfius keeps one byte more, by which routes knows */
+	size_t bodies_max; /* of all together */
+	char hsts[40];     /* a header's value; "" = none */
+	struct intercept intercept;
+	atomic_ulong begun, ended; /* requests: since their first line; until the last byte is with the kernel */
+};
+
+/* The address of a connection, or NULL. */
+const struct sockaddr *exchange_peer(struct MHD_Connection *connection);
+
+/* For MHD_OPTION_URI_LOG_CALLBACK, MHD_OPTION_NOTIFY_COMPLETED, the intercept's front, and Ulfius' default endpoint,
+ * all with the exchange as their argument. */
+void *exchange_on_uri(void *exchange, const char *uri, struct MHD_Connection *connection);
+void exchange_on_completed(void *exchange, struct MHD_Connection *connection, void **info,
+			   enum MHD_RequestTerminationCode code);
+enum MHD_Result exchange_on_access(void *exchange, struct MHD_Connection *connection, const char *url,
+				   const char *method, const char *version, const char *data, size_t *len, void **info);
+int exchange_on_request(const struct _u_request *raw, struct _u_response *response, void *exchange);
+
+#endif
