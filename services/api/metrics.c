@@ -75,7 +75,7 @@ static const struct {
 	 AT(passwords_waiting)},
 	{"silodns_audit_lost_total", "counter", "Refused attempts that there was no room for in the audit.",
 	 AT(audit_lost)},
-	{"silodns_password_verifications_total", "counter", "Passwords verified by Argon2id, right or wrong.",
+	{"silodns_password_verifications_total", "counter", "Log-ins verified, right or wrong; those that are remembered are not.",
 	 AT(passwords_verified)},
 	{"silodns_watchers", "gauge", "Streams that follow changes.", AT(watchers)},
 	{"silodns_tls_certificate_expiry_timestamp_seconds", "gauge",
