@@ -287,28 +287,33 @@ static void log_request(const struct request *request, const char *method, int s
 		  fields, sizeof fields / sizeof fields[0]);
 }
 
-int routes_handle(struct request *request, const char *method, const char *uri, struct reply *reply)
+static int handle(struct request *request, const char *uri, struct reply *reply)
 {
 	const struct route *route = NULL;
 
-	request->method = strcmp(method, "HEAD") == 0 ? "GET" : method;
 	identify(request);
-	/* What is said to one user at one time must not be kept for another; handlers may allow more. */
-	reply_header(reply, "Cache-Control", "no-store");
-	reply_header(reply, "X-Content-Type-Options", "nosniff");
 	split_uri(request, uri);
-
 	int err = count_request(request);
 	if (!err)
 		err = find_route(request, reply, &route);
 	if (!err)
 		err = admit(request, route);
-	if (err == ERR_PENDING)
-		return err;
 	if (!err)
 		err = route->handler(request, reply);
 	if (!err && route->who != ANYONE && strcmp(request->method, "GET") == 0)
 		tell_age(request, reply);
+	return err;
+}
+
+int routes_handle(struct request *request, const char *method, const char *uri, struct reply *reply)
+{
+	request->method = strcmp(method, "HEAD") == 0 ? "GET" : method;
+	/* What is said to one user at one time must not be kept for another; handlers may allow more. */
+	reply_header(reply, "Cache-Control", "no-store");
+	reply_header(reply, "X-Content-Type-Options", "nosniff");
+	int err = request->finish ? request->finish(request, reply) : handle(request, uri, reply);
+	if (err == ERR_PENDING)
+		return err;
 	if (err == ERR_RATE)
 		tell_rate(request, reply);
 	if (err)
