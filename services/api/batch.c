@@ -256,6 +256,7 @@ static int decide_silo(struct batch *batch, struct order *order, const struct us
 		batch_silo_set_take(silo, silo_body_ref(order->body), &order->silo, batch->revision);
 	}
 	outcome->revision = silo->now->revision;
+	outcome->records = order->silo.count;
 	outcome->body = silo_body_ref(silo->now);
 	return ERR_OK;
 }

@@ -60,6 +60,7 @@ struct change {
 struct outcome {
 	uint64_t revision; /* of the silo or user now; after ERR_PRECONDITION: the current one, 0 if there is none */
 	bool created, changed;
+	size_t records;         /* CHANGE_SILO_PUT: of the silo now */
 	struct silo_body *body; /* CHANGE_SILO_PUT: the silo as it is now; silo_body_unref() */
 	struct why why;         /* on failure: the reason, for people */
 };

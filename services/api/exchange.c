@@ -31,8 +31,9 @@ struct request_ext {
 	bool body_refused; /* is read to its end, and not kept */
 	size_t held;       /* of the body */
 	struct access_waiter waiter;
-	bool waited;         /* or may have */
-	struct reply *reply; /* within answer() */
+	bool waited;             /* or may have */
+	struct request *request; /* owned; while one is at work, or waits for what it will finish with */
+	struct reply *reply;     /* within answer() */
 	bool last;
 };
 
@@ -77,14 +78,24 @@ void *exchange_on_uri(void *arg, const char *uri, struct MHD_Connection *connect
 	return info;
 }
 
+static void drop_request(struct request_ext *ext)
+{
+	if (ext->request)
+		request_release(ext->request);
+	free(ext->request);
+	ext->request = NULL;
+}
+
 void exchange_on_completed(void *arg, struct MHD_Connection *connection, void **info,
 			   enum MHD_RequestTerminationCode code)
 {
 	struct exchange *exchange = arg;
-	const struct request_ext *ext = ext_of(info);
+	struct request_ext *ext = ext_of(info);
 
-	if (ext)
+	if (ext) {
 		atomic_fetch_sub(&exchange->hub->metrics.body_bytes, ext->held);
+		drop_request(ext);
+	}
 	mhd_request_completed(NULL, connection, info, code);
 	atomic_fetch_sub(&exchange->hub->metrics.in_progress, 1);
 	atomic_fetch_add(&exchange->ended, 1);
@@ -126,6 +137,7 @@ static int fill_request(struct request *request, struct request_ext *ext)
 	request->body_refused = ext->body_refused;
 	request->started_us = ext->started_us;
 	request->waiter = &ext->waiter;
+	request->line = &ext->waiter.line;
 	request->again = ext->waited;
 	return walk.err;
 }
@@ -327,21 +339,38 @@ static enum MHD_Result pass_on(const struct exchange *exchange, const struct cal
 					call->version, call->data, call->len, call->info);
 }
 
+static int begin_request(struct exchange *exchange, struct request_ext *ext, struct why *why)
+{
+	struct request *request = calloc(1, sizeof *request);
+
+	if (!request)
+		return why_set(why, ERR_NOMEM, "", "out of memory");
+	ext->request = request;
+	request->hub = exchange->hub;
+	int err = fill_request(request, ext);
+	if (!err)
+		err = check_head(request, ext);
+	if (err)
+		*why = request->why;
+	return err;
+}
+
 /* False: it waits, and is looked at again. */
 static bool make_reply(struct exchange *exchange, struct request_ext *ext, struct reply *reply)
 {
-	_cleanup_(request_release) struct request request = {.hub = exchange->hub};
-	int err = fill_request(&request, ext);
+	struct why why = {0};
+	int err = ext->request ? ERR_OK : begin_request(exchange, ext, &why);
 
-	if (!err)
-		err = check_head(&request, ext);
 	ext->last = err || atomic_load(&exchange->hub->draining);
 	if (err) {
-		reply_problem(reply, err, &request.why);
-		return true;
+		reply_problem(reply, err, &why);
+	} else {
+		ext->waited = true; /* before somebody else resumes it */
+		err = routes_handle(ext->request, ext->base.http_verb, ext->base.http_url, reply);
 	}
-	ext->waited = true; /* if it is looked at again */
-	return routes_handle(&request, ext->base.http_verb, ext->base.http_url, reply) != ERR_PENDING;
+	if (err != ERR_PENDING || !ext->request->finish)
+		drop_request(ext);
+	return err != ERR_PENDING;
 }
 
 /* The whole request is here. */

@@ -37,9 +37,34 @@ struct journal {
 	} doubt;
 };
 
+int journal_begin(struct journal *j, struct change *change, const struct line *line, struct item **ret_item,
+		  struct why *ret_why)
+{
+	return queue_submit(&j->queue, change, line, ret_item, ret_why);
+}
+
+int journal_collect_take(struct journal *j, struct item *item, struct outcome *ret_outcome)
+{
+	return queue_collect(&j->queue, item, ret_outcome);
+}
+
+void journal_abandon(struct journal *j, struct item *item)
+{
+	queue_abandon(&j->queue, item);
+}
+
 int journal_submit(struct journal *j, struct change *change, struct outcome *ret_outcome)
 {
-	return queue_submit(&j->queue, change, ret_outcome);
+	struct item *item;
+
+	memset(ret_outcome, 0, sizeof *ret_outcome);
+	int err = queue_submit(&j->queue, change, NULL, &item, &ret_outcome->why);
+	return err == ERR_PENDING ? queue_collect(&j->queue, item, ret_outcome) : err;
+}
+
+void journal_drain(struct journal *j)
+{
+	queue_drain(&j->queue);
 }
 
 int journal_post(struct journal *j, struct change *change)
@@ -379,7 +404,10 @@ int journal_start(struct store *store, const struct journal_settings *settings, 
 		return ERR_NOMEM;
 	j->store = store;
 	j->settings = *settings;
-	queue_init(&j->queue);
+	if (queue_init(&j->queue)) {
+		free(j);
+		return ERR_SYSTEM;
+	}
 	if (pthread_create(&j->thread, NULL, journal_main, j)) {
 		queue_release(&j->queue);
 		free(j);

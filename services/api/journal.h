@@ -9,7 +9,7 @@
  * itself; until then changes are refused at once. If the answer to COMMIT is lost, it looks up whether the batch landed
  * before it answers.
  *
- * All functions may be called from any thread. journal_submit() blocks for at most a few seconds (see there).
+ * All functions may be called from any thread. Only journal_submit() blocks, for at most a few seconds (see there).
  */
 #ifndef SILODNS_JOURNAL_H
 #define SILODNS_JOURNAL_H
@@ -21,6 +21,7 @@
 #include "change.h"
 #include "db.h"
 #include "store.h"
+#include "stream.h"
 
 struct journal_settings {
 	struct db_settings db;
@@ -38,8 +39,8 @@ int journal_start(struct store *store, const struct journal_settings *settings, 
 void journal_stop(struct journal *journal);
 
 /*
- * Returns ERR_OK once the change (or the fact that nothing had to change) is durable. Else nothing was changed, and
- * `ret_outcome->why` says why: ERR_UNAVAILABLE (no database; at once when that is known, within JOURNAL_WAIT_MS
+ * Blocks. Returns ERR_OK once the change (or the fact that nothing had to change) is durable. Else nothing was changed,
+ * and `ret_outcome->why` says why: ERR_UNAVAILABLE (no database; at once when that is known, within a second
  * otherwise), ERR_BUSY, ERR_PRECONDITION, ERR_FORBIDDEN, ERR_QUOTA, ERR_NOT_FOUND, ERR_CONFLICT, ERR_INVALID (no such
  * owner), ERR_NOMEM, ERR_INTERNAL. Only ERR_UNKNOWN_OUTCOME leaves it open. Fills `ret_outcome` in every case.
  */
@@ -47,6 +48,17 @@ int journal_submit(struct journal *journal, struct change *change, struct outcom
 
 /* The same without waiting: nobody learns what became of it. An error: it was not taken up. Never blocks. */
 int journal_post(struct journal *journal, struct change *change);
+/* The same without a thread that waits. ERR_PENDING: the line is suspended, and is resumed once journal_collect_take()
+ * does not block and says what journal_submit() would. Any other error: nothing was changed, and there is no item. The
+ * item is to be collected or abandoned. */
+struct item;
+int journal_begin(struct journal *journal, struct change *change, const struct line *line, struct item **ret_item,
+		  struct why *ret_why);
+int journal_collect_take(struct journal *journal, struct item *item, struct outcome *ret_outcome);
+void journal_abandon(struct journal *journal, struct item *item); /* NULL is allowed */
+/* No change is accepted any more, and whoever waits is told now that it is withdrawn, or that its outcome is unknown:
+ * no line is suspended afterwards. */
+void journal_drain(struct journal *journal);
 
 #define QUEUE_BATCH_SIZES 9 /* up to 256 */
 

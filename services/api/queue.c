@@ -8,20 +8,9 @@
 
 #include "lifecycle.h"
 
-void queue_init(struct queue *queue)
-{
-	memset(queue, 0, sizeof *queue);
-	pthread_mutex_init(&queue->lock, NULL);
-	clock_cond_init(&queue->work);
-	queue->closed_since = clock_mono_ms();
-	snprintf(queue->reason, sizeof queue->reason, "not connected yet");
-}
+#define TICK_MS 25 /* how late an item may be withdrawn */
 
-void queue_release(struct queue *queue)
-{
-	pthread_cond_destroy(&queue->work);
-	pthread_mutex_destroy(&queue->lock);
-}
+/* --- items -------------------------------------------------------------------------------------------------------- */
 
 static struct item *item_new(struct change *change, unsigned holders)
 {
@@ -33,31 +22,151 @@ static struct item *item_new(struct change *change, unsigned holders)
 		free(item);
 		return NULL;
 	}
-	clock_cond_init(&item->done);
 	item->holders = holders;
 	return item;
 }
 
-/* With the lock held, as the next two. */
+/* With the lock held, as all up to the request's side but resume_all(). */
 static void item_let_go(struct item *item)
 {
 	if (--item->holders)
 		return;
-	pthread_cond_destroy(&item->done);
 	silo_body_unref(item->outcome.body);
+	silo_body_unref(item->answer.body);
 	order_release(&item->order);
 	free(item);
 }
 
-static void item_refuse(struct item *item, int err, const char *reason)
+/* Lines of items that were told, to be resumed without the lock. */
+struct lines {
+	struct line list[BATCH_MAX];
+	size_t count;
+};
+
+static void resume_all(const struct lines *lines)
 {
+	for (size_t i = 0; i < lines->count; i++)
+		lines->list[i].resume(lines->list[i].handle);
+}
+
+/* The answer, unless there was one before. At most BATCH_MAX for one `lines`. */
+static void tell(struct queue *queue, struct item *item, int err, struct outcome *outcome, struct lines *lines)
+{
+	if (item->told)
+		return;
+	item->told = true;
+	item->answer_err = err;
+	item->answer = *outcome;
+	outcome->body = NULL;
+	DL_DELETE2(queue->live, item, live_prev, live_next);
+	if (item->line.resume)
+		lines->list[lines->count++] = item->line;
+	else
+		pthread_cond_broadcast(&queue->told);
+}
+
+/* It is not decided any more: the writer drops it, or tells of it in vain. */
+static void withdraw(struct queue *queue, struct item *item, const char *reason, struct lines *lines)
+{
+	struct outcome outcome = {0};
+	int err = item->state == ITEM_COMMITTING ? ERR_UNKNOWN_OUTCOME : ERR_UNAVAILABLE;
+
+	item->withdrawn = true;
+	why_set(&outcome.why, err, "",
+		err == ERR_UNAVAILABLE ? "%s; nothing was changed"
+				       : "%s during the commit: the change may or may not have happened; read before "
+					 "you try again",
+		reason);
+	tell(queue, item, err, &outcome, lines);
+}
+
+static void item_refuse(struct queue *queue, struct item *item, int err, const char *reason, struct lines *lines)
+{
+	struct outcome outcome = {0};
+
+	why_set(&outcome.why, err, "", "%s", reason);
+	tell(queue, item, err, &outcome, lines);
 	silo_body_unref(item->outcome.body);
 	memset(&item->outcome, 0, sizeof item->outcome);
-	why_set(&item->outcome.why, err, "", "%s", reason);
+	item->outcome.why = outcome.why;
 	item->err = err;
 	item->state = ITEM_DONE;
-	pthread_cond_signal(&item->done);
 	item_let_go(item);
+}
+
+/* --- time limits -------------------------------------------------------------------------------------------------- */
+
+/* How long an item may wait as things stand. */
+static int64_t wait_limit_ms(const struct queue *queue, const struct item *item)
+{
+	return item->state == ITEM_COMMITTING ? QUEUE_COMMIT_WAIT_MS : QUEUE_WAIT_MS + queue->grace_ms;
+}
+
+static void withdraw_late(struct queue *queue, struct lines *lines)
+{
+	int64_t now_ms = clock_mono_ms();
+	struct item *item, *next;
+
+	for (item = queue->live; item && lines->count < BATCH_MAX; item = next) {
+		next = item->live_next;
+		if (now_ms - item->since_ms < wait_limit_ms(queue, item))
+			continue;
+		queue->stalled |= item->state != ITEM_COMMITTING;
+		withdraw(queue, item, "the database does not answer", lines);
+	}
+}
+
+/* Sleeps while nothing comes; looks every few milliseconds otherwise, so that who submits need not wake it. */
+static void *timer_main(void *arg)
+{
+	struct queue *queue = arg;
+	struct lines lines;
+
+	pthread_mutex_lock(&queue->lock);
+	while (!queue->released) {
+		lines.count = 0;
+		withdraw_late(queue, &lines);
+		if (lines.count) {
+			pthread_mutex_unlock(&queue->lock);
+			resume_all(&lines);
+			pthread_mutex_lock(&queue->lock);
+			continue;
+		}
+		queue->timer_sleeps = !queue->live && !queue->used;
+		queue->used = false;
+		const struct timespec until = clock_mono_at(clock_mono_ms() + TICK_MS);
+		if (queue->timer_sleeps)
+			pthread_cond_wait(&queue->tick, &queue->lock);
+		else
+			pthread_cond_timedwait(&queue->tick, &queue->lock, &until);
+	}
+	pthread_mutex_unlock(&queue->lock);
+	return NULL;
+}
+
+int queue_init(struct queue *queue)
+{
+	memset(queue, 0, sizeof *queue);
+	pthread_mutex_init(&queue->lock, NULL);
+	clock_cond_init(&queue->work);
+	clock_cond_init(&queue->told);
+	clock_cond_init(&queue->tick);
+	queue->closed_since = clock_mono_ms();
+	snprintf(queue->reason, sizeof queue->reason, "not connected yet");
+	return pthread_create(&queue->timer, NULL, timer_main, queue) ? ERR_SYSTEM : ERR_OK;
+}
+
+void queue_release(struct queue *queue)
+{
+	pthread_mutex_lock(&queue->lock);
+	queue->released = true;
+	pthread_cond_signal(&queue->tick);
+	pthread_mutex_unlock(&queue->lock);
+	pthread_join(queue->timer, NULL);
+	pthread_cond_destroy(&queue->tick);
+	pthread_cond_destroy(&queue->told);
+	pthread_cond_destroy(&queue->work);
+	pthread_mutex_destroy(&queue->lock);
 }
 
 /* --- the request's side ------------------------------------------------------------------------------------------- */
@@ -68,7 +177,8 @@ bool queue_is_stalled(const struct queue *queue)
 	       (queue->busy_since && clock_mono_ms() - queue->busy_since > QUEUE_STALL_MS + queue->grace_ms);
 }
 
-static int enqueue(struct queue *queue, struct item *item, struct why *why)
+/* With the lock held, as the next one. */
+static int check_open(const struct queue *queue, struct why *why)
 {
 	if (queue->stopping)
 		return why_set(why, ERR_UNAVAILABLE, "", "the hub is shutting down; nothing was changed");
@@ -79,59 +189,86 @@ static int enqueue(struct queue *queue, struct item *item, struct why *why)
 		return why_set(why, ERR_UNAVAILABLE, "", "the database does not answer; nothing was changed");
 	if (queue->count >= QUEUE_MAX)
 		return why_set(why, ERR_BUSY, "", "%d changes are waiting already; nothing was changed", QUEUE_MAX);
-	DL_APPEND(queue->items, item);
-	queue->count++;
-	item->holders++; /* the writer */
-	pthread_cond_signal(&queue->work);
 	return ERR_OK;
 }
 
-/* With the lock held: how long an item may wait as things stand. */
-static int64_t wait_limit_ms(const struct queue *queue, const struct item *item)
+static void enqueue(struct queue *queue, struct item *item)
 {
-	return item->state == ITEM_COMMITTING ? QUEUE_COMMIT_WAIT_MS : QUEUE_WAIT_MS + queue->grace_ms;
+	item->since_ms = clock_mono_ms();
+	if (item->line.suspend)
+		item->line.suspend(item->line.handle); /* before anybody can resume it */
+	DL_APPEND(queue->items, item);
+	DL_APPEND2(queue->live, item, live_prev, live_next);
+	queue->count++;
+	item->holders++; /* the writer */
+	queue->used = true;
+	if (queue->timer_sleeps)
+		pthread_cond_signal(&queue->tick);
+	pthread_cond_signal(&queue->work);
 }
 
-/* With the lock held: waits until the item is done, or may be given up. */
-static int await(struct queue *queue, struct item *item, struct outcome *ret_outcome)
-{
-	int64_t started = clock_mono_ms();
-
-	while (item->state != ITEM_DONE) {
-		int64_t limit_ms = wait_limit_ms(queue, item);
-		const struct timespec until = clock_mono_at(started + limit_ms);
-		int timed_out = pthread_cond_timedwait(&item->done, &queue->lock, &until);
-		/* While the lock was let go, the item may have come under another limit. */
-		if (!timed_out || limit_ms != wait_limit_ms(queue, item))
-			continue;
-		item->withdrawn = true;
-		if (item->state == ITEM_COMMITTING)
-			return why_set(&ret_outcome->why, ERR_UNKNOWN_OUTCOME, "",
-				       "the database went away during the commit: the change may or may not have "
-				       "happened; read before you try again");
-		queue->stalled = true;
-		return why_set(&ret_outcome->why, ERR_UNAVAILABLE, "",
-			       "the database does not answer; nothing was changed");
-	}
-	*ret_outcome = item->outcome;
-	item->outcome.body = NULL;
-	return item->err;
-}
-
-int queue_submit(struct queue *queue, struct change *change, struct outcome *ret_outcome)
+int queue_submit(struct queue *queue, struct change *change, const struct line *line, struct item **ret_item,
+		 struct why *ret_why)
 {
 	struct item *item = item_new(change, 1);
 
-	memset(ret_outcome, 0, sizeof *ret_outcome);
 	if (!item)
-		return why_set(&ret_outcome->why, ERR_NOMEM, "", "out of memory; nothing was changed");
+		return why_set(ret_why, ERR_NOMEM, "", "out of memory; nothing was changed");
+	if (line)
+		item->line = *line;
 	pthread_mutex_lock(&queue->lock);
-	int err = enqueue(queue, item, &ret_outcome->why);
-	if (!err)
-		err = await(queue, item, ret_outcome);
+	int err = check_open(queue, ret_why);
+	if (err)
+		item_let_go(item);
+	else
+		enqueue(queue, item);
+	pthread_mutex_unlock(&queue->lock);
+	if (err)
+		return err;
+	*ret_item = item;
+	return ERR_PENDING;
+}
+
+int queue_collect(struct queue *queue, struct item *item, struct outcome *ret_outcome)
+{
+	pthread_mutex_lock(&queue->lock);
+	while (!item->told)
+		pthread_cond_wait(&queue->told, &queue->lock);
+	int err = item->answer_err;
+	*ret_outcome = item->answer;
+	item->answer.body = NULL;
 	item_let_go(item);
 	pthread_mutex_unlock(&queue->lock);
 	return err;
+}
+
+void queue_abandon(struct queue *queue, struct item *item)
+{
+	if (!item)
+		return;
+	pthread_mutex_lock(&queue->lock);
+	if (!item->told) {
+		item->told = item->withdrawn = true;
+		DL_DELETE2(queue->live, item, live_prev, live_next);
+	}
+	item_let_go(item);
+	pthread_mutex_unlock(&queue->lock);
+}
+
+void queue_drain(struct queue *queue)
+{
+	struct lines lines;
+
+	do {
+		lines.count = 0;
+		pthread_mutex_lock(&queue->lock);
+		queue->stopping = true;
+		while (queue->live && lines.count < BATCH_MAX)
+			withdraw(queue, queue->live, "the hub is shutting down", &lines);
+		pthread_cond_signal(&queue->work);
+		pthread_mutex_unlock(&queue->lock);
+		resume_all(&lines);
+	} while (lines.count);
 }
 
 int queue_post(struct queue *queue, struct change *change)
@@ -142,8 +279,10 @@ int queue_post(struct queue *queue, struct change *change)
 	if (!item)
 		return ERR_NOMEM;
 	pthread_mutex_lock(&queue->lock);
-	int err = enqueue(queue, item, &why);
-	item_let_go(item);
+	int err = check_open(queue, &why);
+	if (!err)
+		enqueue(queue, item);
+	item_let_go(item); /* nobody waits */
 	pthread_mutex_unlock(&queue->lock);
 	return err;
 }
@@ -152,17 +291,25 @@ int queue_post(struct queue *queue, struct change *change)
 
 void queue_close(struct queue *queue, const char *reason)
 {
+	struct lines lines;
+
 	pthread_mutex_lock(&queue->lock);
 	if (queue->open)
 		queue->closed_since = clock_mono_ms();
 	queue->open = false;
 	snprintf(queue->reason, sizeof queue->reason, "%s", reason);
-	while (queue->items) {
-		struct item *item = queue->items;
-		DL_DELETE(queue->items, item);
-		queue->count--;
-		item_refuse(item, ERR_UNAVAILABLE, "the database is away; nothing was changed");
-	}
+	do {
+		lines.count = 0;
+		while (queue->items && lines.count < BATCH_MAX) {
+			struct item *item = queue->items;
+			DL_DELETE(queue->items, item);
+			queue->count--;
+			item_refuse(queue, item, ERR_UNAVAILABLE, "the database is away; nothing was changed", &lines);
+		}
+		pthread_mutex_unlock(&queue->lock);
+		resume_all(&lines);
+		pthread_mutex_lock(&queue->lock);
+	} while (queue->items);
 	pthread_mutex_unlock(&queue->lock);
 }
 
@@ -241,8 +388,10 @@ struct item *queue_own_item(struct change *change)
 {
 	struct item *item = item_new(change, 2);
 
-	if (item)
-		item->state = ITEM_TAKEN;
+	if (!item)
+		return NULL;
+	item->state = ITEM_TAKEN;
+	item->told = true;
 	return item;
 }
 
@@ -260,7 +409,6 @@ void queue_return(struct queue *queue, struct item *items[], size_t count)
 	pthread_mutex_lock(&queue->lock);
 	while (count--) {
 		items[count]->state = ITEM_QUEUED;
-		pthread_cond_signal(&items[count]->done); /* another time limit counts now */
 		DL_PREPEND(queue->items, items[count]);
 		queue->count++;
 	}
@@ -275,7 +423,7 @@ bool queue_enter_commit(struct queue *queue, struct item *items[], size_t count)
 	for (size_t i = 0; i < count; i++)
 		all &= !items[i]->withdrawn;
 	for (size_t i = 0; i < count && all; i++)
-		items[i]->state = ITEM_COMMITTING; /* noticed when the shorter time limit strikes */
+		items[i]->state = ITEM_COMMITTING;
 	pthread_mutex_unlock(&queue->lock);
 	return all;
 }
@@ -293,6 +441,7 @@ static void count_batch(struct queue *queue, size_t changes)
 
 void queue_finish(struct queue *queue, struct item *items[], size_t count, bool committed)
 {
+	struct lines lines = {.count = 0};
 	size_t changes = 0;
 
 	pthread_mutex_lock(&queue->lock);
@@ -300,24 +449,23 @@ void queue_finish(struct queue *queue, struct item *items[], size_t count, bool 
 	for (size_t i = 0; i < count; i++) {
 		changes += !items[i]->err && items[i]->outcome.changed;
 		items[i]->state = ITEM_DONE;
+		tell(queue, items[i], items[i]->err, &items[i]->outcome, &lines);
+		item_let_go(items[i]);
 	}
 	queue->changes += changes;
 	if (committed)
 		count_batch(queue, changes);
 	pthread_mutex_unlock(&queue->lock);
-	/* Who is woken needs the lock, so it is not held meanwhile. The writer still holds the items. */
-	for (size_t i = 0; i < count; i++)
-		pthread_cond_signal(&items[i]->done);
-	pthread_mutex_lock(&queue->lock);
-	for (size_t i = 0; i < count; i++)
-		item_let_go(items[i]);
-	pthread_mutex_unlock(&queue->lock);
+	resume_all(&lines);
 }
 
 void queue_refuse(struct queue *queue, struct item *items[], size_t count, int err, const char *reason)
 {
+	struct lines lines = {.count = 0};
+
 	pthread_mutex_lock(&queue->lock);
 	for (size_t i = 0; i < count; i++)
-		item_refuse(items[i], err, reason);
+		item_refuse(queue, items[i], err, reason, &lines);
 	pthread_mutex_unlock(&queue->lock);
+	resume_all(&lines);
 }

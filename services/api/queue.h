@@ -1,10 +1,10 @@
 /*
- * Changes on their way from the threads that answer requests to the one that writes: waiting, time limits, withdrawal,
- * and the answer back.
+ * Changes on their way from the requests to the one thread that writes: waiting, time limits, withdrawal, and the
+ * answer back. A request waits without a thread: its line is suspended, and resumed when there is an answer.
  *
- * An item is shared by the two sides and freed by whichever lets go last. Up to queue_enter_commit() a request that has
- * waited too long withdraws its item: it is then certain that nothing was changed. After it, only the outcome of the
- * commit counts. queue_submit() and queue_status() may be called from any thread, the rest from the writer's.
+ * An item is shared by the two sides and freed by whichever lets go last. Up to queue_enter_commit() one that has
+ * waited too long is withdrawn, by a thread of the queue's own: it is then certain that nothing was changed. After it,
+ * only the outcome of the commit counts. Lines are resumed without the lock.
  */
 #ifndef SILODNS_QUEUE_H
 #define SILODNS_QUEUE_H
@@ -17,8 +17,9 @@
 #include "batch.h"
 #include "change.h"
 #include "journal.h"
+#include "stream.h"
 
-#define QUEUE_MAX 4096             /* waiting changes; beyond it ERR_BUSY. */
+#define QUEUE_MAX 1024             /* waiting changes; beyond it ERR_BUSY. */
 #define QUEUE_WAIT_MS 900          /* a change that is not being committed by then is withdrawn */
 #define QUEUE_STALL_MS 900         /* a writer that is at the database for so long gets no new changes */
 #define QUEUE_BYTES_PER_MS 1000    /* of documents: a batch of large silos has so much more time for both of these */
@@ -32,22 +33,29 @@ enum item_state {
 };
 
 struct item {
-	struct item *prev, *next; /* guarded by the queue's lock, as all down to `done` */
+	struct item *prev, *next; /* of those that wait; guarded by the queue's lock, as all down to `answer` */
+	struct item *live_prev, *live_next; /* of those that have no answer */
 	enum item_state state;
 	unsigned holders;
 	bool withdrawn;
-	pthread_cond_t done;
-	struct order order; /* the writer's */
-	int err;            /* as decided, as `outcome`: the writer's until ITEM_DONE, the request's then */
+	bool told; /* it has its answer, or nobody waits for one */
+	int64_t since_ms;
+	struct line line; /* suspended until it is told; no functions: the submitter blocks */
+	int answer_err;   /* as the next: once told the submitter's */
+	struct outcome answer;
+	struct order order; /* the writer's, as the next two: what was decided */
+	int err;
 	struct outcome outcome;
 };
 
 struct queue {
 	pthread_mutex_t lock; /* guards all below, and the items */
-	pthread_cond_t work;
-	struct item *items;
+	pthread_cond_t work, told, tick;
+	struct item *items, *live;
 	size_t count;
 	bool stopping;
+	bool used, timer_sleeps, released; /* between the timer and the others: an item came; none came; end */
+	pthread_t timer;
 	bool open;            /* the database is there */
 	bool stalled;         /* open, but an item had to be withdrawn: refuse until something has gone through again */
 	int64_t grace_ms;     /* what the batch under way has beyond the limits, for its size */
@@ -58,13 +66,21 @@ struct queue {
 	uint64_t batch_sizes[QUEUE_BATCH_SIZES];
 };
 
-void queue_init(struct queue *queue);
+int queue_init(struct queue *queue); /* ERR_SYSTEM: no thread */
 void queue_release(struct queue *queue);
 
-/* The request's side; see journal_submit(). Whether the database answers, with the lock held. */
+/* Whether the database answers, with the lock held. */
 bool queue_is_stalled(const struct queue *queue);
-int queue_submit(struct queue *queue, struct change *change, struct outcome *ret_outcome);
-int queue_post(struct queue *queue, struct change *change); /* see journal_post() */
+
+/* --- the request's side: see journal_begin(), journal_collect(), journal_abandon(); any thread --- */
+
+int queue_submit(struct queue *queue, struct change *change, const struct line *line, struct item **ret_item,
+		 struct why *ret_why);
+int queue_post(struct queue *queue, struct change *change);                             /* see journal_post() */
+int queue_collect(struct queue *queue, struct item *item, struct outcome *ret_outcome); /* blocks until it is told */
+void queue_abandon(struct queue *queue, struct item *item);
+/* Nothing more is accepted, and what has no answer gets one now. */
+void queue_drain(struct queue *queue);
 
 /* --- the writer's side --- */
 

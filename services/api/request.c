@@ -13,8 +13,30 @@ double request_ms(const struct request *request)
 	return (double)(clock_mono_us() - request->started_us) / 1000.0;
 }
 
+int request_submit(struct request *request, struct change *change, handler_fn finish)
+{
+	change->subject = request->subject;
+	change->actor = &request->principal;
+	change->peer = request->peer;
+	int err = journal_begin(request->hub->journal, change, request->line, &request->change, &request->why);
+	if (err == ERR_PENDING)
+		request->finish = finish;
+	return err;
+}
+
+int request_collect(struct request *request, struct outcome *ret_outcome)
+{
+	int err = journal_collect_take(request->hub->journal, TAKE_PTR(request->change), ret_outcome);
+
+	if (err)
+		request->why = ret_outcome->why;
+	return err;
+}
+
 void request_release(struct request *request)
 {
+	if (request->change)
+		journal_abandon(request->hub->journal, TAKE_PTR(request->change));
 	for (size_t i = 0; i < request->header_count; i++)
 		free(request->headers[i].joined);
 	free(request->headers);

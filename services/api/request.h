@@ -1,7 +1,8 @@
 /*
  * One HTTP request as a handler sees it, free of the server library's types: already routed, authenticated and bounded.
- * Valid until the handler returns. A handler fills the reply (reply.h) and returns ERR_OK, or returns an error (with a
- * reason in `request->why`), which routes turns into problem+json: so every error of the hub looks the same.
+ * Valid until the handler returns, or the one that finishes for it. A handler fills the reply (reply.h) and returns
+ * ERR_OK, or returns an error (with a reason in `request->why`), which routes turns into problem+json: so every error
+ * of the hub looks the same.
  */
 #ifndef SILODNS_REQUEST_H
 #define SILODNS_REQUEST_H
@@ -31,6 +32,9 @@ struct request_param {
 	const char *name, *value; /* into request->query_text */
 };
 
+struct request;
+typedef int (*handler_fn)(struct request *request, struct reply *reply);
+
 struct request {
 	struct hub *hub;
 	const char *method; /* "GET" also for HEAD */
@@ -51,12 +55,18 @@ struct request {
 	bool body_refused;             /* there was one, for which there is no memory now */
 	int64_t started_us;            /* clock_mono_us() */
 	struct why why;                /* out: the reason of a failure */
+	const struct line *line;       /* its connection, for request_submit() */
 	struct limits_verdict verdict; /* out: with ERR_RATE */
 
+	/* For request_submit(), request_collect() and routes only. */
+	handler_fn finish;   /* what goes on when the line has been resumed; NULL: it does not wait */
+	struct item *change; /* owned; under way in the journal, or done */
+
 	/* For routes only. */
-	struct access_waiter *waiter; /* NULL: may not wait without a thread */
-	bool again;                   /* it has waited, and is looked at again */
-	bool limited;                 /* how often it may ask is limited */
+	const char *route_path, *route_method; /* literals; NULL: none was found */
+	struct access_waiter *waiter;          /* NULL: may not wait without a thread */
+	bool again;                            /* it has waited, and is looked at again */
+	bool limited;                          /* how often it may ask is limited */
 
 	/* For the functions below only. */
 	const char *query; /* after the '?', as it came, or NULL */
@@ -67,7 +77,12 @@ struct request {
 	size_t header_count, header_capacity;
 };
 
-typedef int (*handler_fn)(struct request *request, struct reply *reply);
+/* Hands a change to the journal without waiting for it: a handler ends by returning what this returns (ERR_PENDING, or
+ * an error), and once the change is decided `finish` is called in its place, with a new reply, and finds it by
+ * request_collect(). Sets the change's actor, peer and subject. */
+int request_submit(struct request *request, struct change *change, handler_fn finish);
+/* As journal_submit(); `request->why` tells the reason of a failure. */
+int request_collect(struct request *request, struct outcome *ret_outcome);
 
 /* The header's value or NULL; a header given twice: the values joined by ", " as RFC 9110 5.3 allows. */
 const char *request_header(const struct request *request, const char *name);

@@ -170,6 +170,8 @@ static int find_route(struct request *request, struct reply *reply, const struct
 		take_name(&path, names[0], request->subject, &request->subject_len);
 		take_name(&path, names[1], request->second, &request->second_len);
 		*ret_route = &routes[i];
+		request->route_path = routes[i].path;
+		request->route_method = routes[i].method;
 		return ERR_OK;
 	}
 	if (known)
@@ -335,50 +337,56 @@ static void log_request(const struct request *request, const char *method, int s
 }
 
 /* For the audit; see audit.h for what does not come into it. */
-static void note_refusal(const struct request *request, const struct route *route, int err)
+static void note_refusal(const struct request *request, int err)
 {
 	char subject[2 * REQUEST_SUBJECT_MAX + 2];
 
-	if (!route || (err != ERR_UNAUTHORIZED && err != ERR_FORBIDDEN && err != ERR_QUOTA && err != ERR_RATE))
+	if (!request->route_path ||
+	    (err != ERR_UNAUTHORIZED && err != ERR_FORBIDDEN && err != ERR_QUOTA && err != ERR_RATE))
 		return;
 	snprintf(subject, sizeof subject, "%s%s%s", request->subject, request->second_len ? "/" : "", request->second);
 	const struct attempt attempt = {.err = err,
 					.user = request->claim.user,
 					.token = request->claim.token,
 					.peer = request->peer,
-					.method = route->method,
-					.path = route->path,
+					.method = request->route_method,
+					.path = request->route_path,
 					.subject = subject,
 					.reason = request->why.text};
 	audit_refused(request->hub->audit, &attempt);
 }
 
-int routes_handle(struct request *request, const char *method, const char *uri, struct reply *reply)
+static int handle(struct request *request, const char *uri, struct reply *reply)
 {
 	const struct route *route = NULL;
 
-	request->method = strcmp(method, "HEAD") == 0 ? "GET" : method;
 	identify(request);
-	/* What is said to one user at one time must not be kept for another; handlers may allow more. */
-	reply_header(reply, "Cache-Control", "no-store");
-	reply_header(reply, "X-Content-Type-Options", "nosniff");
 	split_uri(request, uri);
-
 	int err = count_request(request);
 	if (!err)
 		err = find_route(request, reply, &route);
 	if (!err)
 		err = admit(request, route);
-	if (err == ERR_PENDING)
-		return err;
 	if (!err)
 		err = route->handler(request, reply);
 	if (!err && route->who != ANYONE && strcmp(request->method, "GET") == 0)
 		tell_age(request, reply);
+	return err;
+}
+
+int routes_handle(struct request *request, const char *method, const char *uri, struct reply *reply)
+{
+	request->method = strcmp(method, "HEAD") == 0 ? "GET" : method;
+	/* What is said to one user at one time must not be kept for another; handlers may allow more. */
+	reply_header(reply, "Cache-Control", "no-store");
+	reply_header(reply, "X-Content-Type-Options", "nosniff");
+	int err = request->finish ? request->finish(request, reply) : handle(request, uri, reply);
+	if (err == ERR_PENDING)
+		return err;
 	if (err == ERR_RATE)
 		tell_rate(request, reply);
 	if (err) {
-		note_refusal(request, route, err);
+		note_refusal(request, err);
 		reply_problem(reply, err, &request->why);
 	}
 	if (!reply->status)

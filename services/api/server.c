@@ -260,5 +260,6 @@ void server_stop(struct server *server, long drain_ms)
 			 LOG_U64("requests",
 				 atomic_load(&server->exchange.begun) - atomic_load(&server->exchange.ended)));
 	access_drain(server->hub->access);
+	journal_drain(server->hub->journal);
 	server_free(server);
 }

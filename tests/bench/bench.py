@@ -21,7 +21,7 @@ from hub import ADMIN, BUILD, Hub, clean_environment  # noqa: E402
 from mariadb import Database, MariaDB, free_port, wait_until  # noqa: E402
 
 PROGRAMS = BUILD / "bench"
-THREADS = 256  # of the hub and of the bare Ulfius: the hub's default
+THREADS = 64  # of the hub and of the bare Ulfius: the hub's default
 # Room for a million silos; the log large enough that no check point falls into one measurement and not into the other.
 MARIADB_OPTIONS = ("--innodb-buffer-pool-size=512M", "--innodb-log-file-size=512M", "--max-connections=300")
 

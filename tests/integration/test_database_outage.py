@@ -1,17 +1,23 @@
 """The database is absent, killed, paused, locked or refuses: the hub says so, answers, and comes back by itself."""
 
+import collections
 import contextlib
+import http.client
+import json
+import select
+import socket
 import subprocess
 import threading
 import time
 
 import pytest
-from hub import SLOW
+from hub import ADMIN, SLOW, basic
 from ledger import OPEN, REFUSED, Ledger
 from mariadb import Database, wait_until
 from test_http import problem
 
 pytestmark = pytest.mark.hub
+QUEUE_MAX = 1024
 
 
 def timed(call):
@@ -168,6 +174,67 @@ def test_a_database_that_is_locked_by_somebody_else_is_waited_for_no_longer_than
     wait_until(lambda: hub.put_silo("a", {"h": "192.0.2.3"}).status == 200, 10 * SLOW, "recovery")
     assert database.sql("SELECT ip FROM record") == [["192.0.2.3"]]
     assert database.sql("SELECT COUNT(*) FROM change_log WHERE document LIKE '%192.0.2.2%'") == [["0"]]
+
+
+class Put:
+    """A change on its way: a connection on which all but the last byte is sent."""
+
+    def __init__(self, hub, silo):
+        body = json.dumps({"dnsrecords": [{"hostname": "h", "ip": "192.0.2.1"}]})
+        request = (f"PUT /silos/{silo} HTTP/1.1\r\nHost: hub\r\nAuthorization: {basic(*ADMIN)}\r\n"
+                   f"Content-Length: {len(body)}\r\n\r\n{body}").encode()
+        self.socket = socket.create_connection(("127.0.0.1", hub.port), 20)
+        self.socket.sendall(request[:-1])
+        self.last = request[-1:]
+
+    def finish(self):
+        self.socket.sendall(self.last)
+
+    def answer(self):
+        """Its status and, of a problem, its name."""
+        answer = http.client.HTTPResponse(self.socket)
+        answer.begin()
+        body = answer.read()
+        self.socket.close()
+        return answer.status, json.loads(body)["type"].rsplit(":", 1)[1] if answer.status >= 400 else None
+
+    def has_answer(self):
+        return bool(select.select([self.socket], [], [], 0)[0])
+
+
+def test_changes_that_wait_hold_no_thread(make_hub, database):
+    hub = make_hub(database, THREADS="2")
+    hub.put_silo("read", {"h": "192.0.2.1"})
+    for _ in range(10):  # on a busy machine the changes may have been given up before the reads began
+        changes = [Put(hub, f"s{n}") for n in range(40)]
+        readers = [hub.connect() for _ in range(8)]  # on each thread some
+        with revision_locked(database):
+            for change in changes:
+                change.finish()
+            assert {hub.get("/silos/read", connection=reader).status for reader in readers} == {200}
+            waiting = sum(not change.has_answer() for change in changes)
+            assert {change.answer()[0] for change in changes} <= {200, 201, 503}
+        for reader in readers:
+            reader.close()
+        if waiting > 20:
+            return
+    raise AssertionError("reads were answered no sooner than changes that waited")
+
+
+def test_more_changes_than_may_wait_are_refused_at_once(make_hub, database):
+    hub = make_hub(database)
+    hub.put_silo("known", {"h": "192.0.2.1"})
+    changes = [Put(hub, f"s{n}") for n in range(QUEUE_MAX + 100)]
+    with revision_locked(database):
+        for change in changes:
+            change.finish()
+        answers = [change.answer() for change in changes]
+    refused = collections.Counter(name for status, name in answers if status == 503)
+    # One batch is with the writer: 256 at most wait no more. Who comes once the first were given up is told that nothing goes on.
+    assert 0 < refused["busy"] <= 100, refused
+    assert all(status in (201, 503) for status, _ in answers)
+    assert sum(status == 201 for status, _ in answers) == len(hub.get("/silos").json) - 1
+    assert hub.put_silo("known", {"h": "192.0.2.2"}).status == 200
 
 
 def test_a_database_killed_under_load_loses_nothing_acknowledged_and_makes_nothing_refused(own_mariadb, make_hub):

@@ -7,6 +7,7 @@ import pytest
 from certificates import Authority
 from hub import SLOW, run_api
 from mariadb import Database, MariaDB, wait_until
+from test_tls import put
 
 pytestmark = pytest.mark.hub
 DATABASE_AWAY = 3
@@ -79,7 +80,7 @@ def test_a_server_without_tls_is_refused(mariadb, world):
 
 def test_a_hub_over_tls_works_and_leaves_a_server_that_changes_into_another(world, tls_database, make_hub):
     hub = make_hub(tls_database, DB_TLS_CA=world.authority.file)
-    assert hub.put_silo("a", {"h": "192.0.2.1"}).status == 201
+    put(hub, "a", {"h": "192.0.2.1"})
     assert hub.get("/silos/a/history").status == 200
     world.present("for another name")
     for (number,) in world.server.sql(f"SELECT ID FROM information_schema.PROCESSLIST WHERE USER = '{tls_database.name}'"):
@@ -89,4 +90,4 @@ def test_a_hub_over_tls_works_and_leaves_a_server_that_changes_into_another(worl
     wait_until(lambda: "must have a certificate" in hub.get("/readyz", auth=None).json["reason"], 15 * SLOW, "the reason")
     world.present("good")
     hub.wait_ready(30 * SLOW)
-    assert hub.put_silo("a", {"h": "192.0.2.2"}).status == 200
+    put(hub, "a", {"h": "192.0.2.2"})

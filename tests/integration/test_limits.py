@@ -307,9 +307,11 @@ def test_the_right_password_from_where_it_was_right_before_goes_first(make_hub, 
     hub = make_hub(database, LIMIT_EXEMPT="none", LIMIT_LOGINS=0)
     alice, bob = hub.add_user("alice"), hub.add_user("bob")
     assert ask(hub, "127.0.0.8", "/silos", auth=alice).status == 200
-    with WrongLogins(hub, addresses=200, rate=400):
+    with WrongLogins(hub, addresses=200, rate=400) as flood:
         wait_until(lambda: hub.metric("silodns_password_verifications_waiting") >= 64, what="a full queue")
+        assert max(hub.metric("silodns_password_verifications_waiting") for _ in range(20)) == 64  # strangers find no more room
         assert ask(hub, "127.0.0.8", "/silos", auth=bob).status == 200
+    assert int(flood.answers["503"]) > 0
 
 
 def test_a_hub_stops_while_passwords_wait(make_hub, database):

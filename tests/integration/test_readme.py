@@ -46,15 +46,19 @@ def test_the_tables_of_settings_and_exit_codes_are_those_of_the_programs():
     assert text.count("| `SILODNS_") > 50
 
 
+def places_of(document):
+    """What a link into it may name behind the #."""
+    return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in re.findall(r"^#+ (.*)$", document.read_text(), re.M)}
+
+
 def test_every_file_and_place_that_the_documents_name_exists():
     for document in (README, *sorted((REPO / "docs").glob("*.md"))):
-        text = document.read_text()
-        places = {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in re.findall(r"^#+ (.*)$", text, re.M)}
-        for target in re.findall(r"\]\(([^)]+)\)", text):
-            if target.startswith("#"):
-                assert target[1:] in places, f"{document.name}: {target}"
-            elif not target.startswith("https://"):
-                assert (document.parent / target).exists(), f"{document.name}: {target}"
+        for target in re.findall(r"\]\(([^)]+)\)", document.read_text()):
+            if not target.startswith("https://"):
+                name, _, place = target.partition("#")
+                file = document.parent / name if name else document
+                assert file.exists(), f"{document.name}: {target}"
+                assert not place or place in places_of(file), f"{document.name}: {target}"
 
 
 def test_every_setting_that_is_named_is_one():

@@ -45,26 +45,19 @@ int handle_silo_get(struct request *request, struct reply *reply)
 	return err ? err : reply_silo(reply, request_has_revision(request, silo->revision) ? 304 : 200, silo);
 }
 
-/* Submits, and does what PUT and DELETE have in common. `ret_outcome->body` is the caller's. */
-static int submit(struct request *request, struct reply *reply, struct change *change, size_t records,
-		  struct outcome *ret_outcome)
+/* What PUT and DELETE have in common once the journal has decided. `ret_outcome->body` is the caller's. */
+static int collect(struct request *request, struct reply *reply, struct outcome *ret_outcome)
 {
-	change->subject = request->subject;
-	change->actor = &request->principal;
-	change->peer = request->peer;
-	int err = journal_submit(request->hub->journal, change, ret_outcome);
-	if (err) {
-		request->why = ret_outcome->why;
-		if (err == ERR_PRECONDITION && ret_outcome->revision)
-			reply_etag(reply, ret_outcome->revision);
-		return err;
-	}
-	if (ret_outcome->changed)
+	int err = request_collect(request, ret_outcome);
+
+	if (err == ERR_PRECONDITION && ret_outcome->revision)
+		reply_etag(reply, ret_outcome->revision);
+	if (!err && ret_outcome->changed)
 		log_info("silo changed", LOG_STR("silo", request->subject), LOG_U64("revision", ret_outcome->revision),
 			 LOG_STR("user", request->principal.name), LOG_STR("token", request->claim.token),
-			 LOG_IP("peer", &request->peer), LOG_U64("records", records),
+			 LOG_IP("peer", &request->peer), LOG_U64("records", ret_outcome->records),
 			 LOG_MS("ms", request_ms(request)));
-	return ERR_OK;
+	return err;
 }
 
 static int query_owner(struct request *request, const char **ret_owner)
@@ -85,13 +78,22 @@ static int query_owner(struct request *request, const char **ret_owner)
 	return err;
 }
 
+static int finish_put(struct request *request, struct reply *reply)
+{
+	struct outcome outcome;
+	int err = collect(request, reply, &outcome);
+	_cleanup_(silo_body_cleanup) struct silo_body *body = outcome.body;
+
+	return err ? err : reply_silo(reply, outcome.created ? 201 : 200, body);
+}
+
 int handle_silo_put(struct request *request, struct reply *reply)
 {
 	_cleanup_(silo_release) struct silo silo = {0};
 	struct change change = {.kind = CHANGE_SILO_PUT, .silo = &silo};
-	struct outcome outcome = {0};
 	int err = check_id(request);
 
+	(void)reply;
 	if (!err)
 		err = query_owner(request, &change.owner);
 	if (!err)
@@ -99,25 +101,28 @@ int handle_silo_put(struct request *request, struct reply *reply)
 	if (!err)
 		err = silo_parse(request->body ? request->body : "", request->body_len, request->subject,
 				 &request->peer, &silo, &request->why);
+	return err ? err : request_submit(request, &change, finish_put);
+}
+
+static int finish_delete(struct request *request, struct reply *reply)
+{
+	struct outcome outcome;
+	int err = collect(request, reply, &outcome);
+
 	if (!err)
-		err = submit(request, reply, &change, silo.count, &outcome);
-	_cleanup_(silo_body_cleanup) struct silo_body *body = outcome.body;
-	return err ? err : reply_silo(reply, outcome.created ? 201 : 200, body);
+		reply_status(reply, 204);
+	return err;
 }
 
 int handle_silo_delete(struct request *request, struct reply *reply)
 {
 	struct change change = {.kind = CHANGE_SILO_DELETE};
-	struct outcome outcome = {0};
 	int err = check_id(request);
 
+	(void)reply;
 	if (!err)
 		err = request_query_only(request, NULL);
 	if (!err)
 		err = request_precondition(request, &change.precondition);
-	if (!err)
-		err = submit(request, reply, &change, 0, &outcome);
-	if (!err)
-		reply_status(reply, 204);
-	return err;
+	return err ? err : request_submit(request, &change, finish_delete);
 }
