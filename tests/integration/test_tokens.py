@@ -368,7 +368,7 @@ def test_a_revoked_token_is_refused_everywhere_within_100_ms(make_hub, database)
             for watcher in (near, far):
                 wait_until(lambda: watcher.ended, 2 * SLOW, "the end of the stream")  # noqa: B023
     print(f"refused by the other hub after {max(took) * 1000:.0f} ms at worst")
-    assert sorted(took)[1] < 0.1 * SLOW, f"{took}: of five, three may have waited for a busy machine"
+    assert sorted(took)[2] < 0.1 * SLOW, f"{took}: of five, two may have waited for a busy machine"
 
 
 def test_a_change_that_waits_while_its_token_is_revoked_is_refused_or_was_before(make_hub, database):
