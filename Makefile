@@ -73,6 +73,7 @@ help:
 	@echo 'make unit       the unit tests only;  make unit SANITIZE=asan  under ASan and UBSan'
 	@echo 'make bench      every figure beside its ceiling (FIGURES="get put": only these);  make bench-churn  memory, 15 minutes'
 	@echo 'make fuzz       every parser under libFuzzer, SECONDS=60 each (needs Clang; TARGET="silo conf", RUNS=)'
+	@echo 'make fuzz-http  malformed HTTP, to a hub under ASan (REQUESTS=100000, SEED=)'
 	@echo 'make lint       formatter and static analysis'
 	@echo 'make format     rewrite the sources as .clang-format says'
 	@echo 'make install    into $$(DESTDIR)$$(PREFIX)'
@@ -149,12 +150,30 @@ unit: unit-build
 SECONDS ?= 60
 RUNS ?=
 TARGET ?=
-.PHONY: fuzz-build fuzz
+.PHONY: fuzz-build fuzz fuzz-http
 fuzz-build: $(fuzz_targets)
 fuzz:
 	$(Q)scripts/setup build test fuzz
 	$(Q)$(MAKE) --no-print-directory CC=clang SANITIZE=fuzz fuzz-build
 	$(Q)exec tests/fuzz/run $(if $(RUNS),--runs $(RUNS),--seconds $(SECONDS)) $(TARGET)
+
+# REQUESTS=100000 SEED= of malformed HTTP to a hub under ASan
+REQUESTS ?= 100000
+SEED ?=
+fuzz-http:
+	$(Q)scripts/setup build run test
+	$(Q)$(MAKE) --no-print-directory SANITIZE=asan all
+	$(Q)SILODNS_BUILD=build/asan exec /usr/bin/python3 tests/fuzz/blackbox.py --requests $(REQUESTS) $(if $(SEED),--seed $(SEED))
+
+# The hub with a memory that fails when a test says so
+nomem_calls := malloc calloc realloc reallocarray strdup strndup asprintf __asprintf_chk
+.PHONY: nomem-build
+nomem-build: $(BUILD)/tests/nomem/silodns-api
+$(BUILD)/obj/tests/nomem/%.o: PKGS = $(PACKAGES_common)
+$(BUILD)/tests/nomem/silodns-api: $(BUILD)/obj/services/api/main.o $(BUILD)/obj/tests/nomem/nomem.o $(BUILD)/libapi.a $(BUILD)/libsilodns.a
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(nomem_calls:%=-Wl,--wrap=%) -o $@ $^ $(call pkg,--libs,$(PACKAGES_api))
 
 # One program a figure or ceiling needs; what they share is in tests/bench/lib. See docs/bench.md
 $(BUILD)/libbench.a: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tests/bench/lib/*.c))

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <utlist.h>
+
 #include "cleanup.h"
 #include "lifecycle.h"
 #include "reply.h"
@@ -35,7 +37,13 @@ struct request_ext {
 	struct request *request; /* owned; while one is at work, or waits for what it will finish with */
 	struct reply *reply;     /* within answer() */
 	bool last;
+	struct connection_info_struct *info;
+	struct request_ext *prev, *next; /* in `unfinished` */
 };
+
+/* Requests that have begun and of whose end libmicrohttpd has not told yet: those of this thread, for all of a
+ * connection is done by one thread of the pool. */
+static _Thread_local struct request_ext *unfinished;
 
 static struct request_ext *ext_of(void **info)
 {
@@ -74,7 +82,9 @@ void *exchange_on_uri(void *arg, const char *uri, struct MHD_Connection *connect
 	ext->started_us = clock_mono_us();
 	ext->target_end = uri + strlen(uri);
 	ext->waiter.line = (struct line){.handle = connection, .suspend = suspend, .resume = resume};
+	ext->info = info;
 	info->request = &ext->base;
+	DL_PREPEND(unfinished, ext);
 	return info;
 }
 
@@ -95,10 +105,23 @@ void exchange_on_completed(void *arg, struct MHD_Connection *connection, void **
 	if (ext) {
 		atomic_fetch_sub(&exchange->hub->metrics.body_bytes, ext->held);
 		drop_request(ext);
+		DL_DELETE(unfinished, ext);
 	}
 	mhd_request_completed(NULL, connection, info, code);
 	atomic_fetch_sub(&exchange->hub->metrics.in_progress, 1);
 	atomic_fetch_add(&exchange->ended, 1);
+}
+
+void exchange_on_closed(struct exchange *exchange, struct MHD_Connection *connection)
+{
+	struct request_ext *ext, *next;
+
+	DL_FOREACH_SAFE(unfinished, ext, next)
+	{
+		void *info = ext->info;
+		if (ext->connection == connection)
+			exchange_on_completed(exchange, connection, &info, MHD_REQUEST_TERMINATED_WITH_ERROR);
+	}
 }
 
 const struct sockaddr *exchange_peer(struct MHD_Connection *connection)

@@ -33,6 +33,9 @@ const struct sockaddr *exchange_peer(struct MHD_Connection *connection);
 void *exchange_on_uri(void *exchange, const char *uri, struct MHD_Connection *connection);
 void exchange_on_completed(void *exchange, struct MHD_Connection *connection, void **info,
 			   enum MHD_RequestTerminationCode code);
+/* The connection is over. libmicrohttpd 0.9 does not tell of the end of a request whose query and headers had no room.
+ */
+void exchange_on_closed(struct exchange *exchange, struct MHD_Connection *connection);
 enum MHD_Result exchange_on_access(void *exchange, struct MHD_Connection *connection, const char *url,
 				   const char *method, const char *version, const char *data, size_t *len, void **info);
 int exchange_on_request(const struct _u_request *raw, struct _u_response *response, void *exchange);

@@ -67,8 +67,10 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **r
 	struct server *server = arg;
 
 	atomic_fetch_add(&server->hub->metrics.connections, code == MHD_CONNECTION_NOTIFY_STARTED ? 1 : -1);
-	if (code == MHD_CONNECTION_NOTIFY_CLOSED)
+	if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
+		exchange_on_closed(&server->exchange, connection);
 		forget_connection(server, exchange_peer(connection));
+	}
 	if (server->hub->tls && code == MHD_CONNECTION_NOTIFY_STARTED)
 		*ret_context = tls_connection_begin(server->hub->tls, connection);
 	else if (server->hub->tls)

@@ -12,6 +12,7 @@
 #include "eventstream.h"
 #include "http_stream.h"
 #include "hubclient_internal.h"
+#include "jsontext.h"
 #include "lifecycle.h"
 
 #define URL_MAX 16384                 /* 64 names of 64 bytes, and a long base */
@@ -117,10 +118,10 @@ static int on_event(void *arg, const struct eventstream_event *raw)
 	if (!row) /* a newer hub may say more */
 		return 0;
 	event.kind = row->kind;
-	document = json_loadb(raw->data, raw->len, JSON_REJECT_DUPLICATES, &error);
-	if (!document && json_error_code(&error) == json_error_out_of_memory)
-		return why_set(&watch->failure.why, ERR_NOMEM, "", "out of memory");
-	if (!document)
+	int err = jsontext_parse(raw->data, raw->len, JSON_REJECT_DUPLICATES, &document, &error);
+	if (err == ERR_NOMEM)
+		return why_set(&watch->failure.why, err, "", "out of memory");
+	if (err < 0)
 		return not_an_event(watch, raw, error.text);
 	if (row->read_subject(document, &event) < 0)
 		return not_an_event(watch, raw, row->subject);

@@ -6,6 +6,7 @@
 #include <jansson.h>
 
 #include "cleanup.h"
+#include "jsontext.h"
 
 #define QUOTE_MAX 60 /* bytes of a refused value in a message */
 
@@ -295,13 +296,13 @@ static int load_object(const char *json, size_t len, json_t **ret_root, struct w
 		return why_set(why, ERR_MALFORMED, "",
 			       "the body is empty: a silo is JSON like "
 			       "{\"dnsrecords\":[{\"hostname\":\"a\",\"ip\":\"192.0.2.7\"}]}");
-	json_t *root = json_loadb(json, len, JSON_REJECT_DUPLICATES, &error);
-	if (!root)
-		return json_error_code(&error) == json_error_out_of_memory
-			       ? why_set(why, ERR_NOMEM, "", "out of memory")
-			       : why_set(why, ERR_MALFORMED, "",
-					 "the body is not JSON as it is wanted: line %d, column %d: %s", error.line,
-					 error.column, error.text);
+	json_t *root = NULL;
+	int err = jsontext_parse(json, len, JSON_REJECT_DUPLICATES, &root, &error);
+	if (err == ERR_NOMEM)
+		return why_set(why, err, "", "out of memory");
+	if (err)
+		return why_set(why, err, "", "the body is not JSON as it is wanted: line %d, column %d: %s", error.line,
+			       error.column, error.text);
 	if (!json_is_object(root)) {
 		why_set(why, ERR_INVALID, "", "a silo is a JSON object, not %s", type_name(root));
 		json_decref(root);

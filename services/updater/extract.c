@@ -5,6 +5,8 @@
 
 #include <jansson.h>
 
+#include "jsontext.h"
+
 struct finding {
 	int family;
 	struct ipaddr ip; /* family 0: none yet */
@@ -70,8 +72,11 @@ int extract_address(const char *text, size_t len, int family, struct ipaddr *ret
 {
 	struct finding finding = {.family = family};
 	char one[IPADDR_TEXT_MAX], other[IPADDR_TEXT_MAX];
-	json_t *json = json_loadb(text, len, 0, NULL);
+	json_error_t error;
+	json_t *json = NULL;
 
+	if (jsontext_parse(text, len, 0, &json, &error) == ERR_NOMEM)
+		return why_set(ret_why, ERR_NOMEM, "", "out of memory");
 	if (json)
 		scan_json(&finding, json);
 	else

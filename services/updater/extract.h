@@ -10,7 +10,7 @@
 
 /* The one address of `family` (4 or 6) in `text`. In JSON only the strings count, wherever they stand; elsewhere an
  * address stands between any characters that cannot be part of one. ERR_DETECT: there is none; ERR_DOUBTFUL: there are
- * several different ones. */
+ * several different ones. ERR_NOMEM. */
 int extract_address(const char *text, size_t len, int family, struct ipaddr *ret_ip, struct why *ret_why);
 
 #endif

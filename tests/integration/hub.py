@@ -61,6 +61,8 @@ def run_api(*words, settings, **more):
 
 
 class Hub:
+    program = API
+
     def __init__(self, directory, database, ca=None, **settings):
         """`ca`: of a hub that speaks TLS, the file by which its certificate is verified."""
         self.database = database
@@ -78,7 +80,7 @@ class Hub:
     def start(self, wait_ready=True):
         self.killed = False
         with open(self.log_file, "ab") as log:
-            self.process = subprocess.Popen([API], env=clean_environment(self.settings), stdout=log, stderr=log)
+            self.process = subprocess.Popen([self.program], env=clean_environment(self.settings), stdout=log, stderr=log)
         wait_until(self.is_listening, 30 * SLOW, "the hub's port")
         if wait_ready:
             self.wait_ready()
@@ -144,6 +146,17 @@ class Hub:
 
     def revision(self):
         return self.get("/readyz", auth=None).json["revision"]
+
+    def check_memory(self):
+        """What the hub answers from its memory is what is in the database."""
+        ((revision,),) = self.database.sql("SELECT revision FROM hub")
+        assert self.revision() == int(revision)
+        stored = self.database.sql("SELECT id, revision FROM silo")
+        told = {silo: int(self.get(f"/silos/{silo}").headers["ETag"].strip('"')) for silo, _ in stored}
+        assert told == {silo: int(revision) for silo, revision in stored}
+        records = {(silo["id"], r["hostname"], r["ip"]) for silo in self.get("/silos").json for r in silo["dnsrecords"]}
+        assert records == {tuple(row) for row in self.database.sql("SELECT silo, hostname, ip FROM record")}
+        assert {user["name"] for user in self.get("/users").json} == {name for (name,) in self.database.sql("SELECT name FROM account")}
 
     def metric(self, name):
         """One that has no labels."""

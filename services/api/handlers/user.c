@@ -6,6 +6,7 @@
 #include "../password.h"
 #include "cleanup.h"
 #include "handlers.h"
+#include "jsontext.h"
 #include "log.h"
 
 #define QUOTA_MAX 1000000
@@ -108,11 +109,14 @@ static int parse_user(struct request *request, struct user_put *put, json_t **re
 	json_error_t error;
 	const char *name;
 	json_t *value;
-	json_t *document =
-		json_loadb(request->body ? request->body : "", request->body_len, JSON_REJECT_DUPLICATES, &error);
+	json_t *document = NULL;
+	int err = jsontext_parse(request->body ? request->body : "", request->body_len, JSON_REJECT_DUPLICATES,
+				 &document, &error);
 
-	if (!document) /* (the library's text may quote the body, and so the password) */
-		return why_set(&request->why, ERR_MALFORMED, "", "the body is not JSON: line %d, column %d", error.line,
+	if (err == ERR_NOMEM)
+		return err;
+	if (err) /* (the library's text may quote the body, and so the password) */
+		return why_set(&request->why, err, "", "the body is not JSON: line %d, column %d", error.line,
 			       error.column);
 	*ret_document = document;
 	if (!json_is_object(document))
@@ -120,7 +124,7 @@ static int parse_user(struct request *request, struct user_put *put, json_t **re
 			       "the body is an object such as {\"password\":\"…\",\"role\":\"common\",\"quota\":5}");
 	json_object_foreach(document, name, value)
 	{
-		int err = take_member(name, value, put, &request->why);
+		err = take_member(name, value, put, &request->why);
 		if (err)
 			return err;
 	}
