@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 )
 
+// From this directory, in which the tests and cmd/render run.
 const repository = "../.."
 
 // What deploy/k8s does not contain and a user makes: deploy/k8s/make-secrets, and the CA of a database elsewhere.
@@ -65,7 +66,9 @@ func tree(edits ...edit) (filesys.FileSystem, error) {
 	return memory, nil
 }
 
-// Renders kustomizations below deploy/k8s, as `kubectl apply -k` of each would, into one stream of documents.
+// Render is what `kubectl apply -k` of each of these kustomizations below deploy/k8s would send, one document each, with made-up secrets.
+func Render(dirs ...string) ([][]byte, error) { return render(nil, dirs...) }
+
 func render(edits []edit, dirs ...string) ([][]byte, error) {
 	memory, err := tree(edits...)
 	if err != nil {
