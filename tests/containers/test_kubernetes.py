@@ -116,7 +116,9 @@ def nginx_conf(ingress, upstream):
         locations += [f"location {match} {{ proxy_pass http://hub; }}" for match in matches]
     return "\n".join(["events {}", "http {", f"upstream hub {{ server {upstream}:8080; keepalive 32; }}", "server { listen 8081;",
                       'proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host;',
-                      "proxy_set_header X-Forwarded-For $remote_addr;", *directives, *locations, "location / { return 404; }", "} }"])
+                      "proxy_set_header X-Forwarded-For $remote_addr;",
+                      "proxy_ignore_headers X-Accel-Buffering;",  # by which the hub asks for the same as the annotation
+                      *directives, *locations, "location / { return 404; }", "} }"])
 
 
 @pytest.fixture(scope="module")
