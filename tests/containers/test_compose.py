@@ -7,7 +7,6 @@ import os
 import pathlib
 import secrets
 import socket
-import subprocess
 import tarfile
 import time
 import urllib.error
@@ -15,24 +14,10 @@ import urllib.request
 
 import pytest
 
+from engine import run, wait_until
+
 REPO = pathlib.Path(__file__).resolve().parents[2]
 IMAGES = ("silodns/api", "silodns/updater", "silodns/hostsync")
-
-
-def run(*command, check=True, timeout=300, **more):
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=timeout, **more)
-    assert not check or done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
-    return done
-
-
-def wait_until(condition, timeout=60, what="the condition"):
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        result = condition()
-        if result:
-            return result
-        time.sleep(0.1)
-    raise AssertionError(f"{what} did not come true within {timeout} s")
 
 
 class Compose:
@@ -96,11 +81,6 @@ class Compose:
         if self.extra:
             run("docker", "rm", "-f", *self.extra, check=False)
         self("down", "-v", "--remove-orphans", "-t", "5", check=False)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def images():
-    run("docker", "compose", "build", "-q", cwd=REPO, timeout=900)
 
 
 @pytest.fixture(scope="module")
