@@ -35,7 +35,8 @@ struct request_ext {
 	struct access_waiter waiter;
 	bool waited;             /* or may have */
 	struct request *request; /* owned; while one is at work, or waits for what it will finish with */
-	struct reply *reply;     /* within answer() */
+	struct reply made;       /* within answer(), as the next */
+	struct reply *reply;     /* `made`, for Ulfius hands out the request as a constant */
 	bool last;
 	struct connection_info_struct *info;
 	struct request_ext *prev, *next; /* in `unfinished` */
@@ -114,11 +115,9 @@ void exchange_on_completed(void *arg, struct MHD_Connection *connection, void **
 
 void exchange_on_closed(struct exchange *exchange, struct MHD_Connection *connection)
 {
-	struct request_ext *ext, *next;
-
-	DL_FOREACH_SAFE(unfinished, ext, next)
-	{
+	for (struct request_ext *ext = unfinished, *next; ext; ext = next) {
 		void *info = ext->info;
+		next = ext->next;
 		if (ext->connection == connection)
 			exchange_on_completed(exchange, connection, &info, MHD_REQUEST_TERMINATED_WITH_ERROR);
 	}
@@ -399,12 +398,11 @@ static bool make_reply(struct exchange *exchange, struct request_ext *ext, struc
 /* The whole request is here. */
 static enum MHD_Result answer(struct exchange *exchange, struct request_ext *ext, const struct call *call)
 {
-	_cleanup_(reply_release) struct reply reply = {0};
-
-	if (!make_reply(exchange, ext, &reply))
-		return MHD_YES;
-	ext->reply = &reply;
-	return pass_on(exchange, call);
+	ext->made = (struct reply){0};
+	ext->reply = &ext->made;
+	enum MHD_Result result = make_reply(exchange, ext, ext->reply) ? pass_on(exchange, call) : MHD_YES;
+	reply_release(ext->reply);
+	return result;
 }
 
 /* Called for a request at its head's end, for each part of its body, and at its end: then again and again until there
