@@ -11,6 +11,7 @@
 #include "cleanup.h"
 #include "lifecycle.h"
 #include "password.h"
+#include "recall.h"
 
 #define CREDENTIALS_MAX (USER_NAME_MAX + 1 + PASSWORD_LEN_MAX) /* "user:password" */
 #define VERIFIED_MAX 4096                                      /* remembered credentials; a power of two */
@@ -36,6 +37,7 @@ struct access {
 	struct store *store;
 	struct limits *limits;
 	struct password_verifier *verifier;
+	struct recall *recall;
 	unsigned char key[crypto_generichash_KEYBYTES];
 	pthread_mutex_t lock; /* guards all below, and the waiters; taken before the verifier's */
 	pthread_cond_t settled;
@@ -54,8 +56,10 @@ int access_new(struct store *store, struct limits *limits, struct access **ret_a
 	randombytes_buf(access->key, sizeof access->key);
 	randombytes_buf(access->verified, sizeof access->verified); /* zeros would be a digest, too */
 	randombytes_buf(access->refused, sizeof access->refused);
-	int err = password_verifier_start(&access->verifier);
+	access->recall = recall_new();
+	int err = access->recall ? password_verifier_start(&access->verifier) : ERR_NOMEM;
 	if (err) {
+		recall_free(access->recall);
 		free(access);
 		return err;
 	}
@@ -77,6 +81,7 @@ void access_free(struct access *access)
 	password_verifier_stop(access->verifier);
 	pthread_cond_destroy(&access->settled);
 	pthread_mutex_destroy(&access->lock);
+	recall_free(access->recall);
 	sodium_memzero(access, sizeof *access);
 	free(access);
 }
@@ -346,6 +351,21 @@ static bool hash_bearer(const char *authorization, unsigned char ret_hash[static
 	return token_hash_secret(authorization, strlen(authorization), ret_hash);
 }
 
+/* Who has come with this very header before. Not who is locked out, or may be: that one goes the long way. */
+static bool is_recalled(struct access *access, const char *authorization, struct access_call *call,
+			struct principal *ret_principal)
+{
+	struct user user;
+
+	if (!recall_user(access->recall, access->store, authorization, &user) ||
+	    (call->limited &&
+	     limits_login(access->limits, call->peer, user.name, call->now_us, &call->verdict) != LIMITS_LOGIN_OPEN))
+		return false;
+	snprintf(call->claim.user, sizeof call->claim.user, "%s", user.name);
+	set_principal(&user, NULL, ret_principal);
+	return true;
+}
+
 /* --- both --------------------------------------------------------------------------------------------------------- */
 
 int access_check(struct access *access, const char *authorization, struct access_call *call,
@@ -360,6 +380,8 @@ int access_check(struct access *access, const char *authorization, struct access
 		return why_set(ret_why, ERR_UNAVAILABLE, "", "the hub has not loaded its state from the database yet");
 	if (authorization && hash_bearer(authorization, hash))
 		return check_token(access, hash, NULL, call, ret_principal, ret_why);
+	if (authorization && is_recalled(access, authorization, call, ret_principal))
+		return ERR_OK;
 	int err = parse_basic(authorization, &credentials, ret_why);
 	if (err)
 		return err;
@@ -369,9 +391,11 @@ int access_check(struct access *access, const char *authorization, struct access
 	store_user(access->store, credentials.user, &user); /* unknown: id 0, and the same cost */
 	snprintf(call->claim.user, sizeof call->claim.user, "%s", user.name);
 	err = verify(access, &user, &credentials, call, ret_why);
-	if (!err)
-		set_principal(&user, NULL, ret_principal);
-	return err;
+	if (err)
+		return err;
+	recall_put(access->recall, authorization, &user);
+	set_principal(&user, NULL, ret_principal);
+	return ERR_OK;
 }
 
 static bool is_token(struct access *access, const unsigned char hash[static TOKEN_HASH_BYTES])

@@ -1,6 +1,7 @@
 """The figures: each function measures one group, beside its ceiling, and returns the rows of the table."""
 
 import dataclasses
+import os
 import random
 import time
 import typing
@@ -65,7 +66,16 @@ def get(bench):
     return [
         against("GET /silos/{id}", "requests/s", rates(results["own"]), rates(results["bare"]), at_least=0.75),
         against("GET /silos/{id}, 304", "requests/s", rates(results["own_304"]), rates(results["bare_304"]), at_least=0.80),
+        authentication(bench, rates(results["own"])),
     ]
+
+
+def authentication(bench, gets):
+    """Beside a GET's processor time, which all processors together spend on one after the other."""
+    own = [bench.program("auth", duration_ms=bench.duration(0.2))["us"] for _ in gets]
+    row = against("authentication, password known, of a GET's time", "µs", own, [os.cpu_count() * 1e6 / rate for rate in gets])
+    row.at_most = 0.1
+    return row
 
 
 def check_acknowledged(database, acks):

@@ -19,7 +19,7 @@ struct fixture {
 
 static void add_user(struct fixture *f, const char *name, const char *password, bool first)
 {
-	struct user user = {.id = 7, .role = ROLE_ADMIN};
+	struct user user = {.id = 7, .role = ROLE_ADMIN, .revision = first ? 1 : 2}; /* as each change of one has */
 	struct store_change change = {.op = STORE_PUT_USER, .subject = user.name};
 
 	snprintf(user.name, sizeof user.name, "%s", name);
@@ -27,7 +27,7 @@ static void add_user(struct fixture *f, const char *name, const char *password, 
 	if (first)
 		store_replace_take(f->store, store_state_new(), "identity", 0);
 	change.user = user;
-	assert_int_equal(store_apply(f->store, &change, 1, 1), ERR_OK);
+	assert_int_equal(store_apply(f->store, &change, 1, user.revision), ERR_OK);
 }
 
 static int setup(void **state)
