@@ -64,8 +64,8 @@ int main(int argc, char **argv)
 	for (; now < started + duration_ms * 1000; now = clock_mono_us())
 		for (int i = 0; i < 1000; i++, calls++)
 			must_know(access, header);
-	program_print_take(json_pack("{s:I, s:f}", "calls", (json_int_t)calls, "us",
-				     (double)(now - started) / (double)calls));
+	program_print_take(
+		json_pack("{s:I, s:f}", "calls", (json_int_t)calls, "us", (double)(now - started) / (double)calls));
 	access_free(access);
 	store_free(store);
 	return 0;
