@@ -14,6 +14,22 @@ from network import Network  # noqa: E402
 from several import Several  # noqa: E402
 
 NODES = HUBS = 3
+FIGURES = []
+
+
+def pytest_terminal_summary(terminalreporter):
+    for line in FIGURES:
+        terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def figure(record_property):
+    """Something measured: for the end of the output, and for the results."""
+    def say(what, value):
+        FIGURES.append(f"{what}: {value}")
+        record_property(what, value)
+
+    return say
 
 
 @pytest.fixture(autouse=True)

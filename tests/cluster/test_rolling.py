@@ -61,11 +61,12 @@ def roll(several, change=lambda hub: None):
         several.ledger.progress(10)
 
 
-def check(several, clients):
+def check(several, clients, figure, what):
     several.ledger.progress_of_all()
     time.sleep(BACK_WITHIN)  # those of the last hub
     load, watch = clients.finish()
-    print(f"load: {load}\nwatchers: {watch}")
+    figure(f"{what}, requests", load)
+    figure(f"{what}, watchers", watch)
     failed = [asked for asked in several.front.asked() if asked[1] >= 500]
     assert not load["failed"] and not failed, f"{len(failed)} requests failed: {load['first_failures']} {failed[:5]}"
     assert watch["came_back"] >= watch["watchers"] and watch["there"] == watch["watchers"]
@@ -74,14 +75,14 @@ def check(several, clients):
     several.check()
 
 
-def test_a_rolling_restart(make_several):
+def test_a_rolling_restart(make_several, figure):
     several = make_several(own_nodes=False)
     assert several.front.get("/ip", auth=None).json == {"ip": "10.77.0.1"}, "the hubs see nginx, not who asks"
     clients = Clients(several.front)
     try:
         several.ledger.progress_of_all()
         roll(several)
-        check(several, clients)
+        check(several, clients, figure, "rolling restart")
     finally:
         clients.close()
 
@@ -102,14 +103,14 @@ def next_program(tmp_path):
     return program
 
 
-def test_a_rolling_upgrade_with_a_migration(make_several, next_program):
+def test_a_rolling_upgrade_with_a_migration(make_several, next_program, figure):
     """The new version changes the tables while the old one still runs."""
     several = make_several(own_nodes=False)
     clients = Clients(several.front, rate=100, watchers=300)
     try:
         several.ledger.progress_of_all()
         roll(several, lambda hub: setattr(hub, "program", next_program))
-        check(several, clients)
+        check(several, clients, figure, "rolling upgrade")
     finally:
         clients.close()
     assert several.database.sql("SELECT MAX(number) FROM schema_migration") == [["2"]]
