@@ -192,7 +192,7 @@ static int db_connect(const struct db_settings *settings, size_t host, const cha
 		if (settings->tls_ca && mysql_errno(db->mysql) == CR_SSL_CONNECTION_ERROR)
 			why_set(ret_why, ERR_UNAVAILABLE, "",
 				"%s: the server must have a certificate for %s by an authority in %s", db->error,
-				settings->socket ? "localhost" : settings->host, settings->tls_ca);
+				settings->socket ? "localhost" : settings->hosts[host], settings->tls_ca);
 		else
 			why_set(ret_why, ERR_UNAVAILABLE, "", "%s", db->error);
 		db_close(db);

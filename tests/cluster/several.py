@@ -10,6 +10,7 @@ from ledger import OPEN, Ledger, check_agreement
 from mariadb import wait_until
 
 CLIENTS = 6
+NO_LIMITS = {"LIMIT_REQUESTS": 0, "LIMIT_USER_REQUESTS": 0, "MAX_CONNECTIONS_PER_ADDRESS": 0}  # all clients have one address and are one user
 LOCAL = "127.0.0.1\tlocalhost\n"
 
 
@@ -23,15 +24,14 @@ class FrontLedger(Ledger):
 
 
 class Several:
-    def __init__(self, machines, database, directory, own_nodes=True, through_front=True, clients=CLIENTS, deletes=True, program=None, **settings):
+    def __init__(self, machines, database, directory, own_nodes=True, through_front=True, clients=CLIENTS, deletes=True, **settings):
         self.machines, self.database, self.directory = machines, database, directory
         nodes = database.cluster.nodes
-        program = {"program": program} if program else {}
         self.hubs = []
         for n in range(len(nodes)):
             machine = machines[f"hub{n + 1}"]
-            own = {"TRUSTED_PROXIES": machines["front"].address, **database.settings(*(nodes[n:] + nodes[:n] if own_nodes else nodes)), **settings}
-            self.hubs.append(Hub(directory, database, address=machine.address, wrapper=machine.wrapper, **program, **own))
+            own = {"TRUSTED_PROXIES": machines["front"].address, **NO_LIMITS, **database.settings(*(nodes[n:] + nodes[:n] if own_nodes else nodes)), **settings}
+            self.hubs.append(Hub(directory, database, address=machine.address, wrapper=machine.wrapper, **own))
         self.clients, self.deletes, self.through_front = clients, deletes, through_front
         self.front = self.ledger = None
         self.keepers, self.followers = [], []

@@ -90,12 +90,13 @@ def test_a_rolling_restart(make_several, figure):
 @pytest.fixture
 def next_program(tmp_path):
     """The hub as it will be with one more migration: the same objects, with another list of migrations."""
-    migration = tmp_path / "0002_for_this_test.sql"
+    migrations = sorted((REPO / "db/migrations").glob("*.sql"))
+    migration = tmp_path / f"{len(migrations) + 1:04}_for_this_test.sql"
     migration.write_text("ALTER TABLE silo ADD COLUMN IF NOT EXISTS note VARCHAR(16) NOT NULL DEFAULT '';\n"
                          "CREATE INDEX IF NOT EXISTS actor ON change_log (actor);\n")
     source, program = tmp_path / "migrations.c", tmp_path / "silodns-api-next"
     with open(source, "wb") as out:
-        subprocess.run([REPO / "scripts/embed-migrations", *sorted((REPO / "db/migrations").glob("*.sql")), migration], stdout=out, check=True)
+        subprocess.run([REPO / "scripts/embed-migrations", *migrations, migration], stdout=out, check=True)
     packages = ["libulfius", "liborcania", "libyder", "libmicrohttpd", "libmariadb", "libbsd", "jansson", "libcurl", "libsodium"]
     libraries = subprocess.run(["pkg-config", "--libs", *packages], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
     subprocess.run(["cc", "-std=c17", "-fPIE", "-pie", "-pthread", "-I", REPO / "services", "-I", REPO / "services/common", "-o", program,
@@ -113,5 +114,5 @@ def test_a_rolling_upgrade_with_a_migration(make_several, next_program, figure):
         check(several, clients, figure, "rolling upgrade")
     finally:
         clients.close()
-    assert several.database.sql("SELECT MAX(number) FROM schema_migration") == [["2"]]
-    assert len([True for hub in several.hubs if 'msg="migration applied" name=0002' in hub.log()]) == 1
+    assert several.database.sql("SELECT MAX(number) FROM schema_migration") == [[str(len(list((REPO / "db/migrations").glob("*.sql"))) + 1)]]
+    assert len([True for hub in several.hubs if "_for_this_test" in hub.log()]) == 1
