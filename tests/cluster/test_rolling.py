@@ -12,6 +12,7 @@ from hub import ADMIN, BUILD, REPO, basic
 from mariadb import wait_until
 
 SWARM = pathlib.Path(__file__).with_name("swarm.py")
+# Two cores that carry the databases and the swarm, too, come to some 500 requests a second.
 WATCHERS, RATE, SILOS = 3000, 300, 50
 BACK_WITHIN = 5
 PRE_STOP = 2  # seconds from being taken out of nginx to the end
@@ -97,7 +98,8 @@ def next_program(tmp_path):
     source, program = tmp_path / "migrations.c", tmp_path / "silodns-api-next"
     with open(source, "wb") as out:
         subprocess.run([REPO / "scripts/embed-migrations", *migrations, migration], stdout=out, check=True)
-    packages = ["libulfius", "liborcania", "libyder", "libmicrohttpd", "libmariadb", "libbsd", "jansson", "libcurl", "libsodium"]
+    packages = subprocess.run(["make", "-s", "-C", REPO, "--eval=packages: ; @echo $(PACKAGES_api)", "packages"], stdout=subprocess.PIPE, text=True,
+                              check=True).stdout.split()
     libraries = subprocess.run(["pkg-config", "--libs", *packages], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
     subprocess.run(["cc", "-std=c17", "-fPIE", "-pie", "-pthread", "-I", REPO / "services", "-I", REPO / "services/common", "-o", program,
                     BUILD / "obj/services/api/main.o", source, BUILD / "libapi.a", BUILD / "libsilodns.a", *libraries], check=True)
