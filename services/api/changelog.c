@@ -24,6 +24,9 @@ static const char *const sql[CHANGELOG_SQL_COUNT] = {
 	[SQL_SINCE] = "SELECT revision, CAST(kind AS UNSIGNED), subject, owner, document FROM change_log "
 		      "WHERE revision > ? AND revision <= ? ORDER BY revision",
 	[SQL_LANDED] = "SELECT COUNT(*) FROM change_log WHERE revision = ? AND batch = ?",
+	[SQL_FENCE] = "INSERT INTO change_log (revision, batch, kind, subject, owner, former_owner, actor, peer, at) "
+		      "VALUES (?, 0, 'silo-delete', '', 0, 0, '', '', 0)",
+	[SQL_UNFENCE] = "DELETE FROM change_log WHERE revision = ? AND batch = ?",
 	[SQL_USER] = "SELECT " LOADER_USER_COLUMNS " FROM account WHERE name = ?",
 	[SQL_PUT_SILO] = "INSERT INTO silo (id, owner, revision) VALUES (?, ?, ?) "
 			 "ON DUPLICATE KEY UPDATE owner = VALUES(owner), revision = VALUES(revision)",
@@ -304,17 +307,52 @@ void changelog_rollback(struct changelog *log)
 		db_rollback(log->db);
 }
 
-int changelog_landed(struct changelog *log, uint64_t batch_id, uint64_t first_revision, bool *ret_landed)
+int changelog_has(struct changelog *log, uint64_t batch_id, uint64_t first_revision, bool *ret_there)
 {
 	const struct db_value params[] = {DB_U64_VALUE(first_revision), DB_U64_VALUE(batch_id)};
 	uint64_t found = 0;
-	/* With the lock held, the transaction in question is over, one way or the other. */
-	int err = changelog_lock(log);
+	int err = db_query(log->db, SQL_LANDED, params, 2, read_u64, &found);
 
 	if (!err)
-		err = db_query(log->db, SQL_LANDED, params, 2, read_u64, &found);
+		*ret_there = found > 0;
+	return err;
+}
+
+/* With the lock held the transaction in question is over, one way or the other, if it was on this server. */
+static int look_up(struct changelog *log, uint64_t batch_id, uint64_t first_revision, bool *ret_landed)
+{
+	int err = changelog_lock(log);
+
+	return err ? err : changelog_has(log, batch_id, first_revision, ret_landed);
+}
+
+/* With the lock held. A node of a cluster knows nothing of another one's locks: a transaction may still be stuck there,
+ * and be committed after "it did not land" has been said. Not once somebody else has written the row that it has
+ * written, be it that the row is gone again. */
+static int fence(struct changelog *log, uint64_t revision)
+{
+	const struct db_value params[] = {DB_U64_VALUE(revision)};
+	int err = ERR_OK;
+
+	if (log->hub.revision < revision)
+		err = db_exec(log->db, SQL_FENCE, params, 1);
+	if (!err)
+		err = db_exec(log->db, SQL_UNFENCE, (const struct db_value[]){params[0], DB_U64_VALUE(0)}, 2);
+	return err ? err : changelog_commit(log);
+}
+
+int changelog_landed(struct changelog *log, uint64_t batch_id, uint64_t first_revision, bool *ret_landed)
+{
+	bool landed = false;
+	int err = look_up(log, batch_id, first_revision, &landed);
+
+	if (!err && !landed && db_is_cluster(log->db)) {
+		err = fence(log, first_revision);
+		if (!err) /* it may have been what the fence had to give way to */
+			err = look_up(log, batch_id, first_revision, &landed);
+	}
 	changelog_rollback(log);
 	if (!err)
-		*ret_landed = found > 0;
+		*ret_landed = landed;
 	return err;
 }

@@ -39,7 +39,7 @@ int changelog_commit(struct changelog *log); /* ERR_UNKNOWN_OUTCOME: ask changel
 void changelog_rollback(struct changelog *log);
 
 /* Whether the batch with this id, whose first entry has this revision, was committed. Waits for a transaction that is
- * still under way on the server. */
+ * still under way on the server; and if the answer is no, it stays no. */
 int changelog_landed(struct changelog *log, uint64_t batch_id, uint64_t first_revision, bool *ret_landed);
 
 #endif

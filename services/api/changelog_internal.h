@@ -17,6 +17,8 @@ enum changelog_sql {
 	SQL_FORGET,
 	SQL_SINCE,
 	SQL_LANDED,
+	SQL_FENCE,
+	SQL_UNFENCE,
 	SQL_USER,
 	SQL_PUT_SILO,
 	SQL_DELETE_SILO,
@@ -42,6 +44,9 @@ struct changelog {
 };
 
 #define TEXT(s) DB_STRING_VALUE(s)
+
+/* Whether the log has the batch whose first entry has this revision. */
+int changelog_has(struct changelog *log, uint64_t batch_id, uint64_t first_revision, bool *ret_there);
 
 /* A db_row_fn for SQL_USER; `arg` is a struct user. */
 int changelog_read_user(void *arg, const struct db_value *row, size_t columns);

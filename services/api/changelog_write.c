@@ -249,10 +249,19 @@ static int write_log(struct changelog *log, const struct batch *batch)
 	return rows_write(log, SQL_LOG, &rows);
 }
 
+/* A node of a cluster may have rolled back the transaction's beginning, and told nobody: see db.c. */
+static int check_intact(struct changelog *log, const struct batch *batch)
+{
+	bool there = true;
+	int err = db_is_cluster(log->db) ? changelog_has(log, batch->id, batch->entries[0].revision, &there) : ERR_OK;
+
+	return err || there ? err : ERR_DEADLOCK;
+}
+
 int changelog_write(struct changelog *log, struct batch *batch)
 {
 	struct growth growth = {0};
-	int err = write_silos(log, batch, &growth);
+	int err = ERR_OK;
 
 	for (size_t i = 0; i < batch->count && !err; i++) {
 		const struct order *order = batch->entries[i].order;
@@ -261,11 +270,17 @@ int changelog_write(struct changelog *log, struct batch *batch)
 		else if (order->kind == CHANGE_TOKEN_PUT || order->kind == CHANGE_TOKEN_DELETE)
 			err = write_token(log, batch, order, &growth);
 	}
+	/* Before all else that a batch of silos writes: whoever else has got the lock meanwhile has taken the revision.
+	 */
 	if (!err)
 		err = write_log(log, batch);
+	if (!err)
+		err = write_silos(log, batch, &growth);
 	const struct db_value hub[] = {
 		DB_U64_VALUE(batch->revision),     DB_U64_VALUE(growth.accounts),   DB_U64_VALUE(growth.accounts_gone),
 		DB_U64_VALUE(growth.silos),        DB_U64_VALUE(growth.silos_gone), DB_U64_VALUE(growth.records),
 		DB_U64_VALUE(growth.records_gone), DB_U64_VALUE(growth.tokens),     DB_U64_VALUE(growth.tokens_gone)};
-	return err ? err : db_exec(log->db, SQL_SET_REVISION, hub, sizeof hub / sizeof hub[0]);
+	if (!err)
+		err = db_exec(log->db, SQL_SET_REVISION, hub, sizeof hub / sizeof hub[0]);
+	return err ? err : check_intact(log, batch);
 }

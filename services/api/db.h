@@ -14,8 +14,11 @@
 
 #include "err.h"
 
-struct db_settings {
-	const char *host, *name, *user, *password, *socket, *tls_ca; /* borrowed; socket, if not NULL, wins over host */
+struct db_settings {              /* all pointers are borrowed */
+	const char *const *hosts; /* of one database: a Galera cluster's nodes, or a server and who takes its place */
+	size_t host_count;        /* at least one */
+	const char *name, *user, *password, *tls_ca;
+	const char *socket; /* if not NULL, wins over the hosts */
 	unsigned port;
 	long timeout_ms; /* connect, read, write; rounded up to whole seconds */
 };
@@ -35,9 +38,19 @@ struct db_value {
 
 struct db;
 
-/* Connects and sets what all rooms rely on: utf8mb4, strict SQL mode, READ COMMITTED, UTC. `sql` is a table of
+/*
+ * Connects and sets what all rooms rely on: utf8mb4, strict SQL mode, READ COMMITTED, UTC. `sql` is a table of
  * statements, borrowed for the connection's life; statements are prepared when first used. ERR_UNAVAILABLE with a
- * reason, ERR_NOMEM. */
+ * reason, ERR_NOMEM.
+ *
+ * The hosts are tried in turn, beginning with the one that was connected to last, by whatever thread; or, if a
+ * connection to that one has broken since, with the next. One that cannot be used is passed over: a node without a
+ * majority, and among several hosts one that is read-only.
+ *
+ * On a Galera cluster every SELECT and every START TRANSACTION outside of a transaction waits until this node has
+ * applied whatever was committed anywhere before it (wsrep_sync_wait). So it does not matter to which node one is
+ * connected, and a revision never goes back by changing nodes.
+ */
 int db_open(const struct db_settings *settings, const char *const *sql, size_t sql_count, struct db **ret_db,
 	    struct why *ret_why);
 void db_close(struct db *db);
@@ -45,6 +58,8 @@ void db_close(struct db *db);
 /* What the last failed call said (server's or library's text). */
 const char *db_error(const struct db *db);
 bool db_is_broken(const struct db *db);
+/* Whether the server is a node of a Galera cluster: other nodes write, too, and know nothing of this one's locks. */
+bool db_is_cluster(const struct db *db);
 
 /*
  * All return ERR_UNAVAILABLE (connection lost, server read-only, not ready, refusing: broken; or the tables are not

@@ -14,7 +14,9 @@ struct db {
 	const char *const *sql;
 	size_t sql_count;
 	MYSQL_STMT **statements; /* sql_count entries, NULL until first used */
-	bool broken;
+	size_t host;             /* its place in the settings' list, of so many */
+	size_t host_count;
+	bool broken, cluster;
 	char error[256];
 };
 

@@ -1,9 +1,13 @@
 #include "migrate.h"
 
 #include <string.h>
+#include <time.h>
 
 #include "cleanup.h"
 #include "log.h"
+
+#define CLUSTER_TRIES 20
+#define CLUSTER_PAUSE_MS 250
 
 enum { SQL_LOCK, SQL_UNLOCK, SQL_TABLE, SQL_APPLIED, SQL_RECORD, SQL_COUNT };
 
@@ -70,11 +74,41 @@ static bool is_current(const struct db_settings *settings)
 	       !db_query(db, SQL_APPLIED, NULL, 0, read_number, &applied) && applied == migration_count;
 }
 
+/* Such a lock keeps others away on one server only; a cluster has no lock at all. It carries out the statements that
+ * define tables one after the other everywhere, and of two that fill them at once one loses, and begins again: every
+ * migration may be run twice. */
+static int migrate_cluster(struct db *db, unsigned *ret_applied, struct why *ret_why)
+{
+	const struct timespec pause = {.tv_nsec = CLUSTER_PAUSE_MS * 1000 * 1000};
+	int err = apply_missing(db, ret_applied, ret_why);
+
+	for (int tries = 1;
+	     (err == ERR_DEADLOCK || err == ERR_UNAVAILABLE) && !db_is_broken(db) && tries < CLUSTER_TRIES; tries++) {
+		log_info("another process is migrating", LOG_STR("reason", ret_why->text));
+		nanosleep(&pause, NULL);
+		err = apply_missing(db, ret_applied, ret_why);
+	}
+	return err;
+}
+
+static int migrate_server(struct db *db, unsigned *ret_applied, struct why *ret_why)
+{
+	uint64_t locked = 0;
+	int err = db_query(db, SQL_LOCK, (const struct db_value[]){DB_U64_VALUE(300)}, 1, read_number, &locked);
+
+	if (err)
+		return why_set(ret_why, err, "", "GET_LOCK: %s", db_error(db));
+	if (!locked)
+		return why_set(ret_why, ERR_UNAVAILABLE, "", "another process has been migrating for five minutes");
+	err = apply_missing(db, ret_applied, ret_why);
+	db_exec(db, SQL_UNLOCK, NULL, 0); /* closing the connection does it, too */
+	return err;
+}
+
 int migrate_run(const struct db_settings *settings, unsigned *ret_applied, struct why *ret_why)
 {
 	_cleanup_(close_db) struct db *db = NULL;
 	struct db_settings patient = *settings;
-	uint64_t locked = 0;
 	unsigned applied = 0;
 
 	if (is_current(settings)) {
@@ -88,13 +122,7 @@ int migrate_run(const struct db_settings *settings, unsigned *ret_applied, struc
 	int err = db_open(&patient, sql, SQL_COUNT, &db, ret_why);
 	if (err)
 		return err;
-	err = db_query(db, SQL_LOCK, (const struct db_value[]){DB_U64_VALUE(300)}, 1, read_number, &locked);
-	if (err)
-		return why_set(ret_why, err, "", "GET_LOCK: %s", db_error(db));
-	if (!locked)
-		return why_set(ret_why, ERR_UNAVAILABLE, "", "another process has been migrating for five minutes");
-	err = apply_missing(db, &applied, ret_why);
-	db_exec(db, SQL_UNLOCK, NULL, 0); /* closing the connection does it, too */
+	err = db_is_cluster(db) ? migrate_cluster(db, &applied, ret_why) : migrate_server(db, &applied, ret_why);
 	if (!err && ret_applied)
 		*ret_applied = applied;
 	return err;

@@ -91,11 +91,11 @@ static const struct conf_option options[] = {
 	 .check = conf_check_cidr,
 	 .help = "Proxies whose Forwarded and X-Forwarded-For headers are believed."},
 	{.name = "DB_HOST",
-	 .type = CONF_STRING,
-	 AT(db_host),
+	 .type = CONF_LIST,
+	 AT(db_hosts),
 	 .def = "127.0.0.1",
 	 .arg = "HOST",
-	 .help = "MariaDB's host."},
+	 .help = "MariaDB's host. Several, such as the nodes of a Galera cluster, are tried in turn."},
 	{.name = "DB_PORT",
 	 .type = CONF_INT,
 	 AT(db_port),
@@ -103,7 +103,7 @@ static const struct conf_option options[] = {
 	 .min = 1,
 	 .max = 65535,
 	 .arg = "PORT",
-	 .help = "MariaDB's port."},
+	 .help = "MariaDB's port, on each host."},
 	{.name = "DB_SOCKET",
 	 .type = CONF_STRING,
 	 AT(db_socket),
@@ -409,7 +409,8 @@ const struct conf_program settings_program = {
 
 struct db_settings settings_db(const struct settings *settings)
 {
-	return (struct db_settings){.host = settings->db_host,
+	return (struct db_settings){.hosts = (const char *const *)settings->db_hosts.items,
+				    .host_count = settings->db_hosts.count,
 				    .port = (unsigned)settings->db_port,
 				    .socket = settings->db_socket,
 				    .name = settings->db_name,

@@ -11,13 +11,13 @@
 #include "ipaddr.h"
 
 struct settings {
-	struct conf_list listen, trusted_proxies, limit_exempt;
+	struct conf_list listen, trusted_proxies, limit_exempt, db_hosts;
 	long threads, body_max, bodies_max, connections_max, connections_per_address_max;
 	long limit_requests, limit_requests_burst, limit_user_requests, limit_user_requests_burst;
 	long limit_logins, lockout_ms, lockout_max_ms;
 	long idle_timeout_ms, drain_timeout_ms;
 
-	char *db_host, *db_name, *db_user, *db_password, *db_socket, *db_tls_ca;
+	char *db_name, *db_user, *db_password, *db_socket, *db_tls_ca;
 	long db_port, db_timeout_ms, poll_ms, history_age_ms;
 
 	char *admin_user, *admin_password;

@@ -117,6 +117,7 @@ FAILURES = [  # what, error, where, how often in a row, what becomes of the chan
     ("certification fails again and again", 1213, at_commit, 5, "made"), ("and does not end", 1213, at_commit, 21, "refused"),
     ("record changed", 1020, at_lock, 1, "made"), ("lock wait time-out", 1205, at_lock, 1, "refused"), ("table full", 1114, at_write, 1, "refused"),
     ("disk full", 1021, at_commit, 1, "refused"), ("Galera: not ready", 1047, at_lock, 1, "made"), ("Galera: not ready at the end", 1047, at_commit, 1, "made"),
+    ("Galera: the group was lost at the end", 1180, at_commit, 1, "made"),
     ("read-only: fail-over", 1290, at_write, 1, "made"), ("shutting down", 1053, at_commit, 1, "made"), ("killed", 1927, at_write, 1, "made"),
 ]
 

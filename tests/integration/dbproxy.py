@@ -5,6 +5,7 @@ texts of prepared statements, so that every packet has a name, and counts the pa
 """
 
 import collections
+import contextlib
 import socket
 import struct
 import threading
@@ -56,7 +57,7 @@ class Link:
 
     def __init__(self, proxy, client):
         self.proxy, self.client = proxy, client
-        self.server = socket.create_connection(("127.0.0.1", proxy.target))
+        self.server = socket.create_connection(proxy.target)
         for side in (self.client, self.server):
             side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.dark = False
@@ -158,13 +159,14 @@ class Link:
 class DbProxy:
     """`port` is where the hub connects. One `fault` at a time; `passed` are the newest packets."""
 
-    def __init__(self, target):
-        self.target = target
+    def __init__(self, port, host="127.0.0.1", listen=("127.0.0.1", 0)):
+        """`port` at `host` is MariaDB's."""
+        self.target = host, port
         self.lock = threading.Lock()
         self.fault = None
         self.passed = collections.deque(maxlen=5000)
         self.links = []
-        self.listening = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.listening = socket.create_server(listen, backlog=64)
         self.port = self.listening.getsockname()[1]
         self.thread = threading.Thread(target=self._accept, daemon=True)
         self.thread.start()
@@ -213,6 +215,7 @@ class DbProxy:
 
     def close(self):
         self.disarm()
-        self.listening.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # closed already
+            self.listening.shutdown(socket.SHUT_RDWR)
         self.listening.close()
         self.cut_all()

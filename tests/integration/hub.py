@@ -60,51 +60,22 @@ def run_api(*words, settings, **more):
     return run_program("silodns-api", *words, settings=settings, **more)
 
 
-class Hub:
-    program = API
+class Endpoint:
+    """Where a hub is spoken to: itself, or what stands in front of it."""
 
-    def __init__(self, directory, database, ca=None, **settings):
-        """`ca`: of a hub that speaks TLS, the file by which its certificate is verified."""
-        self.database = database
-        self.port = free_port()
-        self.log_file = pathlib.Path(directory) / f"api-{self.port}.log"
-        self.settings = {"LISTEN": f"127.0.0.1:{self.port}", "ADMIN_USER": ADMIN[0], "ADMIN_PASSWORD": ADMIN[1],
-                         "LOG_LEVEL": "debug", **(database.settings() if database else {}), **settings}
-        self.ca = ca
-        self.url = f"http{'s' * bool(ca)}://127.0.0.1:{self.port}"
-        self.process = None
-        self.killed = False
-        self.secrets = {ADMIN[1], basic(*ADMIN), *([database.password] if database else [])} | leaks.of_settings(self.settings)
+    def __init__(self, address, port, ca=None):
+        """`ca`: of one that speaks TLS, the file by which its certificate is verified."""
+        self.address, self.port, self.ca = address, port, ca
+        self.url = f"http{'s' * bool(ca)}://{address}:{port}"
         self.queries = set()  # of targets that were asked for: they may hold anything
 
-    def start(self, wait_ready=True):
-        self.killed = False
-        with open(self.log_file, "ab") as log:
-            self.process = subprocess.Popen([self.program], env=clean_environment(self.settings), stdout=log, stderr=log)
-        wait_until(self.is_listening, 30 * SLOW, "the hub's port")
-        if wait_ready:
-            self.wait_ready()
-        return self
-
-    def is_listening(self):
-        assert self.process.poll() is None, self.log()
-        try:
-            return self.get("/healthz", auth=None).status == 200
-        except OSError:
-            return False
-
-    def wait_ready(self, timeout=30):
-        wait_until(lambda: self.get("/readyz", auth=None).status == 200, timeout, "readiness of the hub")
-
-    def log(self):
-        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
-
-    def connect(self, timeout=20, host="127.0.0.1"):
+    def connect(self, timeout=20, host=None):
+        host = host or self.address
         if self.ca:
             return http.client.HTTPSConnection(host, self.port, timeout=timeout, context=ssl.create_default_context(cafile=self.ca))
         return http.client.HTTPConnection(host, self.port, timeout=timeout)
 
-    def request(self, method, path, body=None, auth=ADMIN, headers=None, connection=None, host="127.0.0.1"):
+    def request(self, method, path, body=None, auth=ADMIN, headers=None, connection=None, host=None):
         """auth: (user, password), a header's value, or None."""
         own = connection is None
         self.queries |= {path[path.index("?"):]} if "?" in path else set()
@@ -137,6 +108,44 @@ class Hub:
         """records: {hostname: address}"""
         body = {"id": silo, "dnsrecords": [{"hostname": h, "ip": ip} for h, ip in records.items()]}
         return self.put(f"/silos/{silo}", body, **more)
+
+
+class Hub(Endpoint):
+    """On 127.0.0.1, or at `address`, if `wrapper` is a command that runs it where it has that one."""
+
+    program = API
+
+    def __init__(self, directory, database, ca=None, address="127.0.0.1", wrapper=(), **settings):
+        super().__init__(address, free_port(), ca)
+        self.database, self.wrapper = database, wrapper
+        self.log_file = pathlib.Path(directory) / f"api-{self.port}.log"
+        self.settings = {"LISTEN": f"{address}:{self.port}", "ADMIN_USER": ADMIN[0], "ADMIN_PASSWORD": ADMIN[1],
+                         "LOG_LEVEL": "debug", **(database.settings() if database else {}), **settings}
+        self.process = None
+        self.killed = False
+        self.secrets = {ADMIN[1], basic(*ADMIN), *([database.password] if database else [])} | leaks.of_settings(self.settings)
+
+    def start(self, wait_ready=True):
+        self.killed = False
+        with open(self.log_file, "ab") as log:
+            self.process = subprocess.Popen([*self.wrapper, self.program], env=clean_environment(self.settings), stdout=log, stderr=log)
+        wait_until(self.is_listening, 30 * SLOW, "the hub's port")
+        if wait_ready:
+            self.wait_ready()
+        return self
+
+    def is_listening(self):
+        assert self.process.poll() is None, self.log()
+        try:
+            return self.get("/healthz", auth=None).status == 200
+        except OSError:
+            return False
+
+    def wait_ready(self, timeout=30):
+        wait_until(lambda: self.get("/readyz", auth=None).status == 200, timeout, "readiness of the hub")
+
+    def log(self):
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     def add_user(self, name, password="a-users-password", **more):
         self.secrets |= {password, basic(name, password)}

@@ -35,27 +35,40 @@ def wait_until(condition, timeout=15, what="the condition"):
 
 
 class MariaDB:
-    def __init__(self, directory, *options):
+    """On 127.0.0.1, or at `address`, if `wrapper` is a command that runs it where it has that one. `data`: where its data come from, rather than to make
+    them anew."""
+
+    def __init__(self, directory, *options, address="127.0.0.1", port=None, wrapper=(), data=None, start=True):
+        self.address, self.wrapper = address, wrapper
         self.directory = pathlib.Path(directory)
         self.options = options  # of mariadbd, behind the usual ones
         self.socket = str(self.directory / "s")  # short: a socket's path has a limit
-        self.port = free_port()
+        self.port = port or free_port()
         self.process = None
         self.as_root = ["--user=root"] if os.geteuid() == 0 else [f"--user={pwd.getpwuid(os.geteuid()).pw_name}"]
+        if data:
+            shutil.copytree(data, self.directory / "data")
+        else:
+            self._install()
+        if start:
+            self.start()
+
+    def _install(self):
         install = ["mariadb-install-db", "--no-defaults", *self.as_root, f"--datadir={self.directory}/data",
                    "--auth-root-authentication-method=normal", "--skip-test-db"]
         done = subprocess.run(install, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         assert done.returncode == 0, done.stdout.decode()[-3000:]
-        self.start()
 
-    def start(self, wait=True):
+    def command(self):
         server = shutil.which("mariadbd") or "/usr/sbin/mariadbd"
+        return [*self.wrapper, server, "--no-defaults", *self.as_root, f"--datadir={self.directory}/data", f"--socket={self.socket}",
+                f"--port={self.port}", f"--bind-address={self.address}", "--skip-name-resolve",
+                "--innodb-flush-log-at-trx-commit=1", "--innodb-buffer-pool-size=64M", "--max-connections=200", *self.options]
+
+    def start(self, *more, wait=True):
+        """`more`: options of this start only."""
         log = open(self.directory / "log", "ab")
-        self.process = subprocess.Popen(
-            [server, "--no-defaults", *self.as_root, f"--datadir={self.directory}/data", f"--socket={self.socket}",
-             f"--port={self.port}", "--bind-address=127.0.0.1", "--skip-name-resolve",
-             "--innodb-flush-log-at-trx-commit=1", "--innodb-buffer-pool-size=64M", "--max-connections=200", *self.options],
-            stdout=log, stderr=log)
+        self.process = subprocess.Popen([*self.command(), *more], stdout=log, stderr=log)
         log.close()
         if wait:
             wait_until(self.answers, 60, "MariaDB")
@@ -144,7 +157,7 @@ class Database:
                    f"GRANT ALL ON {self.name}.* TO {self.name}@'%'")
 
     def settings(self):
-        return {"DB_HOST": "127.0.0.1", "DB_PORT": self.server.port, "DB_NAME": self.name, "DB_USER": self.name,
+        return {"DB_HOST": self.server.address, "DB_PORT": self.server.port, "DB_NAME": self.name, "DB_USER": self.name,
                 "DB_PASSWORD": self.password}
 
     def sql(self, statement, **more):

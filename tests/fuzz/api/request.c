@@ -42,9 +42,15 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	static const struct cidr proxies[] = {{{.family = 4, .bytes = {10}}, 8}};
 	static const char json[] = "{\"id\":\"a\",\"dnsrecords\":[{\"hostname\":\"h\",\"ip\":\"192.0.2.7\"}]}";
 	/* Nobody listens there. */
-	static const struct journal_settings settings = {
-		.db = {.host = "127.0.0.1", .port = 1, .name = "x", .user = "x", .password = "x", .timeout_ms = 1000},
-		.poll_ms = 60000};
+	static const char *const hosts[] = {"127.0.0.1"};
+	static const struct journal_settings settings = {.db = {.hosts = hosts,
+								.host_count = 1,
+								.port = 1,
+								.name = "x",
+								.user = "x",
+								.password = "x",
+								.timeout_ms = 1000},
+							 .poll_ms = 60000};
 	static const struct limits_settings no_limits = {.address_burst = 1, .user_burst = 1};
 	struct store_state *state = store_state_new();
 	struct user admin = {

@@ -1,0 +1,44 @@
+"""Machines with addresses of their own: network namespaces on one bridge. The test's own namespace is one of them (see run)."""
+
+import subprocess
+
+BRIDGE = "br-silodns"
+HOME = "10.77.0.1"  # of the test itself
+NOBODY = "02:00:00:00:00:01"  # a link-layer address that no machine has
+
+
+def ip(*words):
+    subprocess.run(["ip", *words], check=True)
+
+
+class Network:
+    def __init__(self):
+        ip("link", "add", BRIDGE, "type", "bridge")
+        ip("address", "add", f"{HOME}/24", "dev", BRIDGE)
+        ip("link", "set", BRIDGE, "up")
+
+    def machine(self, name, number):
+        return Machine(name, f"10.77.0.{number}")
+
+
+class Machine:
+    def __init__(self, name, address):
+        self.name, self.address = name, address
+        self.wrapper = ["ip", "netns", "exec", name]
+        ip("netns", "add", name)
+        ip("link", "add", f"to-{name}", "type", "veth", "peer", "name", "eth0", "netns", name)
+        ip("link", "set", f"to-{name}", "master", BRIDGE, "up")
+        ip("-n", name, "address", "add", f"{address}/24", "dev", "eth0")
+        ip("-n", name, "link", "set", "eth0", "up")
+        ip("-n", name, "link", "set", "lo", "up")
+
+    def part_from(self, *others):
+        """Nothing gets from one to the other any more, and neither is told: what they send goes to nobody."""
+        for other in others:
+            for here, there in ((self, other), (other, self)):
+                ip("-n", here.name, "neighbour", "replace", there.address, "lladdr", NOBODY, "dev", "eth0", "nud", "permanent")
+
+    def rejoin(self, *others):
+        for other in others:
+            for here, there in ((self, other), (other, self)):
+                ip("-n", here.name, "neighbour", "del", there.address, "dev", "eth0")
