@@ -48,6 +48,7 @@ class MariaDB:
         self.as_root = ["--user=root"] if os.geteuid() == 0 else [f"--user={pwd.getpwuid(os.geteuid()).pw_name}"]
         if data:
             shutil.copytree(data, self.directory / "data")
+            (self.directory / "tmp").mkdir()
         else:
             self._install()
         if start:
@@ -56,13 +57,15 @@ class MariaDB:
     def _install(self):
         install = ["mariadb-install-db", "--no-defaults", *self.as_root, f"--datadir={self.directory}/data",
                    "--auth-root-authentication-method=normal", "--skip-test-db"]
-        done = subprocess.run(install, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        # A MariaDB that starts removes other servers' temporary tables from the directory that it uses.
+        (self.directory / "tmp").mkdir()
+        done = subprocess.run(install, env=os.environ | {"TMPDIR": str(self.directory / "tmp")}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         assert done.returncode == 0, done.stdout.decode()[-3000:]
 
     def command(self):
         server = shutil.which("mariadbd") or "/usr/sbin/mariadbd"
         return [*self.wrapper, server, "--no-defaults", *self.as_root, f"--datadir={self.directory}/data", f"--socket={self.socket}",
-                f"--port={self.port}", f"--bind-address={self.address}", "--skip-name-resolve",
+                f"--tmpdir={self.directory}/tmp", f"--port={self.port}", f"--bind-address={self.address}", "--skip-name-resolve",
                 "--innodb-flush-log-at-trx-commit=1", "--innodb-buffer-pool-size=64M", "--max-connections=200", *self.options]
 
     def start(self, *more, wait=True):

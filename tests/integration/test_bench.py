@@ -33,3 +33,11 @@ def test_each_figure_comes_with_its_ceiling_their_ratio_and_a_verdict():
 def test_a_figure_that_is_none_is_refused():
     done = subprocess.run([REPO / "tests/bench/run", "nosuch"], stderr=subprocess.PIPE, text=True)
     assert done.returncode and "put-one" in done.stderr
+
+
+def test_the_model_of_scale_comes_to_what_was_measured_and_the_document_is_what_it_says():
+    done = subprocess.run([REPO / "tests/bench/scale.py", "--check"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 0, done.stderr
+    document = (REPO / "docs/scale.md").read_text()
+    for table in done.stdout.strip().split("\n\n"):
+        assert table in document

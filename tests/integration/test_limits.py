@@ -181,6 +181,7 @@ def test_all_bodies_together_have_a_limit_of_which_half_is_for_known_credentials
         stack.enter_context(half_sent(hub, 65536, 65535))
         wait_until(lambda: held(hub) == 65535, what="the first body")
         problem(hub.put("/silos/x", body, auth=None), 401, "unauthorized")
+        wait_until(lambda: held(hub) == 65535, what="the end of the one that was answered")
         stack.enter_context(half_sent(hub, 10, 2))
         wait_until(lambda: held(hub) == 65537, what="the second body")
         refused = hub.put("/silos/x", body, auth=None)
