@@ -189,6 +189,7 @@ def test_all_bodies_together_have_a_limit_of_which_half_is_for_known_credentials
         assert refused.headers["Retry-After"] == "1"
         assert hub.put("/silos/known", body).status == 200
         assert hub.get("/silos/known").status == 200 and hub.get("/ping", auth=None).status == 200
+        wait_until(lambda: held(hub) == 65537, what="the end of those that were answered")
         for n in range(2):
             stack.enter_context(half_sent(hub, 65536, 65535, ADMIN))
         stack.enter_context(half_sent(hub, 65536, 65536 - 2, ADMIN))  # 262,141 with it
