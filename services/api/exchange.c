@@ -35,8 +35,7 @@ struct request_ext {
 	struct access_waiter waiter;
 	bool waited;             /* or may have */
 	struct request *request; /* owned; while one is at work, or waits for what it will finish with */
-	struct reply made;       /* within answer(), as the next */
-	struct reply *reply;     /* `made`, for Ulfius hands out the request as a constant */
+	struct reply *reply;     /* within answer() */
 	bool last;
 	struct connection_info_struct *info;
 	struct request_ext *prev, *next; /* in `unfinished` */
@@ -398,10 +397,14 @@ static bool make_reply(struct exchange *exchange, struct request_ext *ext, struc
 /* The whole request is here. */
 static enum MHD_Result answer(struct exchange *exchange, struct request_ext *ext, const struct call *call)
 {
-	ext->made = (struct reply){0};
-	ext->reply = &ext->made;
-	enum MHD_Result result = make_reply(exchange, ext, ext->reply) ? pass_on(exchange, call) : MHD_YES;
-	reply_release(ext->reply);
+	struct reply *reply = calloc(1, sizeof *reply); /* not a part of `ext`, which a stream keeps for hours */
+
+	if (!reply)
+		return MHD_NO;
+	ext->reply = reply;
+	enum MHD_Result result = make_reply(exchange, ext, reply) ? pass_on(exchange, call) : MHD_YES;
+	reply_release(reply);
+	free(reply);
 	return result;
 }
 
