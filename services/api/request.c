@@ -225,6 +225,19 @@ int request_query_number(struct request *request, const char *name, uint64_t max
 	return ERR_OK;
 }
 
+int request_query_time(struct request *request, const char *name, int64_t *ret_us)
+{
+	const char *text = NULL;
+	int err = request_query(request, name, &text);
+
+	if (err || !text)
+		return err;
+	err = clock_parse(text, ret_us, &request->why);
+	if (err)
+		snprintf(request->why.field, sizeof request->why.field, "%s", name);
+	return err;
+}
+
 const char *request_query_next(const struct request *request, const char *name, size_t *at)
 {
 	while (*at < request->param_count) {

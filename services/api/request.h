@@ -91,6 +91,9 @@ int request_query(struct request *request, const char *name, const char **ret_va
 /* One that is a whole number from 1 to `max` (at most 10^18); `*ret_value` stays as it is if it is absent.
  * ERR_MALFORMED, ERR_INVALID. */
 int request_query_number(struct request *request, const char *name, uint64_t max, uint64_t *ret_value);
+/* One that is a moment (clock_parse()), in microseconds since 1970; `*ret_us` stays as it is if it is absent.
+ * ERR_INVALID. */
+int request_query_time(struct request *request, const char *name, int64_t *ret_us);
 /* The next value of a parameter that may be given several times; `*at` is 0 at first, and is for this function.
  * NULL: no more. Only after request_query_only(). */
 const char *request_query_next(const struct request *request, const char *name, size_t *at);

@@ -14,19 +14,6 @@
 
 /* --- the question ------------------------------------------------------------------------------------------------- */
 
-static int query_time(struct request *request, const char *name, int64_t *ret_us)
-{
-	const char *text = NULL;
-	int err = request_query(request, name, &text);
-
-	if (err || !text)
-		return err;
-	err = clock_parse(text, ret_us, &request->why);
-	if (err)
-		snprintf(request->why.field, sizeof request->why.field, "%s", name);
-	return err;
-}
-
 static int query_outcome(struct request *request, struct trail_query *query)
 {
 	const char *text = NULL;
@@ -88,9 +75,9 @@ static int parse_query(struct request *request, struct trail_query *query)
 	if (!err)
 		err = query_names(request, query);
 	if (!err)
-		err = query_time(request, "since", &query->since_us);
+		err = request_query_time(request, "since", &query->since_us);
 	if (!err)
-		err = query_time(request, "until", &query->until_us);
+		err = request_query_time(request, "until", &query->until_us);
 	if (!err && query->since_us >= query->until_us)
 		err = why_set(&request->why, ERR_INVALID, "until", "is to be later than since");
 	if (!err)
