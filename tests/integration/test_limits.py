@@ -203,13 +203,14 @@ def test_a_flood_of_bodies_takes_bounded_memory(make_hub, database):
     hub = make_hub(database)
     before = hub.memory_kb()
     with contextlib.ExitStack() as stack:
-        for _ in range(100):
+        for _ in range(200):
             stack.enter_context(half_sent(hub, 1_000_000, 999_999))
         assert held(hub) <= 32 << 20
         wait_until(lambda: held(hub) > 25 << 20, what="the bodies")
         grown = hub.memory_kb() - before
         assert hub.get("/silos").status == 200
-    assert SLOW > 1 or grown < 45 << 10, f"{grown} kB"
+    # 32 MiB of bodies; and as one grows, each thread may hold a second copy of it (Ulfius' realloc()). All would be 190 MiB.
+    assert SLOW > 1 or grown < 64 << 10, f"{grown} kB"
 
 
 def test_a_body_for_which_there_is_no_room_ends_where_it_ends(make_hub, database):
