@@ -72,7 +72,7 @@ void queue_release(struct queue *queue);
 /* Whether the database answers, with the lock held. */
 bool queue_is_stalled(const struct queue *queue);
 
-/* --- the request's side: see journal_begin(), journal_collect(), journal_abandon(); any thread --- */
+/* --- the request's side: see journal_begin(), journal_collect_take(), journal_abandon(); any thread --- */
 
 int queue_submit(struct queue *queue, struct change *change, const struct line *line, struct item **ret_item,
 		 struct why *ret_why);

@@ -17,7 +17,7 @@ struct server_settings {
 	const char *const
 		*listen; /* "127.0.0.1:8080", "[::]:8080" (IPv6 and IPv4), "*:8080"; borrowed by server_start() */
 	size_t listen_count;
-	unsigned threads; /* a request holds one until it is answered */
+	unsigned threads; /* what waits for the journal or for a password holds none */
 	size_t body_max;  /* bytes; more gets 413 */
 	unsigned connections_max;
 	unsigned connections_per_address_max; /* but for exempt addresses and trusted proxies; 0 = no limit */

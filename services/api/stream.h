@@ -13,7 +13,7 @@
 /* A connection that can wait without a thread. After suspend() nothing is read from the stream until resume(). */
 struct line {
 	void *handle;
-	void (*suspend)(void *handle); /* only from within stream_class.read() */
+	void (*suspend)(void *handle); /* only by the thread that the connection is served by */
 	void (*resume)(void *handle);  /* any thread; only while it is suspended */
 };
 

@@ -1,4 +1,4 @@
-"""silodns-hostsync follows by watch: at once, with one write per burst, and whatever the stream does, the last good state stays."""
+"""silodns-hostsync follows by watch: at once, with one write for what comes together, and whatever the stream does, the last good state stays."""
 
 import json
 import signal
