@@ -426,10 +426,10 @@ bool access_is_known(struct access *access, const char *authorization)
 	return known;
 }
 
-int access_hash_password(struct access *access, const char *password, size_t len,
-			 char ret_hash[static PASSWORD_HASH_MAX])
+int access_hash_password(struct access *access, const char *password, size_t len, const struct line *line,
+			 struct password_hashing **ret_hashing)
 {
-	return password_hash_in_turn(access->verifier, password, len, ret_hash);
+	return password_hash_begin(access->verifier, password, len, line, ret_hashing);
 }
 
 void access_on_rehash(struct access *access, void (*fn)(void *arg, const char *old_hash, const char *new_hash),

@@ -79,8 +79,9 @@ void access_on_rehash(struct access *access, void (*fn)(void *arg, const char *o
 uint64_t access_verified(struct access *access); /* passwords verified by Argon2id since the start, right or wrong */
 size_t access_waiting(struct access *access);    /* passwords that wait to be verified or hashed */
 
-/* The hash of a new password. Blocks for its turn. ERR_BUSY, ERR_NOMEM. */
-int access_hash_password(struct access *access, const char *password, size_t len,
-			 char ret_hash[static PASSWORD_HASH_MAX]);
+/* See password_hash_begin(). */
+struct password_hashing;
+int access_hash_password(struct access *access, const char *password, size_t len, const struct line *line,
+			 struct password_hashing **ret_hashing);
 
 #endif

@@ -252,7 +252,8 @@ static struct job *make_job(const char *password, size_t len, password_verified_
 	return job;
 }
 
-static int add_job_take(struct password_verifier *v, struct job *job, bool good)
+/* A line is suspended before its job can be done. */
+static int add_job_take(struct password_verifier *v, struct job *job, bool good, const struct line *line)
 {
 	struct job **queue = good ? &v->good : &v->others;
 
@@ -263,6 +264,8 @@ static int add_job_take(struct password_verifier *v, struct job *job, bool good)
 	if (room) {
 		v->waiting++;
 		DL_APPEND(*queue, job);
+		if (line)
+			line->suspend(line->handle);
 		pthread_cond_signal(&v->work);
 	}
 	pthread_mutex_unlock(&v->lock);
@@ -280,45 +283,58 @@ int password_verify(struct password_verifier *v, const char *hash, const char *p
 		job->has_hash = true;
 		memcpy(job->hash, hash, sizeof job->hash);
 	}
-	return add_job_take(v, job, good);
+	return add_job_take(v, job, good, NULL);
 }
 
-/* On the stack of the thread that waits. */
-struct hashing {
-	pthread_mutex_t lock; /* guards all below */
-	pthread_cond_t finished;
-	bool done;
+/* --- new passwords ------------------------------------------------------------------------------------------------ */
+
+struct password_hashing {
+	struct password_verifier *verifier; /* whose lock guards the rest until the line is resumed */
+	struct line line;
 	int err;
+	char hash[PASSWORD_HASH_MAX];
 };
 
-static void hashed(void *arg, int err, bool ok)
+static void on_hashed(void *arg, int err, bool ok)
 {
-	struct hashing *hashing = arg;
+	struct password_hashing *hashing = arg;
+	struct password_verifier *v = hashing->verifier;
 
 	(void)ok;
-	pthread_mutex_lock(&hashing->lock);
+	pthread_mutex_lock(&v->lock);
 	hashing->err = err;
-	hashing->done = true;
-	pthread_cond_signal(&hashing->finished);
-	pthread_mutex_unlock(&hashing->lock);
+	hashing->line.resume(hashing->line.handle); /* from here on it may be gone */
+	pthread_mutex_unlock(&v->lock);
 }
 
-int password_hash_in_turn(struct password_verifier *v, const char *password, size_t len,
-			  char ret_hash[static PASSWORD_HASH_MAX])
+int password_hash_begin(struct password_verifier *v, const char *password, size_t len, const struct line *line,
+			struct password_hashing **ret_hashing)
 {
-	struct hashing hashing = {.lock = PTHREAD_MUTEX_INITIALIZER, .finished = PTHREAD_COND_INITIALIZER};
-	struct job *job = make_job(password, len, hashed, &hashing);
+	struct password_hashing *hashing = calloc(1, sizeof *hashing);
+	struct job *job = hashing ? make_job(password, len, on_hashed, hashing) : NULL;
 
-	if (job)
-		job->ret_hash = ret_hash;
-	int err = add_job_take(v, job, true);
-	if (err)
+	if (job) {
+		hashing->verifier = v;
+		hashing->line = *line;
+		job->ret_hash = hashing->hash;
+	}
+	int err = add_job_take(v, job, true, line);
+	if (err) {
+		free(hashing);
 		return err;
-	pthread_mutex_lock(&hashing.lock);
-	while (!hashing.done)
-		pthread_cond_wait(&hashing.finished, &hashing.lock);
-	pthread_mutex_unlock(&hashing.lock);
-	pthread_cond_destroy(&hashing.finished);
-	pthread_mutex_destroy(&hashing.lock);
-	return hashing.err;
+	}
+	*ret_hashing = hashing;
+	return ERR_PENDING;
+}
+
+int password_hash_result(const struct password_hashing *hashing, const char **ret_hash)
+{
+	if (!hashing->err)
+		*ret_hash = hashing->hash;
+	return hashing->err;
+}
+
+void password_hashing_free(void *hashing)
+{
+	free(hashing);
 }

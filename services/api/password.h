@@ -11,6 +11,7 @@
 
 #include "err.h"
 #include "store.h"
+#include "stream.h"
 
 #define PASSWORD_LEN_MIN 8
 #define PASSWORD_LEN_MAX 256
@@ -48,9 +49,16 @@ typedef void (*password_verified_fn)(void *arg, int err, bool ok);
 int password_verify(struct password_verifier *verifier, const char *hash, const char *password, size_t len, bool good,
 		    password_verified_fn done, void *arg);
 
-/* As password_hash(), but in the verifying thread: each takes 19 MiB. Blocks; goes first. ERR_BUSY, ERR_NOMEM. */
-int password_hash_in_turn(struct password_verifier *verifier, const char *password, size_t len,
-			  char ret_hash[static PASSWORD_HASH_MAX]);
+/*
+ * As password_hash(), but in the verifying thread, for each takes 19 MiB; goes first. ERR_PENDING: the line is
+ * suspended, and resumed once password_hash_result() says what became of it: ERR_NOMEM, ERR_BUSY (the hub stops), or
+ * the hash, which lives as long as the hashing. ERR_BUSY, ERR_NOMEM: there is no hashing.
+ */
+struct password_hashing;
+int password_hash_begin(struct password_verifier *verifier, const char *password, size_t len, const struct line *line,
+			struct password_hashing **ret_hashing);
+int password_hash_result(const struct password_hashing *hashing, const char **ret_hash);
+void password_hashing_free(void *hashing); /* not while the line is suspended; NULL is allowed */
 
 /* `len` characters of a-z, 2-9 without look-alikes; for generated passwords. `ret_text` has room for len + 1. */
 void password_random(size_t len, char *ret_text);

@@ -15,7 +15,8 @@ double request_ms(const struct request *request)
 
 int request_submit(struct request *request, struct change *change, handler_fn finish)
 {
-	change->subject = request->subject;
+	if (!change->subject)
+		change->subject = request->subject;
 	change->actor = &request->principal;
 	change->peer = request->peer;
 	int err = journal_begin(request->hub->journal, change, request->line, &request->change, &request->why);
@@ -33,8 +34,17 @@ int request_collect(struct request *request, struct outcome *ret_outcome)
 	return err;
 }
 
+void request_keep_take(struct request *request, void *kept, void (*release)(void *kept))
+{
+	if (request->kept)
+		request->release_kept(request->kept);
+	request->kept = kept;
+	request->release_kept = release;
+}
+
 void request_release(struct request *request)
 {
+	request_keep_take(request, NULL, NULL);
 	if (request->change)
 		journal_abandon(request->hub->journal, TAKE_PTR(request->change));
 	for (size_t i = 0; i < request->header_count; i++)

@@ -58,9 +58,13 @@ struct request {
 	const struct line *line;       /* its connection, for request_submit() */
 	struct limits_verdict verdict; /* out: with ERR_RATE */
 
-	/* For request_submit(), request_collect() and routes only. */
-	handler_fn finish;   /* what goes on when the line has been resumed; NULL: it does not wait */
+	handler_fn finish; /* set by who suspends its line: what goes on when that is resumed. NULL: it does not wait */
+
+	/* For the next functions only. */
 	struct item *change; /* owned; under way in the journal, or done */
+
+	void *kept;                       /* owned: what a handler wants to find when it goes on; request_keep_take() */
+	void (*release_kept)(void *kept); /* also frees it */
 
 	/* For routes only. */
 	const char *route_path, *route_method; /* literals; NULL: none was found */
@@ -79,10 +83,12 @@ struct request {
 
 /* Hands a change to the journal without waiting for it: a handler ends by returning what this returns (ERR_PENDING, or
  * an error), and once the change is decided `finish` is called in its place, with a new reply, and finds it by
- * request_collect(). Sets the change's actor, peer and subject. */
+ * request_collect(). Sets the change's actor and peer, and its subject unless it has one. */
 int request_submit(struct request *request, struct change *change, handler_fn finish);
 /* As journal_submit(); `request->why` tells the reason of a failure. */
 int request_collect(struct request *request, struct outcome *ret_outcome);
+/* Until the request ends; what was kept before is released. */
+void request_keep_take(struct request *request, void *kept, void (*release)(void *kept));
 
 /* The header's value or NULL; a header given twice: the values joined by ", " as RFC 9110 5.3 allows. */
 const char *request_header(const struct request *request, const char *name);

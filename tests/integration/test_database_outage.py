@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import http.client
+import itertools
 import json
 import select
 import socket
@@ -179,9 +180,9 @@ def test_a_database_that_is_locked_by_somebody_else_is_waited_for_no_longer_than
 class Put:
     """A change on its way: a connection on which all but the last byte is sent."""
 
-    def __init__(self, hub, silo):
-        body = json.dumps({"dnsrecords": [{"hostname": "h", "ip": "192.0.2.1"}]})
-        request = (f"PUT /silos/{silo} HTTP/1.1\r\nHost: hub\r\nAuthorization: {basic(*ADMIN)}\r\n"
+    def __init__(self, hub, path, document):
+        body = json.dumps(document)
+        request = (f"PUT {path} HTTP/1.1\r\nHost: hub\r\nAuthorization: {basic(*ADMIN)}\r\n"
                    f"Content-Length: {len(body)}\r\n\r\n{body}").encode()
         self.socket = socket.create_connection(("127.0.0.1", hub.port), 20)
         self.socket.sendall(request[:-1])
@@ -202,11 +203,25 @@ class Put:
         return bool(select.select([self.socket], [], [], 0)[0])
 
 
-def test_changes_that_wait_hold_no_thread(make_hub, database):
+def put_silo(hub, n):
+    return Put(hub, f"/silos/s{n}", {"dnsrecords": [{"hostname": "h", "ip": "192.0.2.1"}]})
+
+
+def put_user(hub, n):
+    return Put(hub, "/users/alice", {"quota": n})
+
+
+def put_token(hub, n, names=itertools.count()):  # noqa: B008
+    return Put(hub, f"/users/alice/tokens/t{next(names)}", {"verbs": ["read"]})
+
+
+@pytest.mark.parametrize("put", [put_silo, put_user, put_token])
+def test_changes_that_wait_hold_no_thread(make_hub, database, put):
     hub = make_hub(database, THREADS="2")
     hub.put_silo("read", {"h": "192.0.2.1"})
+    hub.add_user("alice")
     for _ in range(10):  # on a busy machine the changes may have been given up before the reads began
-        changes = [Put(hub, f"s{n}") for n in range(40)]
+        changes = [put(hub, n) for n in range(40)]
         readers = [hub.connect() for _ in range(8)]  # on each thread some
         with revision_locked(database):
             for change in changes:
@@ -224,7 +239,7 @@ def test_changes_that_wait_hold_no_thread(make_hub, database):
 def test_more_changes_than_may_wait_are_refused_at_once(make_hub, database):
     hub = make_hub(database)
     hub.put_silo("known", {"h": "192.0.2.1"})
-    changes = [Put(hub, f"s{n}") for n in range(QUEUE_MAX + 100)]
+    changes = [put_silo(hub, n) for n in range(QUEUE_MAX + 100)]
     with revision_locked(database):
         for change in changes:
             change.finish()

@@ -3,6 +3,7 @@
 import concurrent.futures
 import ctypes
 import ctypes.util
+import http.client
 
 import pytest
 from hub import ADMIN, SLOW
@@ -262,3 +263,36 @@ def test_a_user_that_does_not_exist_costs_the_same_verification(make_hub, databa
         assert cost(("real", f"wrong-password-{n}"), 401) == cost(("nobody", f"wrong-password-{n}"), 401) == 1
     assert cost(real, 200) == 1 and cost(real, 200) == 0, "one that was right is remembered"
     assert hub.get("/silos", auth=("real", "wrong")).body == hub.get("/silos", auth=("nobody", "wrong")).body
+
+
+def test_passwords_that_are_being_set_hold_no_thread(make_hub, database):
+    """Each takes its time, one after the other: who asks for something else meanwhile does not wait for them."""
+    hub = make_hub(database, THREADS=2)
+    hub.add_user("alice")
+    reader = hub.connect()
+    with concurrent.futures.ThreadPoolExecutor(40) as pool:
+        changes = [pool.submit(hub.put, "/users/alice", {"password": f"password-no-{n}"}) for n in range(40)]
+        hub.secrets.update(f"password-no-{n}" for n in range(40))
+        wait_until(lambda: hub.metric("silodns_password_verifications_waiting") > 10, what="passwords that wait")
+        assert hub.get("/silos", connection=reader).status == 200
+        waiting = sum(not change.done() for change in changes)
+        assert {change.result().status for change in changes} == {200}
+    assert waiting > 5, "read no sooner than the passwords were set"
+    assert sum(hub.get("/silos", auth=("alice", f"password-no-{n}")).status == 200 for n in range(40)) == 1
+
+
+def test_a_hub_stops_while_passwords_are_being_set(make_hub, database):
+    hub = make_hub(database, DRAIN_TIMEOUT="0ms")
+    hub.add_user("alice")
+    with concurrent.futures.ThreadPoolExecutor(20) as pool:
+        changes = [pool.submit(hub.put, "/users/alice", {"password": f"password-no-{n}"}) for n in range(20)]
+        hub.secrets.update(f"password-no-{n}" for n in range(20))
+        wait_until(lambda: hub.metric("silodns_password_verifications_waiting") > 5, what="passwords that wait")
+        assert hub.stop() == 0
+        answers = []
+        for change in changes:
+            try:
+                answers.append(change.result().status)
+            except (OSError, http.client.HTTPException):
+                answers.append(None)
+    assert set(answers) <= {200, 503, None} and (503 in answers or None in answers), answers

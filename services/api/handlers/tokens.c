@@ -108,60 +108,87 @@ int handle_token_get(struct request *request, struct reply *reply)
 /* --- changes --------------------------------------------------------------------------------------------------------
  */
 
-static int submit(struct request *request, struct change *change, const char *what)
+static int collect(struct request *request, const char *what)
 {
-	struct outcome outcome = {0};
+	struct outcome outcome;
+	int err = request_collect(request, &outcome);
 
-	change->actor = &request->principal;
-	change->peer = request->peer;
-	int err = journal_submit(request->hub->journal, change, &outcome);
-	if (err) {
-		request->why = outcome.why;
-		return err;
-	}
-	log_info(what, LOG_STR("name", change->subject), LOG_U64("revision", outcome.revision),
-		 LOG_STR("user", request->principal.name), LOG_STR("token", request->claim.token),
-		 LOG_IP("peer", &request->peer), LOG_MS("ms", request_ms(request)));
-	return ERR_OK;
+	if (!err)
+		log_info(what, LOG_STR("owner", request->subject), LOG_STR("name", request->second),
+			 LOG_U64("revision", outcome.revision), LOG_STR("user", request->principal.name),
+			 LOG_STR("token", request->claim.token), LOG_IP("peer", &request->peer),
+			 LOG_MS("ms", request_ms(request)));
+	return err;
 }
 
-static void token_cleanup(struct token **token)
+/* What is kept while it is being made. */
+struct made {
+	struct token *token;
+	char secret[TOKEN_SECRET_LEN + 1];
+};
+
+static void made_free(void *arg)
 {
-	token_unref(*token);
+	struct made *made = arg;
+
+	token_unref(made->token);
+	sodium_memzero(made, sizeof *made);
+	free(made);
 }
 
 /* The one answer that has a secret in it. */
-static int reply_secret(struct reply *reply, const struct token *token, const char *secret)
+static int finish_put(struct request *request, struct reply *reply)
 {
-	json_t *json = token_json(token);
+	const struct made *made = request->kept;
+	int err = collect(request, "token made");
 
-	if (json && json_object_set_new(json, "token", json_string(secret))) {
+	if (err)
+		return err;
+	json_t *json = token_json(made->token);
+	if (json && json_object_set_new(json, "token", json_string(made->secret))) {
 		json_decref(json);
 		json = NULL;
 	}
 	return reply_json_take(reply, 201, json);
 }
 
-int handle_token_put(struct request *request, struct reply *reply)
+static int make_token(struct request *request, struct made *made)
 {
-	_cleanup_(token_cleanup) struct token *token = NULL;
-	char subject[TOKEN_SUBJECT_MAX + 1], secret[TOKEN_SECRET_LEN + 1];
-	struct change change = {.kind = CHANGE_TOKEN_PUT, .subject = subject};
-	int err = check_token(request, subject);
+	int err = token_parse(request->body ? request->body : "", request->body_len, &made->token, &request->why);
 
-	if (!err)
-		err = token_parse(request->body ? request->body : "", request->body_len, &token, &request->why);
-	if (!err && token->expires_us && token->expires_us <= clock_wall_us())
-		err = why_set(&request->why, ERR_INVALID, "expires", "is over already");
 	if (err)
 		return err;
-	token_make_secret(secret, token->hash);
-	token_set_subject(token, request->subject, request->second);
-	change.token = token;
-	err = submit(request, &change, "token made");
+	if (made->token->expires_us && made->token->expires_us <= clock_wall_us())
+		return why_set(&request->why, ERR_INVALID, "expires", "is over already");
+	token_make_secret(made->secret, made->token->hash);
+	token_set_subject(made->token, request->subject, request->second);
+	return ERR_OK;
+}
+
+int handle_token_put(struct request *request, struct reply *reply)
+{
+	char subject[TOKEN_SUBJECT_MAX + 1];
+	struct made *made;
+	int err = check_token(request, subject);
+
+	(void)reply;
+	if (err)
+		return err;
+	made = calloc(1, sizeof *made);
+	if (!made)
+		return ERR_NOMEM;
+	request_keep_take(request, made, made_free);
+	err = make_token(request, made);
+	struct change change = {.kind = CHANGE_TOKEN_PUT, .subject = subject, .token = made->token};
+	return err ? err : request_submit(request, &change, finish_put);
+}
+
+static int finish_delete(struct request *request, struct reply *reply)
+{
+	int err = collect(request, "token revoked");
+
 	if (!err)
-		err = reply_secret(reply, token, secret);
-	sodium_memzero(secret, sizeof secret);
+		reply_status(reply, 204);
 	return err;
 }
 
@@ -171,9 +198,6 @@ int handle_token_delete(struct request *request, struct reply *reply)
 	struct change change = {.kind = CHANGE_TOKEN_DELETE, .subject = subject};
 	int err = check_token(request, subject);
 
-	if (!err)
-		err = submit(request, &change, "token revoked");
-	if (!err)
-		reply_status(reply, 204);
-	return err;
+	(void)reply;
+	return err ? err : request_submit(request, &change, finish_delete);
 }

@@ -56,7 +56,6 @@ struct user_put {
 	struct change change;
 	const char *password; /* borrowed from the document; NULL: not given */
 	size_t password_len;
-	char hash[PASSWORD_HASH_MAX];
 };
 
 static int take_password(const json_t *value, struct user_put *put, struct why *why)
@@ -131,41 +130,55 @@ static int parse_user(struct request *request, struct user_put *put, json_t **re
 	return ERR_OK;
 }
 
+/* ERR_PENDING: the handler is called again when there is a hash. */
 static int hash_password(struct request *request, struct user_put *put)
 {
+	struct password_hashing *hashing = request->kept;
+	int err;
+
 	if (!put->password)
 		return ERR_OK;
-	int err = access_hash_password(request->hub->access, put->password, put->password_len, put->hash);
-	if (err)
-		return why_set(&request->why, err, "", "too many passwords are being set; try again in a moment");
-	put->change.password_hash = put->hash;
-	return ERR_OK;
+	if (hashing) {
+		err = password_hash_result(hashing, &put->change.password_hash);
+	} else {
+		err = access_hash_password(request->hub->access, put->password, put->password_len, request->line,
+					   &hashing);
+		if (err == ERR_PENDING) {
+			request_keep_take(request, hashing, password_hashing_free);
+			request->finish = handle_user_put;
+			return err;
+		}
+	}
+	return err ? why_set(&request->why, err, "", "too many passwords are being set; try again in a moment")
+		   : ERR_OK;
 }
 
-static int submit(struct request *request, struct change *change, struct outcome *ret_outcome)
+static int collect(struct request *request, struct outcome *ret_outcome)
 {
-	change->subject = request->subject;
-	change->actor = &request->principal;
-	change->peer = request->peer;
-	int err = journal_submit(request->hub->journal, change, ret_outcome);
-	if (err) {
-		request->why = ret_outcome->why;
-		return err;
-	}
-	if (ret_outcome->changed)
+	int err = request_collect(request, ret_outcome);
+
+	if (!err && ret_outcome->changed)
 		log_info("user changed", LOG_STR("name", request->subject), LOG_U64("revision", ret_outcome->revision),
 			 LOG_STR("user", request->principal.name), LOG_STR("token", request->claim.token),
 			 LOG_IP("peer", &request->peer), LOG_MS("ms", request_ms(request)));
-	return ERR_OK;
+	return err;
+}
+
+static int finish_put(struct request *request, struct reply *reply)
+{
+	struct outcome outcome;
+	int err = collect(request, &outcome);
+
+	return err ? err : reply_user(request, reply, outcome.created ? 201 : 200);
 }
 
 int handle_user_put(struct request *request, struct reply *reply)
 {
 	json_auto_t *document = NULL;
 	struct user_put put = {.change = {.kind = CHANGE_USER_PUT}};
-	struct outcome outcome = {0};
 	int err = check_name(request);
 
+	(void)reply;
 	if (err)
 		return err;
 	if (request->principal.role != ROLE_ADMIN && !is_own(request))
@@ -177,20 +190,24 @@ int handle_user_put(struct request *request, struct reply *reply)
 		return why_set(&request->why, ERR_FORBIDDEN, "",
 			       "only an admin may change role and quota; the password is yours to change");
 	err = hash_password(request, &put);
+	return err ? err : request_submit(request, &put.change, finish_put);
+}
+
+static int finish_delete(struct request *request, struct reply *reply)
+{
+	struct outcome outcome;
+	int err = collect(request, &outcome);
+
 	if (!err)
-		err = submit(request, &put.change, &outcome);
-	return err ? err : reply_user(request, reply, outcome.created ? 201 : 200);
+		reply_status(reply, 204);
+	return err;
 }
 
 int handle_user_delete(struct request *request, struct reply *reply)
 {
 	struct change change = {.kind = CHANGE_USER_DELETE};
-	struct outcome outcome = {0};
 	int err = check_name(request);
 
-	if (!err)
-		err = submit(request, &change, &outcome);
-	if (!err)
-		reply_status(reply, 204);
-	return err;
+	(void)reply;
+	return err ? err : request_submit(request, &change, finish_delete);
 }
