@@ -268,7 +268,7 @@ static int check_password(struct access *access, const struct user *user, const 
 
 static int refuse_locked_out(const struct access_call *call, struct why *why)
 {
-	return why_set(why, ERR_RATE, "", "too many wrong passwords from this address; try again in %lu s",
+	return why_set(why, ERR_RATE, "", "too many wrong passwords or tokens from this address; try again in %lu s",
 		       call->verdict.retry_s);
 }
 
@@ -319,6 +319,22 @@ static void token_cleanup(struct token **token)
 	token_unref(*token);
 }
 
+/* None that is known is ever refused for others: so this needs no look at who is locked out before. */
+static int refuse_unknown_token(struct access *access, const unsigned char hash[static TOKEN_HASH_BYTES],
+				struct access_call *call, struct why *why)
+{
+	uint64_t attempt;
+
+	memcpy(&attempt, hash, sizeof attempt);
+	if (call->limited &&
+	    limits_login(access->limits, call->peer, LIMITS_NO_USER, call->now_us, &call->verdict) != LIMITS_LOGIN_OPEN)
+		return refuse_locked_out(call, why);
+	if (call->limited)
+		call->locked_out =
+			limits_login_failed(access->limits, call->peer, LIMITS_NO_USER, attempt, call->now_us);
+	return why_set(why, ERR_UNAUTHORIZED, "", "there is no such token (any more)");
+}
+
 /* `user_name` is what stands before it in Basic, NULL in Bearer. */
 static int check_token(struct access *access, const unsigned char hash[static TOKEN_HASH_BYTES], const char *user_name,
 		       struct access_call *call, struct principal *ret_principal, struct why *why)
@@ -328,7 +344,7 @@ static int check_token(struct access *access, const unsigned char hash[static TO
 	struct user user;
 
 	if (store_token(access->store, hash, &token) || store_user_by_id(access->store, token->owner, &user))
-		return why_set(why, ERR_UNAUTHORIZED, "", "there is no such token (any more)");
+		return refuse_unknown_token(access, hash, call, why);
 	snprintf(call->claim.user, sizeof call->claim.user, "%s", user.name);
 	snprintf(call->claim.token, sizeof call->claim.token, "%s", token_name(token));
 	if (user_name && user_name[0] && strcmp(user_name, "token") != 0 && strcmp(user_name, user.name) != 0)

@@ -356,6 +356,8 @@ bool limits_login_failed(struct limits *limits, const struct ipaddr *address, co
 		strike(limits, address_key(limits, OF_USERS_LOGINS, address, user), logins, tag, now_us * 1000);
 	if (of_pair == REPEATED) /* no further guess */
 		return false;
+	if (!user[0])
+		return of_pair == LOCKED;
 	return strike(limits, address_key(limits, OF_LOGINS, address, ""), logins * LIMITS_ADDRESS_LOGINS, 0,
 		      now_us * 1000) == LOCKED ||
 	       of_pair == LOCKED;

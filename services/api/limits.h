@@ -28,6 +28,10 @@
 /* One address may be wrong so many times as often as one user from it: many machines may be behind one address. */
 #define LIMITS_ADDRESS_LOGINS 5
 
+/* In place of a user's name: unknown tokens. Nobody guesses one, and devices that keep one which was revoked are many:
+ * they lock out each other, and no password. */
+#define LIMITS_NO_USER ""
+
 struct limits_settings {
 	long address_rate, address_burst; /* requests in a second; at once. A rate of 0: no limit */
 	long user_rate, user_burst;
@@ -67,7 +71,7 @@ enum limits_login {
 /* May `user` (as claimed, whether it exists or not) try from `address`? `ret_verdict` is set unless it is OPEN. */
 enum limits_login limits_login(struct limits *limits, const struct ipaddr *address, const char *user, int64_t now_us,
 			       struct limits_verdict *ret_verdict);
-/* A wrong password; `attempt` is the same for the same one only. True: somebody is locked out by it. */
+/* A wrong password or token; `attempt` is the same for the same one only. True: somebody is locked out by it. */
 bool limits_login_failed(struct limits *limits, const struct ipaddr *address, const char *user, uint64_t attempt,
 			 int64_t now_us);
 /* A right one. For a day its address counts as a good one: it goes first where many wait to log in. */

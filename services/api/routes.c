@@ -247,7 +247,7 @@ static int authenticate(struct request *request)
 	request->verdict = call.verdict;
 	request->claim = call.claim;
 	if (call.locked_out)
-		log_warn("too many wrong passwords: locked out", LOG_IP("peer", &request->peer));
+		log_warn("too many wrong passwords or tokens: locked out", LOG_IP("peer", &request->peer));
 	if (err || !request->limited ||
 	    !limits_take_user(hub->limits, request->principal.user_id, request->started_us, &request->verdict))
 		return err;
@@ -341,16 +341,15 @@ static void note_refusal(const struct request *request, int err)
 {
 	char subject[2 * REQUEST_SUBJECT_MAX + 2];
 
-	if (!request->route_path ||
-	    (err != ERR_UNAUTHORIZED && err != ERR_FORBIDDEN && err != ERR_QUOTA && err != ERR_RATE))
+	if (err != ERR_UNAUTHORIZED && err != ERR_FORBIDDEN && err != ERR_QUOTA && err != ERR_RATE)
 		return;
 	snprintf(subject, sizeof subject, "%s%s%s", request->subject, request->second_len ? "/" : "", request->second);
 	const struct attempt attempt = {.err = err,
 					.user = request->claim.user,
 					.token = request->claim.token,
 					.peer = request->peer,
-					.method = request->route_method,
-					.path = request->route_path,
+					.method = request->route_method ? request->route_method : "",
+					.path = request->route_path ? request->route_path : "",
 					.subject = subject,
 					.reason = request->why.text};
 	audit_refused(request->hub->audit, &attempt);

@@ -1,5 +1,6 @@
 """The audit: every change with its old and new value, every refused attempt; no secret; bounded whatever comes."""
 
+import http.client
 import json
 import re
 
@@ -97,6 +98,16 @@ def test_every_refused_attempt_is_told(make_hub, database):
     assert all(e["count"] == 1 and e["peer"] == "127.0.0.1" and e["at"] == e["last"] and len(e["reason"]) > 10 for e in found), found
     (why,) = [e["reason"] for e in found if e["token"] == "away"]
     assert "may not be used from 127.0.0.1" in why
+
+
+def test_who_asks_too_often_is_told_once_an_hour(make_hub, database):
+    hub = make_hub(database, LIMIT_EXEMPT="127.0.0.1", LIMIT_REQUESTS=1, LIMIT_REQUESTS_BURST=3)
+    connection = http.client.HTTPConnection("127.0.0.1", hub.port, timeout=20, source_address=("127.0.0.9", 0))
+    answers = [hub.get("/ping", auth=None, connection=connection).status for _ in range(30)]
+    assert answers.count(429) >= 20
+    (told,) = refusals(hub)
+    assert (told["error"], told["peer"], told["user"], told["method"], told["path"]) == ("rate", "127.0.0.9", "", "", "")
+    wait_until(lambda: refusals(hub)[0]["count"] == answers.count(429), what="all of them")
 
 
 def test_filters_choose(make_hub, database):

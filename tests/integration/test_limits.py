@@ -15,6 +15,7 @@ from flood import WrongLogins, get_rate
 from hub import ADMIN, SLOW, basic
 from mariadb import free_port, wait_until
 from test_http import problem, raw
+from test_tokens import make
 
 pytestmark = pytest.mark.hub
 WRONG = (ADMIN[0], "a-wrong-password")
@@ -154,6 +155,33 @@ def test_an_address_that_tries_many_users_is_left_with_credentials_that_are_know
 def ask_until_refused_of_many(hub, source):
     for n in range(100):
         answer = ask(hub, source, "/silos", auth=(f"user{n}", "wrong-password"))
+        if answer.status == 429:
+            return n, answer
+    raise AssertionError("no end")
+
+
+def test_unknown_tokens_lock_out_themselves_and_nothing_else(make_hub, database):
+    hub = make_hub(database, LIMIT_EXEMPT="none", LIMIT_LOGINS=3, LOCKOUT="2s")
+    good, gone = make(hub, "admin", "good", verbs=["read"]), make(hub, "admin", "gone", verbs=["read"])
+    hub.delete("/users/admin/tokens/gone")
+    for _ in range(30):  # a device that nobody told
+        problem(ask(hub, "127.0.0.9", "/silos", auth=gone), 401, "unauthorized")
+    granted, refused = ask_until_refused_of_tokens(hub, "127.0.0.9")
+    assert granted == 2
+    wait = check_refusal(refused, "login", 3, 600)
+    for n in range(50):  # more than an address may have wrong passwords
+        ask(hub, "127.0.0.9", "/silos", auth=f"Bearer silodns_{n:B>42}A")
+    assert ask(hub, "127.0.0.9", "/silos", auth=good).status == 200
+    assert ask(hub, "127.0.0.9", "/silos", auth=hub.add_user("carol")).status == 200, "a password that was never seen"
+    problem(ask(hub, "127.0.0.10", "/silos", auth=gone), 401, "unauthorized")
+    time.sleep(wait)
+    problem(ask(hub, "127.0.0.9", "/silos", auth=gone), 401, "unauthorized")
+    assert hub.log().count("locked out") == 1
+
+
+def ask_until_refused_of_tokens(hub, source):
+    for n in range(100):
+        answer = ask(hub, source, "/silos", auth=f"Bearer silodns_{n:A>42}A")
         if answer.status == 429:
             return n, answer
     raise AssertionError("no end")

@@ -266,6 +266,17 @@ static void test_an_address_that_tries_many_users_is_left_with_known_credentials
 	assert_int_equal(may(*state, "192.0.2.2", "somebody"), LIMITS_LOGIN_OPEN);
 }
 
+static void test_unknown_tokens_lock_out_no_password(void **state)
+{
+	struct ipaddr ip = address("192.0.2.1");
+
+	for (uint64_t guess = 1; guess <= (uint64_t)settings.logins * LIMITS_ADDRESS_LOGINS * 2; guess++)
+		limits_login_failed(*state, &ip, LIMITS_NO_USER, guess, now);
+	assert_int_equal(may(*state, "192.0.2.1", LIMITS_NO_USER), LIMITS_LOGIN_LOCKED);
+	assert_int_equal(may(*state, "192.0.2.1", "alice"), LIMITS_LOGIN_OPEN);
+	assert_int_equal(may(*state, "192.0.2.2", LIMITS_NO_USER), LIMITS_LOGIN_OPEN);
+}
+
 static void test_a_stranger_cannot_lock_a_user_out_elsewhere(void **state)
 {
 	char from[32];
@@ -409,6 +420,7 @@ int main(void)
 		TEST(test_wrong_passwords_are_forgiven_in_time),
 		TEST(test_the_same_wrong_password_again_is_no_further_guess),
 		TEST(test_an_address_that_tries_many_users_is_left_with_known_credentials),
+		TEST(test_unknown_tokens_lock_out_no_password),
 		TEST(test_a_stranger_cannot_lock_a_user_out_elsewhere),
 		TEST(test_where_somebody_logged_in_is_good_for_a_day),
 		TEST(test_a_crowd_makes_nobody_forgotten_who_asks_too_often_or_is_locked_out),
