@@ -52,6 +52,15 @@ static struct request_ext *ext_of(void **info)
 	return made ? (struct request_ext *)(void *)made->request : NULL;
 }
 
+/* NULL: there was no memory for it, and the connection is shut down. */
+static struct arrival *arrival_of(struct MHD_Connection *connection)
+{
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+	struct connection *own = info->socket_context;
+
+	return own ? &own->arrival : NULL;
+}
+
 static void suspend(void *connection)
 {
 	MHD_suspend_connection(connection);
@@ -108,6 +117,7 @@ void exchange_on_completed(void *arg, struct MHD_Connection *connection, void **
 		DL_DELETE(unfinished, ext);
 	}
 	mhd_request_completed(NULL, connection, info, code);
+	arrivals_expect(exchange->arrivals, arrival_of(connection));
 	atomic_fetch_sub(&exchange->hub->metrics.in_progress, 1);
 	atomic_fetch_add(&exchange->ended, 1);
 }
@@ -399,6 +409,7 @@ static enum MHD_Result answer(struct exchange *exchange, struct request_ext *ext
 {
 	struct reply *reply = calloc(1, sizeof *reply); /* not a part of `ext`, which a stream keeps for hours */
 
+	arrivals_here(arrival_of(call->connection));
 	if (!reply)
 		return MHD_NO;
 	ext->reply = reply;

@@ -13,14 +13,22 @@
 #include <microhttpd.h>
 #include <ulfius.h>
 
+#include "arrivals.h"
 #include "hub.h"
 #include "intercept.h"
 
+/* What libmicrohttpd keeps for us with each connection: its "socket context". */
+struct connection {
+	struct arrival arrival;
+	struct tls_connection *tls; /* owned; NULL: it speaks plain */
+};
+
 struct exchange {
 	struct hub *hub;
-	size_t body_max;   /* of one request; Ulfius keeps one byte more, by which routes knows */
-	size_t bodies_max; /* of all together */
-	char hsts[40];     /* a header's value; "" = none */
+	struct arrivals *arrivals; /* borrowed */
+	size_t body_max;           /* of one request; Ulfius keeps one byte more, by which routes knows */
+	size_t bodies_max;         /* of all together */
+	char hsts[40];             /* a header's value; "" = none */
 	struct intercept intercept;
 	atomic_ulong begun, ended; /* requests: since their first line; until the last byte is with the kernel */
 };

@@ -60,6 +60,7 @@ static int serve_until_stopped(const struct settings *settings, struct hub *hub)
 							.connections_per_address_max =
 								(unsigned)settings->connections_per_address_max,
 							.idle_timeout_ms = settings->idle_timeout_ms,
+							.request_timeout_ms = settings->request_timeout_ms,
 							.hsts_ms = settings->hsts_ms};
 	struct server *server;
 	struct why why = {0};

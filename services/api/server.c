@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -38,6 +39,7 @@ struct server {
 	atomic_ulong open; /* connections, from their acceptance on */
 	unsigned long open_max;
 	struct peercount *per_address; /* NULL: no limit */
+	struct arrivals *arrivals;
 	int idle_timeout_ms;
 };
 
@@ -61,20 +63,42 @@ static void forget_connection(struct server *server, const struct sockaddr *peer
 	atomic_fetch_sub(&server->open, 1);
 }
 
+static void open_connection(struct server *server, struct MHD_Connection *mhd, void **ret_context)
+{
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
+	struct connection *connection = calloc(1, sizeof *connection);
+
+	*ret_context = connection;
+	if (!connection) {
+		shutdown(info->connect_fd, SHUT_RDWR);
+		return;
+	}
+	arrivals_add(server->arrivals, &connection->arrival, info->connect_fd);
+	if (server->hub->tls)
+		connection->tls = tls_connection_begin(server->hub->tls, mhd);
+}
+
+static void close_connection(struct server *server, struct MHD_Connection *mhd, struct connection *connection)
+{
+	exchange_on_closed(&server->exchange, mhd);
+	forget_connection(server, exchange_peer(mhd));
+	if (!connection)
+		return;
+	arrivals_remove(server->arrivals, &connection->arrival);
+	tls_connection_end(connection->tls);
+	free(connection);
+}
+
 static void on_connection(void *arg, struct MHD_Connection *connection, void **ret_context,
 			  enum MHD_ConnectionNotificationCode code)
 {
 	struct server *server = arg;
 
 	atomic_fetch_add(&server->hub->metrics.connections, code == MHD_CONNECTION_NOTIFY_STARTED ? 1 : -1);
-	if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
-		exchange_on_closed(&server->exchange, connection);
-		forget_connection(server, exchange_peer(connection));
-	}
-	if (server->hub->tls && code == MHD_CONNECTION_NOTIFY_STARTED)
-		*ret_context = tls_connection_begin(server->hub->tls, connection);
-	else if (server->hub->tls)
-		tls_connection_end(*ret_context);
+	if (code == MHD_CONNECTION_NOTIFY_STARTED)
+		open_connection(server, connection, ret_context);
+	else
+		close_connection(server, connection, *ret_context);
 }
 
 /* --- what the libraries have to say: of interest when looking for a fault only ------------------------------------ */
@@ -185,12 +209,15 @@ static void server_free(struct server *server)
 	listener_close(server->listener);
 	if (server->hub->tls)
 		tls_stop(server->hub->tls);
+	if (server->arrivals)
+		arrivals_stop(server->arrivals); /* a shut down socket is one that libmicrohttpd still owns */
 	if (server->ulfius.mhd_daemon)
 		ulfius_stop_framework(&server->ulfius);
 	if (server->ulfius_made)
 		ulfius_clean_instance(&server->ulfius);
 	y_close_logs();
 	peercount_free(server->per_address);
+	arrivals_free(server->arrivals);
 	free(server);
 }
 
@@ -214,7 +241,9 @@ int server_start(struct hub *hub, const struct server_settings *settings, struct
 		free(server);
 		return err;
 	}
-	if (settings->connections_per_address_max)
+	err = arrivals_start(settings->idle_timeout_ms + settings->request_timeout_ms, &server->arrivals);
+	server->exchange.arrivals = server->arrivals;
+	if (!err && settings->connections_per_address_max)
 		err = peercount_new(settings->connections_per_address_max, &server->per_address);
 	if (!err)
 		err = make_instance(server, settings);

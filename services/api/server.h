@@ -24,7 +24,8 @@ struct server_settings {
 	size_t bodies_max; /* bytes of all bodies that are on their way; half of it for credentials that are known only
 			    */
 	long idle_timeout_ms; /* rounded up to whole seconds */
-	long hsts_ms;         /* with TLS only; 0 = none */
+	long request_timeout_ms;
+	long hsts_ms; /* with TLS only; 0 = none */
 };
 
 struct server; /* speaks TLS only, if its hub has `tls` */

@@ -15,7 +15,7 @@ struct settings {
 	long threads, body_max, bodies_max, connections_max, connections_per_address_max;
 	long limit_requests, limit_requests_burst, limit_user_requests, limit_user_requests_burst;
 	long limit_logins, lockout_ms, lockout_max_ms;
-	long idle_timeout_ms, drain_timeout_ms;
+	long idle_timeout_ms, request_timeout_ms, drain_timeout_ms;
 
 	char *db_name, *db_user, *db_password, *db_socket, *db_tls_ca;
 	long db_port, db_timeout_ms, poll_ms, history_age_ms;

@@ -60,6 +60,7 @@ const char *const conf_all_names[] = {
 	"PRINT",
 	"QUOTA",
 	"REMOVE",
+	"REQUEST_TIMEOUT",
 	"ROLE",
 	"SILO",
 	"SILOS",

@@ -21,7 +21,7 @@ KB_PER_CONNECTION = 20  # 16 KiB that a connection may have, and what the librar
 
 def test_thousands_that_send_one_byte_a_second(make_world, database):
     needs.descriptors(SLOW_CLIENTS + 1000)
-    world = make_world(database)
+    world = make_world(database, settings=({"REQUEST_TIMEOUT": "1h"}, {}))
     hub = world.hubs[0]
     world.ledger.progress_of_all()
     before = hub.memory_kb()

@@ -1,8 +1,10 @@
 """Limits: each at its edge and one past it, and what a flood does to others. Loopback has many addresses: 127.0.0.0/8."""
 
+import concurrent.futures
 import contextlib
 import http.client
 import re
+import select
 import socket
 import statistics
 import subprocess
@@ -16,6 +18,7 @@ from hub import ADMIN, SLOW, basic
 from mariadb import free_port, wait_until
 from test_http import problem, raw
 from test_tokens import make
+from watcher import Watcher
 
 pytestmark = pytest.mark.hub
 WRONG = (ADMIN[0], "a-wrong-password")
@@ -248,6 +251,52 @@ def test_a_body_for_which_there_is_no_room_ends_where_it_ends(make_hub, database
         wait_until(lambda: held(hub) == 2043, what="the bodies")
         answer = raw(hub, b"PUT /silos/x HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n0123456789GET /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"503", b"200"] and answer.endswith(b'{"message":"PONG"}')
+
+
+# --- time ---
+
+
+HEAD = b"PUT /silos/slow HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n"
+PING = b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def send_slowly(hub, seconds, start, end=b"", step=0.2):
+    """`start`, then more of the same, byte by byte. None: it was cut off meanwhile; else the answer after `end`."""
+    with socket.create_connection(("127.0.0.1", hub.port), 20) as sock:
+        sock.sendall(start)
+        while start.startswith(PING) and not sock.recv(4096).endswith(b'"PONG"}'):
+            pass
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            try:
+                sock.sendall(b"x")
+            except OSError:
+                return None
+            if select.select([sock], [], [], step)[0]:
+                return None
+        sock.sendall(end)
+        return sock.recv(4096)
+
+
+@pytest.mark.parametrize("start", [b"GET /", HEAD + b"X: ", HEAD + b"\r\n", PING + b"GET /"], ids=["target", "header", "body", "second"])
+def test_a_request_that_never_ends_is_cut_off_though_bytes_of_it_come(make_hub, database, start):
+    hub = make_hub(database, IDLE_TIMEOUT="1s", REQUEST_TIMEOUT="1s")
+    connection = hub.connect()
+    with contextlib.closing(Watcher(hub)) as watcher, concurrent.futures.ThreadPoolExecutor(1) as pool:
+        watcher.wait_synced()
+        slow = pool.submit(send_slowly, hub, 20, start)
+        while not slow.done():  # a connection on which requests do arrive goes on, however old it is, and so does a stream
+            assert hub.get("/silos", connection=connection).status == 200
+            time.sleep(0.1)
+        assert slow.result() is None, "20 s, and bytes still come"
+        hub.put_silo("a", {"h": "192.0.2.1"})
+        watcher.wait_for(lambda watcher: "a" in watcher.silos)
+        assert not watcher.ended
+
+
+def test_a_request_that_takes_its_time_is_answered(make_hub, database):
+    hub = make_hub(database, IDLE_TIMEOUT="1s", REQUEST_TIMEOUT="1h")
+    assert send_slowly(hub, 4, HEAD + b"X: ", b"\r\n\r\n" + b"x" * 100).startswith(b"HTTP/1.1 401")
 
 
 # --- connections ------------------------------------------------------------------------------------------------------
