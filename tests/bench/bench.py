@@ -113,15 +113,16 @@ class Background:
             self.result()
         return json.loads(line)
 
-    def go_on(self):
-        self.process.stdin.write("\n")
+    def go_on(self, word=""):
+        self.process.stdin.write(word + "\n")
         self.process.stdin.flush()
 
-    def result(self, timeout=120):
+    def result(self, timeout=120, skip=0):
+        """`skip`: lines that it has said before."""
         out, err = self.process.communicate(timeout=timeout)
         if self.process.returncode:
             raise Wrong(err.strip() or self.process.returncode)
-        return checked(json.loads(out))
+        return checked(json.loads(out.splitlines()[skip]))
 
 
 def checked(result):

@@ -1,32 +1,24 @@
 """A flood of wrong passwords from many addresses of 127.0.0.0/8, and how many GETs others get through meanwhile."""
 
-import collections
+import json
 import selectors
 import socket
 import subprocess
-import sys
-import threading
 import time
 
-from hub import ADMIN, basic
+from hub import ADMIN, REPO, basic
 
-FIRST_ADDRESS = 0x7F640000  # 127.100.0.0
-
-
-def address(n):
-    return socket.inet_ntoa((FIRST_ADDRESS + n).to_bytes(4, "big"))
+PROGRAM = REPO / "build/bench/flood"  # also against a hub with a sanitizer
 
 
 class WrongLogins:
-    """`rate` log-ins a second, each with a password of its own over a connection of its own, by turns from so many addresses, in a process
-    of its own: Python's threads share one lock."""
+    """`rate` log-ins a second, each with a password of its own over a connection of its own, by turns from so many addresses."""
 
     def __init__(self, hub, addresses, rate):
-        self.command = [sys.executable, __file__, "flood", str(hub.port), str(addresses), str(rate)]
+        self.command = [PROGRAM, "--port", str(hub.port), "--addresses", str(addresses), "--rate", str(rate), "--user", ADMIN[0]]
 
     def __enter__(self):
         self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.switch("/silos")
         return self
 
     def switch(self, path):
@@ -37,55 +29,8 @@ class WrongLogins:
 
     def __exit__(self, *failure):
         out, _ = self.process.communicate("")
-        words = out.split()
-        self.rate_reached = float(words[0])
-        self.answers = dict(word.split(":") for word in words[1:])
-
-
-class Flood:
-    def __init__(self, port, addresses):
-        self.port, self.addresses = port, addresses
-        self.path, self.sent, self.began = None, 0, time.monotonic()
-        self.selector, self.answers = selectors.DefaultSelector(), collections.Counter()
-
-    def listen(self):
-        for line in sys.stdin:
-            self.path = line.strip()
-            print(self.path, flush=True)
-        self.path = ""
-
-    def send(self):
-        sock = socket.socket()
-        sock.bind((address(self.sent % self.addresses), 0))
-        self.sent += 1
-        credentials = basic(ADMIN[0], f"wrong-{self.sent}-{self.began}")
-        try:
-            sock.connect(("127.0.0.1", self.port))
-            sock.sendall(f"GET {self.path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: {credentials}\r\n\r\n".encode())
-        except OSError:  # the hub stops
-            self.answers["none"] += 1
-            sock.close()
-            return
-        sock.setblocking(False)
-        self.selector.register(sock, selectors.EVENT_READ)
-
-    def receive(self):
-        for key, _ in self.selector.select(0.005):
-            try:
-                answer = key.fileobj.recv(4096)
-            except OSError:
-                answer = b""
-            self.answers[answer[9:12].decode() or "none"] += 1
-            self.selector.unregister(key.fileobj)
-            key.fileobj.close()
-
-    def run(self, rate):
-        threading.Thread(target=self.listen, daemon=True).start()
-        while self.path != "":
-            while self.path and self.sent < (time.monotonic() - self.began) * rate and len(self.selector.get_map()) < 4000:
-                self.send()
-            self.receive()
-        print(self.sent / (time.monotonic() - self.began), *(f"{status}:{count}" for status, count in self.answers.items()))
+        told = json.loads(out)
+        self.rate_reached, self.answers = told["per_second"], told["answers"]
 
 
 def get_rate(hub, seconds, connections=16, path="/silos/rate", auth=ADMIN):
@@ -107,7 +52,3 @@ def get_rate(hub, seconds, connections=16, path="/silos/rate", auth=ADMIN):
     for key in list(selector.get_map().values()):
         key.fileobj.close()
     return count / took
-
-
-if __name__ == "__main__":
-    Flood(*map(int, sys.argv[2:4])).run(int(sys.argv[4]))

@@ -428,10 +428,7 @@ def test_a_flood_of_wrong_log_ins_slows_others_by_less_than_a_fifth(make_hub, da
         tries.append(cost_of_wrong_log_ins(hub))
         if tries[-1][0] < 0.2 and tries[-1][1] > 500:
             return
-    fast_enough = [cost for cost, reached in tries if reached > 500]
-    if not fast_enough:
-        pytest.skip("this machine is too busy for half as many log-ins as there ought to be")
-    assert min(fast_enough) < 0.2
+    assert min(cost for cost, _ in tries) < 0.2 and max(reached for _, reached in tries) > 500, tries
 
 
 @pytest.mark.parametrize("target", [b"/ping\0", b"/pi\0ng", b"/ping?\0", b"/\0"])
