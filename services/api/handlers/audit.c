@@ -5,6 +5,7 @@
 
 #include "../password.h"
 #include "cleanup.h"
+#include "difference.h"
 #include "handlers.h"
 #include "lifecycle.h"
 
@@ -90,22 +91,6 @@ static int parse_query(struct request *request, struct trail_query *query)
 
 /* --- the answer --------------------------------------------------------------------------------------------------- */
 
-struct difference {
-	json_t *added, *removed;
-};
-
-static int add_record(void *arg, const struct record *record, bool removed)
-{
-	const struct difference *difference = arg;
-	char ip[IPADDR_TEXT_MAX];
-
-	ipaddr_format(&record->ip, ip);
-	return json_array_append_new(removed ? difference->removed : difference->added,
-				     json_pack("{s:s, s:s}", "hostname", record->hostname, "ip", ip))
-		       ? ERR_NOMEM
-		       : ERR_OK;
-}
-
 static int read_silo(const char *document, struct silo *ret_silo)
 {
 	int err = document ? silo_parse(document, strlen(document), NULL, NULL, ret_silo, NULL) : ERR_OK;
@@ -118,19 +103,11 @@ static int add_records(json_t *json, const struct trail_documents *documents)
 {
 	_cleanup_(silo_release) struct silo before = {0};
 	_cleanup_(silo_release) struct silo after = {0};
-	json_auto_t *added = json_array();
-	json_auto_t *removed = json_array();
-	struct difference difference = {added, removed};
 	int err = read_silo(documents->before, &before);
 
 	if (!err)
 		err = read_silo(documents->after, &after);
-	if (!err)
-		err = silo_diff(&before, &after, add_record, &difference);
-	if (!err && (json_object_set(json, "added", added) ||
-		     (documents->before_known && json_object_set(json, "removed", removed))))
-		err = ERR_NOMEM;
-	return err;
+	return err ? err : difference_set(json, &before, &after, documents->before_known);
 }
 
 static json_t *document_json(const char *document)

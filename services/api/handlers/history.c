@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cleanup.h"
+#include "difference.h"
 #include "handlers.h"
 #include "lifecycle.h"
 #include "log.h"
@@ -56,42 +57,18 @@ static int check_database(struct request *request)
 
 /* --- the answer --------------------------------------------------------------------------------------------------- */
 
-struct difference {
-	json_t *added, *removed;
-};
-
-static int add_record(void *arg, const struct record *record, bool removed)
-{
-	const struct difference *difference = arg;
-	char ip[IPADDR_TEXT_MAX];
-
-	ipaddr_format(&record->ip, ip);
-	return json_array_append_new(removed ? difference->removed : difference->added,
-				     json_pack("{s:s, s:s}", "hostname", record->hostname, "ip", ip))
-		       ? ERR_NOMEM
-		       : ERR_OK;
-}
-
 /* A history_fn; `arg` is the array. */
 static int add_entry(void *arg, const struct history_entry *entry)
 {
-	json_auto_t *added = json_array();
-	json_auto_t *removed = json_array();
-	struct difference difference = {added, removed};
 	char at[CLOCK_TEXT_MAX];
-	int err = added && removed ? silo_diff(&entry->before, &entry->after, add_record, &difference) : ERR_NOMEM;
 
-	if (err)
-		return err;
 	clock_format(entry->at_us, at);
-	json_t *json = json_pack("{s:I, s:s, s:s, s:s, s:s, s:O}", "revision", (json_int_t)entry->revision, "at", at,
-				 "change", entry->kind == CHANGE_SILO_PUT ? "put" : "delete", "user", entry->user,
-				 "peer", entry->peer, "added", added);
-	if (json && entry->before_known && json_object_set(json, "removed", removed)) {
-		json_decref(json);
-		return ERR_NOMEM;
-	}
-	return json_array_append_new(arg, json) ? ERR_NOMEM : ERR_OK;
+	json_auto_t *json =
+		json_pack("{s:I, s:s, s:s, s:s, s:s}", "revision", (json_int_t)entry->revision, "at", at, "change",
+			  entry->kind == CHANGE_SILO_PUT ? "put" : "delete", "user", entry->user, "peer", entry->peer);
+	int err = json ? difference_set(json, &entry->before, &entry->after, entry->before_known) : ERR_NOMEM;
+
+	return err || json_array_append(arg, json) ? ERR_NOMEM : ERR_OK;
 }
 
 /* The same question, from where this page ends. */
