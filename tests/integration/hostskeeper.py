@@ -7,10 +7,10 @@ import re
 import shlex
 import signal
 import subprocess
-import time
 
 import leaks
 from hub import check_sanitizers
+from waiting import wait_until
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 BINARY = pathlib.Path(os.environ.get("SILODNS_BUILD", REPO / "build")).resolve() / "silodns-hostsync"
@@ -25,16 +25,6 @@ def block(*parts):
     for silo, records in parts:
         text += f"# silo {silo}\n" + "".join(f"{ip}\t{name}\n" for name, ip in records)
     return text + END
-
-
-def wait_until(condition, timeout=10, what="the condition"):
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        result = condition()
-        if result:
-            return result
-        time.sleep(0.01)
-    raise AssertionError(f"{what} did not come true within {timeout} s")
 
 
 class Keeper:

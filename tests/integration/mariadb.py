@@ -9,9 +9,9 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 
 import leaks
+from waiting import wait_until
 
 
 def free_port():
@@ -22,16 +22,6 @@ def free_port():
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)):
                 return port
-
-
-def wait_until(condition, timeout=15, what="the condition"):
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        result = condition()
-        if result:
-            return result
-        time.sleep(0.01)
-    raise AssertionError(f"{what} did not come true within {timeout} s")
 
 
 class MariaDB:

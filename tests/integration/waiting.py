@@ -1,0 +1,13 @@
+"""For what takes its time: never a sleep."""
+
+import time
+
+
+def wait_until(condition, timeout=15, what="the condition"):
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        result = condition()
+        if result:
+            return result
+        time.sleep(0.01)
+    raise AssertionError(f"{what} did not come true within {timeout} s")
