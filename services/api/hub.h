@@ -31,7 +31,8 @@ struct hub {
 	struct tls *tls;             /* NULL: HTTP without TLS */
 	const struct cidr *trusted_proxies;
 	size_t trusted_proxy_count;
-	size_t body_max; /* bytes */
+	size_t body_max;    /* bytes */
+	size_t records_max; /* of a silo */
 	struct metrics metrics;
 	bool metrics_for_anyone; /* /metrics needs no credentials */
 	atomic_bool draining;    /* set once SIGTERM came: /readyz says no */

@@ -54,6 +54,7 @@ static int serve_until_stopped(const struct settings *settings, struct hub *hub)
 	const struct server_settings server_settings = {.listen = (const char *const *)settings->listen.items,
 							.listen_count = settings->listen.count,
 							.threads = (unsigned)settings->threads,
+							.headers_max = (size_t)settings->headers_max,
 							.body_max = (size_t)settings->body_max,
 							.bodies_max = bodies_max(settings),
 							.connections_max = (unsigned)settings->connections_max,
@@ -156,6 +157,7 @@ static int run_serve(const struct settings *settings)
 	size_t exempt_count = 0;
 	struct hub hub = {.store = store_new(),
 			  .body_max = (size_t)settings->body_max,
+			  .records_max = (size_t)settings->records_max,
 			  .metrics.started_us = clock_wall_us(),
 			  .metrics_for_anyone = strcmp(settings->metrics, "anyone") == 0};
 	int code = EXIT_FAILED;

@@ -168,7 +168,7 @@ static int start_daemon(struct server *server, const struct server_settings *set
 		{MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL},
 		{MHD_OPTION_CONNECTION_LIMIT, (intptr_t)(limit < UINT_MAX ? limit : UINT_MAX), NULL},
 		{MHD_OPTION_CONNECTION_TIMEOUT, (intptr_t)((settings->idle_timeout_ms + 999) / 1000), NULL},
-		{MHD_OPTION_CONNECTION_MEMORY_LIMIT, SERVER_CONNECTION_MEMORY, NULL},
+		{MHD_OPTION_CONNECTION_MEMORY_LIMIT, (intptr_t)settings->headers_max, NULL},
 		{MHD_OPTION_THREAD_POOL_SIZE, settings->threads, NULL},
 		{tls ? MHD_OPTION_HTTPS_PRIORITIES : MHD_OPTION_END, 0, tls_priorities},
 		{MHD_OPTION_HTTPS_CERT_CALLBACK, 0, (void *)(intptr_t)no_certificate},

@@ -10,15 +10,14 @@
 #include "err.h"
 #include "hub.h"
 
-/* Of one connection: request line, headers and the reply's headers must fit, or the request gets 431 or 414. */
-#define SERVER_CONNECTION_MEMORY (8u << 10)
-
 struct server_settings {
 	const char *const
 		*listen; /* "127.0.0.1:8080", "[::]:8080" (IPv6 and IPv4), "*:8080"; borrowed by server_start() */
 	size_t listen_count;
-	unsigned threads; /* what waits for the journal or for a password holds none */
-	size_t body_max;  /* bytes; more gets 413 */
+	unsigned threads;   /* what waits for the journal or for a password holds none */
+	size_t headers_max; /* bytes of memory of one connection: request line, headers and the reply's headers must
+			       fit, or the request gets 431 or 414 */
+	size_t body_max;    /* bytes; more gets 413 */
 	unsigned connections_max;
 	unsigned connections_per_address_max; /* but for exempt addresses and trusted proxies; 0 = no limit */
 	size_t bodies_max; /* bytes of all bodies that are on their way; half of it for credentials that are known only

@@ -48,6 +48,8 @@ const char *const conf_all_names[] = {
 	"MAX_BODY",
 	"MAX_CONNECTIONS",
 	"MAX_CONNECTIONS_PER_ADDRESS",
+	"MAX_HEADERS",
+	"MAX_RECORDS",
 	"METRICS",
 	"MODE",
 	"NEW_PASSWORD",

@@ -251,3 +251,12 @@ def test_ten_thousand_records_fit_and_one_more_does_not(make_hub, database):
     records[77]["ip"] = "10.99.99.99"
     assert hub.put("/silos/big", {"dnsrecords": records}).status == 200
     assert database.sql("SELECT COUNT(*) FROM record WHERE silo = 'big'") == [["10000"]]
+
+
+def test_the_operator_may_allow_fewer_records(make_hub, database):
+    hub = make_hub(database, MAX_RECORDS=3)
+    names = {f"h{n}": f"192.0.2.{n}" for n in range(1, 4)}
+    assert hub.put_silo("some", names).status == 201
+    refused = problem(hub.put_silo("some", names | {"h4": "192.0.2.4"}), 422, "invalid")
+    assert refused["errors"][0]["field"] == "dnsrecords" and "at most 3 records" in refused["detail"]
+    assert len(hub.get("/silos/some").json["dnsrecords"]) == 3

@@ -87,6 +87,15 @@ static int finish_put(struct request *request, struct reply *reply)
 	return err ? err : reply_silo(reply, outcome.created ? 201 : 200, body);
 }
 
+static int check_count(struct request *request, const struct silo *silo)
+{
+	if (silo->count <= request->hub->records_max)
+		return ERR_OK;
+	return why_set(&request->why, ERR_INVALID, "dnsrecords",
+		       "a silo of this hub has at most %zu records, this one has %zu", request->hub->records_max,
+		       silo->count);
+}
+
 int handle_silo_put(struct request *request, struct reply *reply)
 {
 	_cleanup_(silo_release) struct silo silo = {0};
@@ -101,6 +110,8 @@ int handle_silo_put(struct request *request, struct reply *reply)
 	if (!err)
 		err = silo_parse(request->body ? request->body : "", request->body_len, request->subject,
 				 &request->peer, &silo, &request->why);
+	if (!err)
+		err = check_count(request, &silo);
 	return err ? err : request_submit(request, &change, finish_put);
 }
 
