@@ -9,12 +9,12 @@
 #include <utlist.h>
 
 #include "cleanup.h"
+#include "credentials.h"
 #include "lifecycle.h"
 #include "password.h"
 #include "recall.h"
 
-#define CREDENTIALS_MAX (USER_NAME_MAX + 1 + PASSWORD_LEN_MAX) /* "user:password" */
-#define VERIFIED_MAX 4096                                      /* remembered credentials; a power of two */
+#define VERIFIED_MAX 4096 /* remembered credentials; a power of two */
 
 /* What was verified once: the keyed hash of user, password and stored hash. So a changed password is another entry, and
  * a look into this memory tells no password. Direct-mapped caches: a collision costs one more verification. */
@@ -84,47 +84,6 @@ void access_free(struct access *access)
 	recall_free(access->recall);
 	sodium_memzero(access, sizeof *access);
 	free(access);
-}
-
-struct credentials {
-	char text[CREDENTIALS_MAX + 1]; /* "user\0password" */
-	const char *user, *password;
-	size_t password_len;
-};
-
-static void credentials_wipe(struct credentials *credentials)
-{
-	sodium_memzero(credentials, sizeof *credentials);
-}
-
-/* RFC 7617: "Basic" SP base64(user-id ":" password), UTF-8. */
-static int parse_basic(const char *authorization, struct credentials *ret_credentials, struct why *why)
-{
-	struct credentials *c = ret_credentials;
-	size_t len;
-
-	if (!authorization)
-		return why_set(why, ERR_UNAUTHORIZED, "",
-			       "this needs a user name and a password (HTTP Basic), or a token (Bearer)");
-	if (strncasecmp(authorization, "Basic ", 6) != 0)
-		return why_set(why, ERR_UNAUTHORIZED, "",
-			       "the Authorization header is not of the form \"Basic …\", or \"Bearer …\" with a token "
-			       "of a hub");
-	authorization += strspn(authorization + 5, " ") + 5;
-	if (sodium_base642bin((unsigned char *)c->text, sizeof c->text - 1, authorization, strlen(authorization), NULL,
-			      &len, NULL, sodium_base64_VARIANT_ORIGINAL))
-		return why_set(why, ERR_UNAUTHORIZED, "",
-			       "the credentials in the Authorization header are not base64, or are too long");
-	c->text[len] = '\0';
-	char *colon = memchr(c->text, ':', len);
-	if (!colon || memchr(c->text, '\0', len))
-		return why_set(why, ERR_UNAUTHORIZED, "",
-			       "the credentials in the Authorization header are not of the form user:password");
-	*colon = '\0';
-	c->user = c->text;
-	c->password = colon + 1;
-	c->password_len = len - (size_t)(c->password - c->text);
-	return ERR_OK;
 }
 
 static void digest(const struct access *access, const struct user *user, const struct credentials *credentials,
@@ -388,7 +347,7 @@ int access_check(struct access *access, const char *authorization, struct access
 		 struct principal *ret_principal, struct why *ret_why)
 {
 	unsigned char hash[TOKEN_HASH_BYTES];
-	__attribute__((cleanup(credentials_wipe))) struct credentials credentials = {.user = "", .password = ""};
+	_cleanup_(credentials_wipe) struct credentials credentials = {.user = "", .password = ""};
 	struct user user = {0};
 
 	memset(&call->claim, 0, sizeof call->claim);
@@ -398,7 +357,7 @@ int access_check(struct access *access, const char *authorization, struct access
 		return check_token(access, hash, NULL, call, ret_principal, ret_why);
 	if (authorization && is_recalled(access, authorization, call, ret_principal))
 		return ERR_OK;
-	int err = parse_basic(authorization, &credentials, ret_why);
+	int err = credentials_parse(authorization, &credentials, ret_why);
 	if (err)
 		return err;
 	/* No password has this form (password_check): a token that is none any more costs no Argon2. */
@@ -424,13 +383,13 @@ static bool is_token(struct access *access, const unsigned char hash[static TOKE
 bool access_is_known(struct access *access, const char *authorization)
 {
 	unsigned char hash[TOKEN_HASH_BYTES];
-	__attribute__((cleanup(credentials_wipe))) struct credentials credentials = {.user = "", .password = ""};
+	_cleanup_(credentials_wipe) struct credentials credentials = {.user = "", .password = ""};
 	struct user user = {0};
 	struct verified wanted;
 
 	if (authorization && hash_bearer(authorization, hash))
 		return is_token(access, hash);
-	if (!authorization || parse_basic(authorization, &credentials, NULL))
+	if (!authorization || credentials_parse(authorization, &credentials, NULL))
 		return false;
 	if (token_hash_secret(credentials.password, credentials.password_len, hash))
 		return is_token(access, hash);

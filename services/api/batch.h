@@ -10,38 +10,12 @@
 
 #include <uthash.h>
 
-#include "change.h"
+#include "order.h"
 #include "store.h"
 
 #define TOKENS_PER_USER_MAX 256
 #define BATCH_MAX 256              /* changes in one transaction */
 #define BATCH_BYTES_MAX (4u << 20) /* documents in one transaction; a quarter of max_allowed_packet's default */
-
-/* What one item of the journal's queue asks for; owned by the item. */
-struct order {
-	enum change_kind kind;
-	char subject[CHANGE_SUBJECT_MAX + 1];
-	struct principal actor; /* with a reference to its token */
-	struct ipaddr peer;
-	struct precondition precondition;
-
-	struct silo silo;       /* CHANGE_SILO_PUT */
-	struct silo_body *body; /* CHANGE_SILO_PUT: the document; owner and revision are set when decided */
-	char owner[USER_NAME_MAX + 1];
-
-	char password_hash[PASSWORD_HASH_MAX]; /* "" = unchanged */
-	bool set_role, set_quota;
-	enum role role;
-	uint32_t quota;
-	char former_hash[PASSWORD_HASH_MAX]; /* "" = whatever it is */
-
-	struct token *token; /* CHANGE_TOKEN_PUT: a reference; owner and revision are set when decided */
-	char note[96];       /* CHANGE_USER_PUT: the user for the log, when decided */
-};
-
-/* Copies `change` (its silo is taken) and renders the document. ERR_NOMEM. */
-int order_init_take(struct order *order, struct change *change);
-void order_release(struct order *order);
 
 /* What the batch makes of one silo. */
 struct batch_silo {

@@ -8,6 +8,7 @@
 #include "../lib/fuzz.h"
 
 #include <ctype.h>
+#include <semaphore.h>
 
 #include <jansson.h>
 #include <sodium.h>
@@ -20,6 +21,21 @@
 #define ADMIN_HEADER "Basic YWRtaW46cGFzc3dvcmQx" /* admin:password1 */
 
 static struct hub hub;
+
+/* The connection of a request that waits, for the hash of a new password. */
+static sem_t resumed;
+
+static void suspend(void *handle)
+{
+	(void)handle;
+}
+
+static void resume(void *handle)
+{
+	sem_post(handle);
+}
+
+static const struct line waiting_line = {.handle = &resumed, .suspend = suspend, .resume = resume};
 
 /* Argon2id is not what is looked at here, and takes tens of milliseconds: these stand before libsodium's. */
 int crypto_pwhash_str_alg(char out[crypto_pwhash_STRBYTES], const char *const passwd, unsigned long long len,
@@ -60,8 +76,12 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	(void)argc, (void)argv;
 	log_init("fuzz", LOG_LEVEL_ERROR, LOG_FORMAT_LOGFMT);
 	FUZZ_CHECK(sodium_init() >= 0);
-	hub = (struct hub){
-		.store = store_new(), .trusted_proxies = proxies, .trusted_proxy_count = 1, .body_max = 4096};
+	hub = (struct hub){.store = store_new(),
+			   .trusted_proxies = proxies,
+			   .trusted_proxy_count = 1,
+			   .body_max = 4096,
+			   .records_max = SILO_RECORDS_MAX};
+	sem_init(&resumed, 0, 0);
 	FUZZ_CHECK(store_state_add_user(state, &admin) == ERR_OK);
 	FUZZ_CHECK(store_state_add_silo_take(state, "a", silo_body_new(json, sizeof json - 1, 1, 2)) == ERR_OK);
 	store_replace_take(hub.store, state, "0123456789abcdef0123456789abcdef", 2);
@@ -141,7 +161,7 @@ static bool add_headers(struct request *request, char **at)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	char *text = fuzz_string(data, size), *at = text, *method = fuzz_next_line(&at);
-	struct request request = {.hub = &hub, .connection = {.family = 4, .bytes = {10, 0, 0, 1}}};
+	struct request request = {.hub = &hub, .line = &waiting_line, .connection = {.family = 4, .bytes = {10, 0, 0, 1}}};
 	struct reply reply = {0};
 	struct precondition precondition;
 
@@ -155,7 +175,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			request.body_len = size - (size_t)(at - text);
 			request.body = fuzz_string(at, request.body_len);
 		}
-		routes_handle(&request, method, uri, &reply);
+		while (routes_handle(&request, method, uri, &reply) == ERR_PENDING) {
+			sem_wait(&resumed);
+			reply_release(&reply);
+			reply = (struct reply){0};
+		}
 		check_reply(&request, &reply);
 		int err = request_precondition(&request, &precondition);
 		FUZZ_CHECK(err == ERR_MALFORMED || (!err && precondition.count <= PRECONDITION_TAGS_MAX));
