@@ -161,7 +161,8 @@ static bool add_headers(struct request *request, char **at)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	char *text = fuzz_string(data, size), *at = text, *method = fuzz_next_line(&at);
-	struct request request = {.hub = &hub, .line = &waiting_line, .connection = {.family = 4, .bytes = {10, 0, 0, 1}}};
+	struct request request = {
+		.hub = &hub, .line = &waiting_line, .connection = {.family = 4, .bytes = {10, 0, 0, 1}}};
 	struct reply reply = {0};
 	struct precondition precondition;
 
