@@ -40,10 +40,10 @@ static int take_names(const json_t *value, size_t max, item_fn check, struct tok
 		int err = check(json_string_value(item), json_string_length(item), text, why);
 		if (err)
 			return err;
-		names->items[i] = strdup(text);
-		if (!names->items[i])
+		char *copy = strdup(text);
+		if (!copy)
 			return ERR_NOMEM;
-		names->count++;
+		names->items[names->count++] = copy;
 	}
 	qsort(names->items, names->count, sizeof(char *), compare_names);
 	for (i = 1; i < names->count; i++)
