@@ -9,6 +9,7 @@
 #include <jansson.h>
 
 #include "cleanup.h"
+#include "jsontext.h"
 
 #define URL_MAX 4096
 #define TYPE_PREFIX "urn:silodns:error:"
@@ -133,19 +134,23 @@ static int error_of_status(long status, bool is_change)
 	return ERR_PROTOCOL;
 }
 
+static const char *body_of(const struct http_answer *answer)
+{
+	return answer->body.data ? answer->body.data : "";
+}
+
 int hubclient_refused(const struct hubclient *client, const struct http_answer *answer, bool is_change,
 		      struct hubclient_failure *failure)
 {
-	const char *type = "", *detail = NULL;
 	const char *host = client->url.host;
-	_cleanup_(cleanup_json) json_t *problem =
-		json_loadb(answer->body.data ? answer->body.data : "", answer->body.len, 0, NULL);
-	if (problem)
-		(void)json_unpack(problem, "{s?s, s?s}", "type", &type, "detail", &detail);
-	int named = named_error(type, answer->status);
-	int err = named ? named : error_of_status(answer->status, is_change);
+	_cleanup_(cleanup_json) json_t *problem = NULL;
 	failure->status = answer->status;
 	failure->retry_after_ms = answer->retry_after_ms;
+	if (jsontext_parse(body_of(answer), answer->body.len, 0, &problem, NULL) == ERR_NOMEM)
+		return why_set(&failure->why, ERR_NOMEM, "", "out of memory");
+	const char *type = jsontext_member(problem, "type"), *detail = jsontext_member(problem, "detail");
+	int named = type ? named_error(type, answer->status) : 0;
+	int err = named ? named : error_of_status(answer->status, is_change);
 	if (named || (detail && *detail))
 		return why_set(&failure->why, err, "", "%s", detail ? detail : err_info(err)->title);
 	if (answer->status >= 300 && answer->status < 400)
@@ -202,8 +207,7 @@ static int take_silo(struct hubclient *client, const struct http_answer *answer,
 {
 	_cleanup_(silo_release) struct silo silo = {0};
 	struct why why = {0};
-	const char *body = answer->body.data ? answer->body.data : "";
-	int err = silo_parse_answer(body, answer->body.len, id, &silo, &why);
+	int err = silo_parse_answer(body_of(answer), answer->body.len, id, &silo, &why);
 	if (err == ERR_NOMEM)
 		return failed(client, err, "out of memory");
 	if (err < 0)
@@ -251,13 +255,13 @@ int hubclient_my_ip(struct hubclient *client, enum http_family family, struct ip
 	_cleanup_(cleanup_json) json_t *document = NULL;
 	struct http_request request = {.method = "GET", .accept = "application/json", .family = family};
 	struct ipaddr ip;
-	const char *text;
-	size_t len;
 	int err = send_request(client, &request, "/ip", "", &answer);
 	if (err < 0)
 		return err;
-	document = json_loadb(answer.body.data ? answer.body.data : "", answer.body.len, JSON_REJECT_DUPLICATES, NULL);
-	if (json_unpack(document, "{s:s%}", "ip", &text, &len) < 0 || ipaddr_parse(text, len, &ip, NULL) < 0)
+	if (jsontext_parse(body_of(&answer), answer.body.len, JSON_REJECT_DUPLICATES, &document, NULL) == ERR_NOMEM)
+		return failed(client, ERR_NOMEM, "out of memory");
+	const char *text = jsontext_member(document, "ip");
+	if (!text || ipaddr_parse(text, strlen(text), &ip, NULL) < 0)
 		return failed(client, ERR_PROTOCOL, "the answer to /ip is no address: is the URL right?");
 	if ((family == HTTP_FAMILY_4 && ip.family != 4) || (family == HTTP_FAMILY_6 && ip.family != 6))
 		return failed(client, ERR_PROTOCOL,

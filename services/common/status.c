@@ -11,6 +11,7 @@
 #include <jansson.h>
 
 #include "cleanup.h"
+#include "jsontext.h"
 #include "lifecycle.h"
 
 #define FILE_SIZE_MAX 8192
@@ -67,9 +68,11 @@ static json_t *read_document(const char *path, struct why *ret_why)
 		return NULL;
 	}
 	size_t len = fread(text, 1, sizeof(text), file);
-	json_t *document = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
-	if (!document)
-		why_set(ret_why, ERR_UNAVAILABLE, "", "%s is not a status file", path);
+	json_t *document = NULL;
+	int err = jsontext_parse(text, len, JSON_REJECT_DUPLICATES, &document, NULL);
+	if (err < 0)
+		why_set(ret_why, ERR_UNAVAILABLE, "",
+			err == ERR_NOMEM ? "%s cannot be read: out of memory" : "%s is not a status file", path);
 	return document;
 }
 
@@ -86,18 +89,17 @@ static bool parse_time(const char *text, int64_t *ret_us)
 int status_check(const char *path, int64_t max_age_ms, struct why *ret_why)
 {
 	_cleanup_(cleanup_json) json_t *document = read_document(path, ret_why);
-	const char *time, *detail;
-	int ok;
 	int64_t then;
 	if (!document)
 		return ERR_UNAVAILABLE;
-	if (json_unpack(document, "{s:b, s:s, s:s}", "ok", &ok, "time", &time, "detail", &detail) < 0 ||
-	    !parse_time(time, &then))
+	const json_t *ok = json_object_get(document, "ok");
+	const char *time = jsontext_member(document, "time"), *detail = jsontext_member(document, "detail");
+	if (!json_is_boolean(ok) || !detail || !time || !parse_time(time, &then))
 		return why_set(ret_why, ERR_UNAVAILABLE, "", "%s is not a status file", path);
 	int64_t age_ms = (clock_wall_us() - then) / 1000;
 	if (age_ms > max_age_ms || age_ms < -max_age_ms) /* "later than now": the clock was set back */
 		return why_set(ret_why, ERR_UNAVAILABLE, "", "the last sign of life is of %s: %s", time, detail);
-	if (!ok)
+	if (!json_is_true(ok))
 		return why_set(ret_why, ERR_UNAVAILABLE, "", "not well: %s", detail);
 	return 0;
 }

@@ -72,10 +72,9 @@ int extract_address(const char *text, size_t len, int family, struct ipaddr *ret
 {
 	struct finding finding = {.family = family};
 	char one[IPADDR_TEXT_MAX], other[IPADDR_TEXT_MAX];
-	json_error_t error;
 	json_t *json = NULL;
 
-	if (jsontext_parse(text, len, 0, &json, &error) == ERR_NOMEM)
+	if (jsontext_parse(text, len, 0, &json, NULL) == ERR_NOMEM)
 		return why_set(ret_why, ERR_NOMEM, "", "out of memory");
 	if (json)
 		scan_json(&finding, json);

@@ -7,6 +7,7 @@
 #include "cleanup.h"
 #include "difference.h"
 #include "handlers.h"
+#include "jsontext.h"
 #include "lifecycle.h"
 
 #define LIMIT_MAX 1000
@@ -110,18 +111,21 @@ static int add_records(json_t *json, const struct trail_documents *documents)
 	return err ? err : difference_set(json, &before, &after, documents->before_known);
 }
 
-static json_t *document_json(const char *document)
+/* null, if there is none. */
+static int add_document(json_t *json, const char *name, const char *document)
 {
-	json_t *json = document ? json_loads(document, 0, NULL) : NULL;
+	json_t *value = NULL;
 
-	return json ? json : json_null();
+	if (document && jsontext_parse(document, strlen(document), 0, &value, NULL) == ERR_NOMEM)
+		return ERR_NOMEM;
+	return json_object_set_new(json, name, value ? value : json_null()) ? ERR_NOMEM : ERR_OK;
 }
 
 static int add_values(json_t *json, const struct trail_documents *documents)
 {
-	if (documents->before_known && json_object_set_new(json, "old", document_json(documents->before)))
-		return ERR_NOMEM;
-	return json_object_set_new(json, "new", document_json(documents->after)) ? ERR_NOMEM : ERR_OK;
+	int err = documents->before_known ? add_document(json, "old", documents->before) : ERR_OK;
+
+	return err ? err : add_document(json, "new", documents->after);
 }
 
 static json_t *change_json(const struct trail_entry *entry, const char *at)
