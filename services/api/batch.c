@@ -218,29 +218,42 @@ static int decide_silo(struct batch *batch, struct order *order, const struct us
 
 /* --- users -------------------------------------------------------------------------------------------------------- */
 
-static bool is_last_admin(struct batch *batch, const struct user *user)
+/* ERR_CONFLICT: it is the last one. */
+static int check_other_admin(struct batch *batch, const struct user *user)
 {
 	_cleanup_free_ struct user *users = NULL;
 	size_t count, admins = 0;
 
 	if (user->role != ROLE_ADMIN)
-		return false;
-	if (store_users(batch->store, &users, &count))
-		return true; /* without memory: the safe answer */
+		return ERR_OK;
+	int err = store_users(batch->store, &users, &count);
+	if (err)
+		return err;
 	for (size_t i = 0; i < count; i++)
 		admins += users[i].role == ROLE_ADMIN;
-	return admins <= 1;
+	return admins <= 1 ? ERR_CONFLICT : ERR_OK;
 }
 
-static size_t tokens_of(struct batch *batch, uint32_t owner)
+static int count_tokens(struct batch *batch, uint32_t owner, size_t *ret_count)
 {
 	struct token **tokens;
-	size_t count;
+	int err = store_tokens(batch->store, owner, &tokens, ret_count);
 
-	if (store_tokens(batch->store, owner, &tokens, &count))
-		return TOKENS_PER_USER_MAX;
-	store_tokens_release(tokens, count);
-	return count;
+	if (!err)
+		store_tokens_release(tokens, *ret_count);
+	return err;
+}
+
+/* May its role become this? */
+static int check_role(struct batch *batch, const struct order *order, const struct user *current, struct why *why)
+{
+	bool demotes = current && order->set_role && order->role != ROLE_ADMIN;
+	int err = demotes ? check_other_admin(batch, current) : ERR_OK;
+
+	return err != ERR_CONFLICT
+		       ? err
+		       : why_set(why, err, "role", "\"%s\" is the last admin: make somebody else admin first",
+				 order->subject);
 }
 
 static int decide_user_put(struct batch *batch, struct order *order, const struct user *current,
@@ -256,9 +269,9 @@ static int decide_user_put(struct batch *batch, struct order *order, const struc
 	if (!current && !order->password_hash[0])
 		return why_set(&outcome->why, ERR_INVALID, "password", "user \"%s\" is new and needs a password",
 			       order->subject);
-	if (current && order->set_role && order->role != ROLE_ADMIN && is_last_admin(batch, current))
-		return why_set(&outcome->why, ERR_CONFLICT, "role",
-			       "\"%s\" is the last admin: make somebody else admin first", order->subject);
+	int err = check_role(batch, order, current, &outcome->why);
+	if (err)
+		return err;
 	if (current)
 		*user = *current;
 	snprintf(user->name, sizeof user->name, "%.*s", USER_NAME_MAX, order->subject);
@@ -299,10 +312,14 @@ static int decide_user(struct batch *batch, struct order *order, const struct us
 				       "user \"%s\" still owns %u silos: delete them or give them to somebody else "
 				       "(PUT /silos/{id}?owner=…)",
 				       order->subject, current->silos);
-		if (is_last_admin(batch, current))
-			return why_set(&outcome->why, ERR_CONFLICT, "", "\"%s\" is the last admin", order->subject);
+		int err = check_other_admin(batch, current);
+		if (err == ERR_CONFLICT)
+			return why_set(&outcome->why, err, "", "\"%s\" is the last admin", order->subject);
+		if (!err)
+			err = count_tokens(batch, current->id, &batch->tokens_gone);
+		if (err)
+			return err;
 		batch->user = *current;
-		batch->tokens_gone = tokens_of(batch, current->id);
 		outcome->changed = true;
 	}
 	if (outcome->changed) {
@@ -334,7 +351,11 @@ static int check_new_token(struct batch *batch, const struct order *order, const
 	if (order->token->verbs & TOKEN_ADMIN && owner->role != ROLE_ADMIN)
 		return why_set(why, ERR_INVALID, "verbs", "\"admin\" is for tokens of an admin: \"%s\" is none",
 			       owner->name);
-	if (tokens_of(batch, owner->id) >= TOKENS_PER_USER_MAX)
+	size_t count;
+	int err = count_tokens(batch, owner->id, &count);
+	if (err)
+		return err;
+	if (count >= TOKENS_PER_USER_MAX)
 		return why_set(why, ERR_QUOTA, "", "user \"%s\" has %d tokens already: revoke some", owner->name,
 			       TOKENS_PER_USER_MAX);
 	return ERR_OK;

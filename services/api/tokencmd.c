@@ -9,6 +9,7 @@
 #include "cleanup.h"
 #include "cmd.h"
 #include "exitcode.h"
+#include "jsontext.h"
 #include "lifecycle.h"
 #include "password.h"
 
@@ -22,25 +23,24 @@ static void subject_of(const struct cmd *cmd, char ret_subject[static TOKEN_SUBJ
 /* NULL for an empty list, as it is no member then. */
 static json_t *list_json(const struct conf_list *list)
 {
-	json_t *json = list->count ? json_array() : NULL;
-
-	for (size_t i = 0; i < list->count; i++)
-		json_array_append_new(json, json_string(list->items[i]));
-	return json;
+	return jsontext_list(list->items, list->count);
 }
 
 static char *scope_text(const struct settings *settings)
 {
+	json_auto_t *json = json_object();
+	json_int_t family = settings->for_family ? settings->for_family[0] - '0' : 0;
 	char expires[CLOCK_TEXT_MAX];
 
 	clock_format(clock_wall_us() + settings->expires_ms * 1000, expires);
-	json_auto_t *json = json_pack(
-		"{s:o*, s:o*, s:o*, s:o*, s:o*, s:o*, s:o*}", "verbs", list_json(&settings->verbs), "silos",
-		list_json(&settings->for_silos), "hostnames", list_json(&settings->for_hostnames), "family",
-		settings->for_family ? json_integer(settings->for_family[0] - '0') : NULL, "networks",
-		list_json(&settings->from_networks), "expires", settings->expires_ms ? json_string(expires) : NULL,
-		"unused", settings->unused_ms ? json_integer(settings->unused_ms / 1000) : NULL);
-	return json ? json_dumps(json, JSON_COMPACT) : NULL;
+	int err = jsontext_set(json, "verbs", settings->verbs.count, list_json(&settings->verbs));
+	err |= jsontext_set(json, "silos", settings->for_silos.count, list_json(&settings->for_silos));
+	err |= jsontext_set(json, "hostnames", settings->for_hostnames.count, list_json(&settings->for_hostnames));
+	err |= jsontext_set(json, "family", settings->for_family, json_integer(family));
+	err |= jsontext_set(json, "networks", settings->from_networks.count, list_json(&settings->from_networks));
+	err |= jsontext_set(json, "expires", settings->expires_ms, json_string(expires));
+	err |= jsontext_set(json, "unused", settings->unused_ms, json_integer(settings->unused_ms / 1000));
+	return err ? NULL : json_dumps(json, JSON_COMPACT);
 }
 
 static void token_cleanup(struct token **token)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "hostname.h"
+#include "jsontext.h"
 #include "lifecycle.h"
 
 /* --- reading ------------------------------------------------------------------------------------------------------ */
@@ -208,41 +209,48 @@ int tokenscope_read(const json_t *document, struct token *token, struct why *ret
 
 /* --- writing ------------------------------------------------------------------------------------------------------ */
 
-static json_t *names_json(const struct token_names *names)
+static json_t *verbs_json(const struct token *token)
 {
-	json_t *list = names->count ? json_array() : NULL;
+	char *names[VERB_COUNT];
+	size_t count = 0;
 
-	for (size_t i = 0; i < names->count; i++)
-		json_array_append_new(list, json_string(names->items[i]));
-	return list;
+	for (size_t i = 0; i < VERB_COUNT; i++)
+		if (token->verbs & verbs[i].verb)
+			names[count++] = (char *)(uintptr_t)verbs[i].name;
+	return jsontext_list(names, count);
 }
 
 static json_t *networks_json(const struct token *token)
 {
-	json_t *list = token->network_count ? json_array() : NULL;
+	char texts[TOKEN_NETWORKS_MAX][IPADDR_TEXT_MAX + 4], *items[TOKEN_NETWORKS_MAX];
 
 	for (size_t i = 0; i < token->network_count; i++) {
-		char ip[IPADDR_TEXT_MAX], text[IPADDR_TEXT_MAX + 4];
+		char ip[IPADDR_TEXT_MAX];
 		ipaddr_format(&token->networks[i].base, ip);
-		snprintf(text, sizeof text, "%s/%d", ip, token->networks[i].bits);
-		json_array_append_new(list, json_string(text));
+		snprintf(texts[i], sizeof texts[i], "%s/%d", ip, token->networks[i].bits);
+		items[i] = texts[i];
 	}
-	return list;
+	return jsontext_list(items, token->network_count);
 }
 
+static json_t *names_json(const struct token_names *names)
+{
+	return jsontext_list(names->items, names->count);
+}
+
+/* A limit that is left out is a right that nobody has given. */
 char *tokenscope_write(const struct token *token)
 {
-	json_auto_t *list = json_array();
+	json_auto_t *json = json_object();
 	char expires[CLOCK_TEXT_MAX];
 
 	clock_format(token->expires_us, expires);
-	for (size_t i = 0; i < VERB_COUNT; i++)
-		if (token->verbs & verbs[i].verb)
-			json_array_append_new(list, json_string(verbs[i].name));
-	json_auto_t *json = json_pack("{s:O, s:o*, s:o*, s:o*, s:o*, s:o*, s:o*}", "verbs", list, "silos",
-				      names_json(&token->silos), "hostnames", names_json(&token->hostnames), "family",
-				      token->family ? json_integer(token->family) : NULL, "networks",
-				      networks_json(token), "expires", token->expires_us ? json_string(expires) : NULL,
-				      "unused", token->unused_s ? json_integer(token->unused_s) : NULL);
-	return json ? json_dumps(json, JSON_COMPACT) : NULL;
+	int err = jsontext_set(json, "verbs", true, verbs_json(token));
+	err |= jsontext_set(json, "silos", token->silos.count, names_json(&token->silos));
+	err |= jsontext_set(json, "hostnames", token->hostnames.count, names_json(&token->hostnames));
+	err |= jsontext_set(json, "family", token->family, json_integer(token->family));
+	err |= jsontext_set(json, "networks", token->network_count, networks_json(token));
+	err |= jsontext_set(json, "expires", token->expires_us, json_string(expires));
+	err |= jsontext_set(json, "unused", token->unused_s, json_integer(token->unused_s));
+	return err ? NULL : json_dumps(json, JSON_COMPACT);
 }

@@ -1,6 +1,8 @@
 #include <string.h>
 
+#include "cleanup.h"
 #include "handlers.h"
+#include "jsontext.h"
 #include "lifecycle.h"
 
 int handle_healthz(struct request *request, struct reply *reply)
@@ -29,20 +31,18 @@ int handle_readyz(struct request *request, struct reply *reply)
 
 	journal_status(hub->journal, &journal);
 	const char *reason = unready_reason(hub, &journal);
-	json_t *json = json_pack("{s:s}", "status", reason ? "unavailable" : "ready");
-	if (json && reason)
-		json_object_set_new(json, "reason", json_string(reason));
-	if (json && store_is_loaded(hub->store)) {
+	json_auto_t *json = json_object();
+	char expires[CLOCK_TEXT_MAX] = "";
+	bool loaded = store_is_loaded(hub->store);
+	if (loaded)
 		store_identity(hub->store, identity);
-		json_object_set_new(json, "hub", json_string(identity));
-		json_object_set_new(json, "revision", json_integer((json_int_t)store_revision(hub->store)));
-	}
-	if (json)
-		json_object_set_new(json, "database", json_string(journal.database_up ? "up" : "down"));
-	if (json && hub->tls) {
-		char expires[CLOCK_TEXT_MAX];
+	if (hub->tls)
 		clock_format(tls_expires_us(hub->tls), expires);
-		json_object_set_new(json, "certificate_expires", json_string(expires));
-	}
-	return reply_json_take(reply, reason ? 503 : 200, json);
+	int err = jsontext_set(json, "status", true, json_string(reason ? "unavailable" : "ready"));
+	err |= jsontext_set(json, "reason", reason, json_string(reason ? reason : ""));
+	err |= jsontext_set(json, "hub", loaded, json_string(identity));
+	err |= jsontext_set(json, "revision", loaded, json_integer((json_int_t)store_revision(hub->store)));
+	err |= jsontext_set(json, "database", true, json_string(journal.database_up ? "up" : "down"));
+	err |= jsontext_set(json, "certificate_expires", hub->tls, json_string(expires));
+	return err ? ERR_NOMEM : reply_json_take(reply, reason ? 503 : 200, TAKE_PTR(json));
 }

@@ -1,19 +1,21 @@
 #include <stdio.h>
 
 #include "../peer.h"
+#include "cleanup.h"
 #include "handlers.h"
 
 static json_t *hops_json(const struct peer_path *path, const struct peer_trust *trust)
 {
-	json_t *hops = json_array();
+	json_auto_t *hops = json_array();
+	int failed = 0;
 
 	for (size_t i = 0; i < path->count; i++) {
 		char text[IPADDR_TEXT_MAX];
 		ipaddr_format(&path->hops[i], text);
-		json_array_append_new(
+		failed |= json_array_append_new(
 			hops, json_pack("{s:s, s:b}", "ip", text, "trusted", peer_is_trusted(trust, &path->hops[i])));
 	}
-	return hops;
+	return failed ? NULL : TAKE_PTR(hops);
 }
 
 static void put_detail(const struct peer_path *path, const char *reached, char *ret_text, size_t size)

@@ -6,6 +6,7 @@
 #include "../password.h"
 #include "cleanup.h"
 #include "handlers.h"
+#include "jsontext.h"
 #include "lifecycle.h"
 #include "log.h"
 
@@ -58,11 +59,13 @@ static json_t *time_json(int64_t us)
 /* Never its hash. NULL: no memory. */
 static json_t *token_json(const struct token *token)
 {
-	json_auto_t *scope = json_loads(token->document, 0, NULL);
+	json_auto_t *scope = NULL;
+	if (jsontext_parse(token->document, strlen(token->document), 0, &scope, NULL))
+		return NULL;
 	json_t *json = json_pack("{s:s, s:o, s:o}", "name", token_name(token), "created", time_json(token->created_us),
 				 "used", time_json(atomic_load_explicit(&token->used_us, memory_order_relaxed)));
 
-	if (json && (!scope || json_object_update(json, scope))) {
+	if (json && json_object_update(json, scope)) {
 		json_decref(json);
 		return NULL;
 	}
