@@ -5,15 +5,12 @@
 
 #include <utlist.h>
 
-#include "cleanup.h"
+#include "deliver.h"
 #include "lifecycle.h"
 #include "reply.h"
 #include "request.h"
 #include "routes.h"
-
-#define SHARED_BODY_MIN (32u << 10) /* bytes from which a silo's document is sent without a copy */
-#define STREAM_BLOCK (32u << 10)
-#define ENDLESS_BLOCK 256 /* of a stream that does not end: only HTTP/1.0 needs this buffer */
+#include "spare.h"
 
 /* --- the connection of a request ---------------------------------------------------------------------------------- */
 
@@ -21,7 +18,7 @@
  * Ulfius gives a callback neither the connection nor a peer address that is longer than 16 bytes. But libmicrohttpd
  * calls exchange_on_uri() with the connection, and Ulfius' own function for that place returns its public struct
  * connection_info_struct. So the request in it is made larger here, by what is missing. (Ulfius only ever passes the
- * pointer on, and frees it by free().)
+ * pointer on, and frees it by o_free().)
  */
 struct request_ext {
 	struct _u_request base;
@@ -35,7 +32,8 @@ struct request_ext {
 	struct access_waiter waiter;
 	bool waited;             /* or may have */
 	struct request *request; /* owned; while one is at work, or waits for what it will finish with */
-	struct reply *reply;     /* within answer() */
+	struct reply *reply;     /* this and the next within answer() */
+	struct source **source;  /* of the reply's body */
 	bool last;
 	struct connection_info_struct *info;
 	struct request_ext *prev, *next; /* in `unfinished` */
@@ -74,14 +72,14 @@ static void resume(void *connection)
 void *exchange_on_uri(void *arg, const char *uri, struct MHD_Connection *connection)
 {
 	struct exchange *exchange = arg;
-	void *made = ulfius_uri_logger(NULL, uri);
+	void *made = spare_is_low() ? NULL : ulfius_uri_logger(NULL, uri);
 	struct connection_info_struct *info = made;
 
 	atomic_fetch_add(&exchange->begun, 1);
 	atomic_fetch_add(&exchange->hub->metrics.in_progress, 1);
 	if (!info)
 		return NULL; /* Ulfius then closes the connection */
-	struct request_ext *ext = realloc(info->request, sizeof *ext);
+	struct request_ext *ext = o_realloc(info->request, sizeof *ext);
 	if (!ext) {
 		mhd_request_completed(NULL, connection, &made, MHD_REQUEST_TERMINATED_WITH_ERROR);
 		return NULL;
@@ -175,86 +173,11 @@ static int fill_request(struct request *request, struct request_ext *ext)
 
 /* --- answering ---------------------------------------------------------------------------------------------------- */
 
-static ssize_t read_silo(void *arg, uint64_t offset, char *ret_data, size_t max)
-{
-	const struct silo_body *silo = arg;
-
-	if (offset >= silo->len)
-		return U_STREAM_END;
-	size_t len = silo->len - (size_t)offset < max ? silo->len - (size_t)offset : max;
-	memcpy(ret_data, silo->json + offset, len);
-	return (ssize_t)len;
-}
-
-static void release_silo(void *arg)
-{
-	silo_body_unref(arg);
-}
-
-/* A reply's stream on its connection. */
-struct outlet {
-	const struct stream_class *class;
-	void *stream;
-};
-
-static ssize_t read_outlet(void *arg, uint64_t offset, char *ret_data, size_t max)
-{
-	const struct outlet *outlet = arg;
-
-	(void)offset;
-	ssize_t len = outlet->class->read(outlet->stream, ret_data, max);
-	return len == STREAM_END ? U_STREAM_END : len;
-}
-
-static void close_outlet(void *arg)
-{
-	struct outlet *outlet = arg;
-
-	outlet->class->close(outlet->stream);
-	free(outlet);
-}
-
-static int deliver_stream(struct reply *reply, struct MHD_Connection *connection, struct _u_response *response)
-{
-	const struct line line = {.handle = connection, .suspend = suspend, .resume = resume};
-	struct outlet *outlet = malloc(sizeof *outlet);
-
-	if (!outlet)
-		return ERR_NOMEM;
-	outlet->class = reply->stream_class;
-	outlet->stream = TAKE_PTR(reply->stream);
-	outlet->class->attach(outlet->stream, &line);
-	if (ulfius_set_stream_response(response, (unsigned)reply->status, read_outlet, close_outlet,
-				       U_STREAM_SIZE_UNKNOWN, ENDLESS_BLOCK, outlet) == U_OK)
-		return ERR_OK;
-	close_outlet(outlet);
-	return ERR_INTERNAL;
-}
-
-static int deliver_body(struct reply *reply, struct MHD_Connection *connection, struct _u_response *response)
-{
-	struct silo_body *silo = reply->silo;
-
-	if (reply->stream)
-		return deliver_stream(reply, connection, response);
-	if (silo && silo->len >= SHARED_BODY_MIN) {
-		reply->silo = NULL;
-		return ulfius_set_stream_response(response, (unsigned)reply->status, read_silo, release_silo, silo->len,
-						  STREAM_BLOCK, silo) == U_OK
-			       ? ERR_OK
-			       : ERR_INTERNAL;
-	}
-	if (silo && reply_body(reply, "application/json", silo->json, silo->len))
-		return ERR_NOMEM;
-	response->binary_body = TAKE_PTR(reply->body); /* both by malloc() */
-	response->binary_body_length = reply->body_len;
-	return ERR_OK;
-}
-
 /* For HEAD and 304 libmicrohttpd sends the length of the body, and not the body. */
-static int deliver(const struct exchange *exchange, struct reply *reply, bool last, struct MHD_Connection *connection,
+static int deliver(const struct exchange *exchange, const struct request_ext *ext, struct reply *reply,
 		   struct _u_response *response)
 {
+	const struct line line = {.handle = ext->connection, .suspend = suspend, .resume = resume};
 	int failed = 0;
 
 	response->status = reply->status;
@@ -264,9 +187,9 @@ static int deliver(const struct exchange *exchange, struct reply *reply, bool la
 		failed |= u_map_put(response->map_header, reply->headers[i].name, reply->headers[i].value);
 	if (exchange->hsts[0])
 		failed |= u_map_put(response->map_header, "Strict-Transport-Security", exchange->hsts);
-	if (last)
+	if (ext->last)
 		failed |= u_map_put(response->map_header, "Connection", "close");
-	return failed ? ERR_NOMEM : deliver_body(reply, connection, response);
+	return failed ? ERR_NOMEM : deliver_body(reply, &line, response, ext->source);
 }
 
 /* A proxy in front may see another end of such a request, and so another beginning of the next one (RFC 9112, 6.3 and
@@ -299,13 +222,13 @@ int exchange_on_request(const struct _u_request *raw, struct _u_response *respon
 	int err = reply->stream && strcmp(raw->http_verb, "HEAD") == 0 ? reply_body(reply, reply->content_type, "", 0)
 								       : ERR_OK;
 	if (!err)
-		err = deliver(exchange, reply, ext->last, ext->connection, response);
+		err = deliver(exchange, ext, reply, response);
 	return err ? U_CALLBACK_ERROR : U_CALLBACK_COMPLETE;
 }
 
 /* --- before Ulfius ------------------------------------------------------------------------------------------------ */
 
-/* Ulfius keeps one byte more than a body may have, and lets go of what comes behind. */
+/* One byte more than a body may have, by which routes knows; what comes behind is let go of. */
 static size_t part_to_keep(const struct exchange *exchange, const struct request_ext *ext, size_t len)
 {
 	size_t room = exchange->body_max + 1 - ext->held;
@@ -338,22 +261,37 @@ static void refuse_body(struct exchange *exchange, struct request_ext *ext)
 	atomic_fetch_sub(&exchange->hub->metrics.body_bytes, ext->held);
 	ext->held = 0;
 	ext->body_refused = true;
-	free(ext->base.binary_body); /* Ulfius' own, by realloc() */
+	o_free(ext->base.binary_body);
 	ext->base.binary_body = NULL;
 	ext->base.binary_body_length = 0;
 }
 
-/* Whether Ulfius gets to see this part of the body. */
-static bool take_body(struct exchange *exchange, struct request_ext *ext, size_t len)
+static bool append_body(struct request_ext *ext, const char *data, size_t len)
+{
+	char *body = o_realloc(ext->base.binary_body, ext->base.binary_body_length + len);
+
+	if (!body)
+		return false;
+	memcpy(body + ext->base.binary_body_length, data, len);
+	ext->base.binary_body = body;
+	ext->base.binary_body_length += len;
+	return true;
+}
+
+/* A part of the body, of which Ulfius sees nothing: without memory it would lose what it has. */
+static void take_body(struct exchange *exchange, struct request_ext *ext, const char *data, size_t len)
 {
 	size_t kept = part_to_keep(exchange, ext, len);
 
-	if (!ext->body_refused && !reserve(exchange, ext, kept))
+	if (ext->body_refused || !kept)
+		return;
+	if (!reserve(exchange, ext, kept)) {
 		refuse_body(exchange, ext);
-	if (ext->body_refused)
-		return false;
+		return;
+	}
 	ext->held += kept;
-	return true;
+	if (!append_body(ext, data, kept))
+		refuse_body(exchange, ext);
 }
 
 /* What libmicrohttpd calls with, to be handed on to Ulfius. */
@@ -408,12 +346,15 @@ static bool make_reply(struct exchange *exchange, struct request_ext *ext, struc
 static enum MHD_Result answer(struct exchange *exchange, struct request_ext *ext, const struct call *call)
 {
 	struct reply *reply = calloc(1, sizeof *reply); /* not a part of `ext`, which a stream keeps for hours */
+	struct source *source = NULL;
 
 	arrivals_here(arrival_of(call->connection));
 	if (!reply)
 		return MHD_NO;
 	ext->reply = reply;
+	ext->source = &source;
 	enum MHD_Result result = make_reply(exchange, ext, reply) ? pass_on(exchange, call) : MHD_YES;
+	deliver_end(source, result == MHD_YES);
 	reply_release(reply);
 	free(reply);
 	return result;
@@ -435,10 +376,9 @@ enum MHD_Result exchange_on_access(void *arg, struct MHD_Connection *connection,
 		ext->bad_target = version[0] && version != ext->target_end + 1;
 #endif
 	} else if (ext && *len) {
-		if (!take_body(exchange, ext, *len)) {
-			*len = 0;
-			return MHD_YES;
-		}
+		take_body(exchange, ext, data, *len);
+		*len = 0;
+		return MHD_YES;
 	} else if (ext) {
 		return answer(exchange, ext, &call);
 	}

@@ -26,7 +26,7 @@ struct connection {
 struct exchange {
 	struct hub *hub;
 	struct arrivals *arrivals; /* borrowed */
-	size_t body_max;           /* of one request; Ulfius keeps one byte more, by which routes knows */
+	size_t body_max;           /* of one request */
 	size_t bodies_max;         /* of all together */
 	char hsts[40];             /* a header's value; "" = none */
 	struct intercept intercept;

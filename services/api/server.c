@@ -23,6 +23,7 @@
 #include "log.h"
 #include "peer.h"
 #include "peercount.h"
+#include "spare.h"
 #include "watch.h"
 
 #define DRAIN_QUIET_MS 100 /* no request for so long: nothing is on its way any more */
@@ -126,16 +127,16 @@ static void log_ulfius(void *arg, const char *app, const time_t date, unsigned l
 
 /* --- start and stop ----------------------------------------------------------------------------------------------- */
 
-static int make_instance(struct server *server, const struct server_settings *settings)
+static int make_instance(struct server *server)
 {
 	struct _u_instance *ulfius = &server->ulfius;
 
+	spare_begin();
 	y_init_logs("silodns-api", Y_LOG_MODE_CALLBACK, Y_LOG_LEVEL_NONE, NULL, NULL);
 	y_set_logs_callback(log_ulfius, NULL, NULL);
 	if (ulfius_init_instance(ulfius, 1 /* not used: there is no socket */, NULL, NULL) != U_OK)
 		return ERR_NOMEM;
 	server->ulfius_made = true;
-	ulfius->max_post_body_size = settings->body_max + 1; /* cut there; by the one byte more routes knows */
 	ulfius->allowed_post_processor = U_POST_PROCESS_NONE;
 	ulfius->check_utf8 = 0; /* its copies of header and query are not used */
 	return ulfius_set_default_endpoint(ulfius, exchange_on_request, &server->exchange) == U_OK ? ERR_OK : ERR_NOMEM;
@@ -246,7 +247,7 @@ int server_start(struct hub *hub, const struct server_settings *settings, struct
 	if (!err && settings->connections_per_address_max)
 		err = peercount_new(settings->connections_per_address_max, &server->per_address);
 	if (!err)
-		err = make_instance(server, settings);
+		err = make_instance(server);
 	if (!err)
 		err = start_daemon(server, settings);
 	if (!err)
