@@ -166,15 +166,13 @@ fuzz-http:
 	$(Q)$(MAKE) --no-print-directory SANITIZE=asan all
 	$(Q)SILODNS_BUILD=build/asan exec /usr/bin/python3 tests/fuzz/blackbox.py --requests $(REQUESTS) $(if $(SEED),--seed $(SEED))
 
-# The hub with a memory that fails when a test says so
-nomem_calls := malloc calloc realloc reallocarray strdup strndup asprintf __asprintf_chk
+# The programs with a memory that fails when a test says so
 .PHONY: nomem-build
-nomem-build: $(BUILD)/tests/nomem/silodns-api
-$(BUILD)/obj/tests/nomem/%.o: PKGS = $(PACKAGES_common)
-$(BUILD)/tests/nomem/silodns-api: $(BUILD)/obj/services/api/main.o $(BUILD)/obj/tests/nomem/nomem.o $(BUILD)/libapi.a $(BUILD)/libsilodns.a
+nomem-build: $(services:%=$(BUILD)/tests/nomem/silodns-%)
+$(BUILD)/tests/nomem/silodns-%: $(BUILD)/obj/services/%/main.o $(BUILD)/obj/tests/nomem/nomem.o $(BUILD)/lib%.a $(BUILD)/libsilodns.a
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(nomem_calls:%=-Wl,--wrap=%) -o $@ $^ $(call pkg,--libs,$(PACKAGES_api))
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -Wl,--wrap=asprintf -Wl,--wrap=__asprintf_chk -o $@ $^ $(call pkg,--libs,$(PACKAGES_$*))
 
 # One program a figure or ceiling needs; what they share is in tests/bench/lib. See docs/bench.md
 $(BUILD)/libbench.a: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tests/bench/lib/*.c))

@@ -1,47 +1,26 @@
-"""Each allocation of a request fails in turn: an error, never a crash or a leak, and the hub goes on as if nothing had been.
+"""Each allocation of a request fails in turn, alone or with all that follow: an error, never a crash or a leak, and the hub goes on as if nothing had been.
 
-Those of the program's own code and of jansson, that is (tests/nomem/nomem.c). What Ulfius and libmicrohttpd allocate is theirs to survive.
+Those of the program's own code and of jansson first (what Ulfius asks for passes through services/api/spare.c), then the other libraries'.
 """
 
 import http.client
-import mmap
-import os
 import socket
-import struct
 
+import nomem
 import pytest
-from hub import ADMIN, BUILD, SLOW, Hub, basic
+from hub import ADMIN, SLOW, Hub, basic
 from mariadb import Database, wait_until
 
 ALLOCATIONS_MAX = 600  # of one request: more would be a fault of the test
 
 
-class Memory:
-    """The hub's side is in tests/nomem/nomem.c."""
-
-    def __init__(self, path):
-        path.write_bytes(bytes(16))
-        with open(path, "r+b") as file:
-            self.numbers = mmap.mmap(file.fileno(), 16)
-
-    def fail(self, until):
-        """The allocation after so many from now; none from now on, if it is 0."""
-        struct.pack_into("q", self.numbers, 0, until)
-
-    def failed(self):
-        return struct.unpack_from("q", self.numbers, 8)[0]
-
-
 @pytest.fixture(scope="module")
 def starved(mariadb, tmp_path_factory):
-    program = BUILD / "tests/nomem/silodns-api"
-    assert program.exists(), "make nomem-build"
     directory = tmp_path_factory.mktemp("nomem")
-    os.environ["NOMEM_CONTROL"] = str(directory / "control")
     database = Database(mariadb)
     hub = Hub(directory, database, POLL="1s", THREADS=2, LOG_LEVEL="info")
-    hub.program = program
-    hub.memory = Memory(directory / "control")
+    hub.program = nomem.program("silodns-api")
+    hub.memory = nomem.Memory(directory / "control")
     hub.start()
     hub.put_silo("a", {"h1": "192.0.2.1", "h2": "2001:db8::2"})
     hub.put_silo("b", {"h3": "192.0.2.3"})
@@ -49,14 +28,14 @@ def starved(mariadb, tmp_path_factory):
     yield hub
     hub.finish()
     database.drop()
-    del os.environ["NOMEM_CONTROL"]
+    hub.memory.close()
 
 
 def ask(hub, method, path, body=None):
     """The status; None if the hub closed the connection."""
     try:
         return hub.request(method, path, body).status
-    except (http.client.RemoteDisconnected, ConnectionResetError, http.client.IncompleteRead):
+    except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError, http.client.IncompleteRead):
         return None
 
 
@@ -71,15 +50,21 @@ def watch(hub, path):
                 if not more:
                     return None
                 answer += more
-        except ConnectionResetError:
+        except (ConnectionResetError, BrokenPipeError):
             return None
         return int(answer.split()[1])
 
 
 def put_next(hub):
-    """Another address each time, so that there is something to do."""
+    """Another address each time, so that there is something to do; what was told to be there is there, to the letter."""
     hub.count = getattr(hub, "count", 0) + 1
-    return ask(hub, "PUT", "/silos/a", {"dnsrecords": [{"hostname": "h1", "ip": f"192.0.2.{hub.count % 250 + 1}"}, {"hostname": "h9"}]})
+    records = [{"hostname": "a-name-longer-than-a-buffer", "ip": f"192.0.2.{hub.count % 250 + 1}"},
+               {"hostname": "a-name-longer-than-a-buffer-at-first.and-longer-still", "ip": "2001:db8:1234:5678:9abc:def0:1234:5678"}]
+    status = ask(hub, "PUT", "/silos/a", {"dnsrecords": [*records, {"hostname": "h9"}]})
+    hub.memory.fail(0)
+    if status == 200:
+        assert hub.get("/silos/a").json["dnsrecords"] == [*records, {"hostname": "h9", "ip": "127.0.0.1"}]
+    return status
 
 
 def set_quota(hub):
@@ -87,13 +72,32 @@ def set_quota(hub):
     return ask(hub, "PUT", "/users/u", {"quota": hub.count})
 
 
-def make_and_delete(hub):
-    """Only the deletion is starved."""
-    until, failed = hub.pending, hub.memory.failed()
+SCOPE = {"verbs": ["read", "update"], "silos": ["a", "b"], "hostnames": ["h1"], "family": 4, "networks": ["10.0.0.0/8", "127.0.0.0/8"],
+         "expires": "2099-01-01T00:00:00.000000Z"}
+
+
+def put_token(hub):
+    """What was told to be there has every limit that was asked for."""
+    unstarved(hub, lambda: hub.delete("/users/u/tokens/t").status in (204, 404))
+    status = ask(hub, "PUT", "/users/u/tokens/t", SCOPE)
     hub.memory.fail(0)
-    wait_until(lambda: hub.put_silo("gone", {"x": "192.0.2.7"}).status in (200, 201), 20 * SLOW, "a silo to delete")
-    hub.memory.fail(until)
+    if status == 201:
+        told = hub.get("/users/u/tokens/t").json
+        assert {name: told.get(name) for name in SCOPE} == SCOPE, told
+    return status
+
+
+def unstarved(hub, prepare):
+    """What a request needs before it is starved."""
+    pending, failed = hub.pending, hub.memory.failed()
+    hub.memory.fail(0)
+    wait_until(prepare, 20 * SLOW, "what the request needs")
+    hub.memory.fail(*pending)
     assert hub.memory.failed() == failed
+
+
+def make_and_delete(hub):
+    unstarved(hub, lambda: hub.put_silo("gone", {"x": "192.0.2.7"}).status in (200, 201))
     return ask(hub, "DELETE", "/silos/gone")
 
 
@@ -111,20 +115,24 @@ REQUESTS = {  # name: (what is asked, the status of success)
     "users": (lambda hub: ask(hub, "GET", "/users"), 200),
     "user": (lambda hub: ask(hub, "GET", "/users/admin"), 200),
     "user put": (set_quota, 200),
+    "token put": (put_token, 201),
+    "tokens": (lambda hub: ask(hub, "GET", "/users/u/tokens"), 200),
+    "audit": (lambda hub: ask(hub, "GET", "/audit?limit=4"), 200),
+    "readyz": (lambda hub: ask(hub, "GET", "/readyz"), 200),
+    "address": (lambda hub: ask(hub, "GET", "/ip?explain"), 200),
     "metrics": (lambda hub: ask(hub, "GET", "/metrics"), 200),
 }
 
 
-@pytest.mark.seconds(120)
-@pytest.mark.parametrize("name", REQUESTS)
-def test_a_request_without_memory_is_refused_and_nothing_else_happens(starved, name):
-    hub, (send, success) = starved, REQUESTS[name]
+def starve_each(hub, name, lasting):
+    """All statuses that came of it; how many allocations the request has."""
+    send, success = REQUESTS[name]
     wait_until(lambda: send_well(hub, send) in (success, 201), 20 * SLOW, name)
     seen = set()
     for until in range(1, ALLOCATIONS_MAX):
         failed = hub.memory.failed()
-        hub.pending = until
-        hub.memory.fail(until)
+        hub.pending = until, lasting
+        hub.memory.fail(until, lasting)
         status = send(hub)
         hub.memory.fail(0)
         assert hub.process.poll() is None, f"allocation {until}: {hub.log()[-3000:]}"
@@ -135,10 +143,28 @@ def test_a_request_without_memory_is_refused_and_nothing_else_happens(starved, n
             break
         wait_until(lambda: send_well(hub, send) in (success, 201), 20 * SLOW, f"{name} after allocation {until}")
     assert until > 1 and not starved_now, "it has allocations, and all have had their turn"
-    assert seen & {None, 500, 503}, "some of them have been needed"
     hub.check_memory()
+    wait_until(lambda: hub.metric("silodns_http_requests_in_progress") - hub.metric("silodns_watchers") == 1, 20 * SLOW, "the end of all requests")
+    return seen
 
 
 def send_well(hub, send):
-    hub.pending = 0
+    hub.pending = 0, False
     return send(hub)
+
+
+@pytest.mark.seconds(120)
+@pytest.mark.parametrize("lasting", [False, True], ids=["one", "all behind it"])
+@pytest.mark.parametrize("name", REQUESTS)
+def test_a_request_without_memory_is_refused_and_nothing_else_happens(starved, name, lasting):
+    starved.memory.of(*nomem.OWN)
+    assert starve_each(starved, name, lasting) & {None, 500, 503}, "some of them have been needed"
+
+
+@pytest.mark.seconds(120)
+@pytest.mark.parametrize("lasting", [False, True], ids=["one", "all behind it"])
+@pytest.mark.parametrize("library,name", [("libmicrohttpd", "get"), ("libmicrohttpd", "put"), ("libmicrohttpd", "watch"), ("libmariadb", "put"),
+                                          ("libmariadb", "history"), ("libmariadb", "audit")])
+def test_a_library_without_memory_takes_nothing_with_it(starved, library, name, lasting):
+    starved.memory.of(library)
+    starve_each(starved, name, lasting)
