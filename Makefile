@@ -168,6 +168,8 @@ fuzz-http:
 
 # The programs with a memory that fails when a test says so
 .PHONY: nomem-build
+# not sanitized itself, as it is called before the sanitizer is ready; behind it comes the sanitizer's malloc()
+$(BUILD)/obj/tests/nomem/%.o: sanitize = -DREAL_PREFIX=$(if $(SANITIZE),__interceptor_,__libc_)
 nomem-build: $(services:%=$(BUILD)/tests/nomem/silodns-%)
 $(BUILD)/tests/nomem/silodns-%: $(BUILD)/obj/services/%/main.o $(BUILD)/obj/tests/nomem/nomem.o $(BUILD)/lib%.a $(BUILD)/libsilodns.a
 	$(call say,LD,$@)

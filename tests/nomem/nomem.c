@@ -31,11 +31,9 @@ struct control {
 
 static struct control *control;
 
-#ifdef __SANITIZE_ADDRESS__
-#define REAL(name) __interceptor_##name
-#else
-#define REAL(name) __libc_##name
-#endif
+#define JOIN(a, b) a##b
+#define REAL_NAME(prefix, name) JOIN(prefix, name)
+#define REAL(name) REAL_NAME(REAL_PREFIX, name)
 
 void *REAL(malloc)(size_t size);
 void *REAL(calloc)(size_t count, size_t size);
