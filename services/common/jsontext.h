@@ -1,7 +1,7 @@
 /*
- * What jansson (2.14) leaves out about memory. A text that it has no memory for it takes for malformed, or, worse,
- * reads as another one: it drops the characters of a string that is longer than 15 bytes and cannot grow, and says
- * nothing. And json_pack() leaves out an optional member ("s:o*") that there was no memory for. So whatever is read is
+ * What jansson (2.14) leaves out about memory. A string that is longer than its buffer, and cannot grow, it reads
+ * without the character that had no room: as another string, or, where that was the closing quote, past the end of the
+ * buffer. And json_pack() leaves out an optional member ("s:o*") that there was no memory for. So whatever is read is
  * read by jsontext_parse(). Thread-safe.
  */
 #ifndef SILODNS_JSONTEXT_H
