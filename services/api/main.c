@@ -305,8 +305,9 @@ int main(int argc, char **argv)
 		fprintf(stderr, "silodns-api: cannot initialise\n");
 		return EXIT_FAILED;
 	}
-	if (conf_load(&settings_program, argc, argv, stderr, &settings, &outcome, &words))
-		return EXIT_USAGE;
+	int err = conf_load(&settings_program, argc, argv, stderr, &settings, &outcome, &words);
+	if (err)
+		return err == ERR_NOMEM ? EXIT_FAILED : EXIT_USAGE;
 	if (outcome == CONF_EXIT)
 		return 0;
 	log_level_parse(settings.log_level, &level); /* checked by the table */

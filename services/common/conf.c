@@ -32,7 +32,7 @@ struct loader {
 	enum action action;
 	char **words; /* arguments that are no flags */
 	int word_count;
-	bool failed;
+	bool failed, starved; /* starved: for want of memory */
 	struct buf problems;
 };
 
@@ -63,14 +63,15 @@ static void loader_release(struct loader *loader)
 	buf_release(&loader->problems);
 }
 
-static void problem(struct loader *loader, const char *name, const struct why *why)
+static void problem(struct loader *loader, const char *name, int err, const struct why *why)
 {
 	char clean[CONF_NAME_SIZE];
 	snprintf(clean, sizeof(clean), "%s", name);
 	for (char *c = clean; *c; c++)
 		*c = iscntrl((unsigned char)*c) ? '?' : *c;
 	loader->failed = true;
-	buf_append_fmt(&loader->problems, "%s: %s\n", clean, why->text);
+	loader->starved |= err == ERR_NOMEM;
+	loader->starved |= buf_append_fmt(&loader->problems, "%s: %s\n", clean, why->text) == ERR_NOMEM;
 }
 
 static struct target find_target(const struct conf_program *program, const char *name)
@@ -133,7 +134,7 @@ static void unknown(struct loader *loader, const char *given, name_fn format)
 		why_set(&why, ERR_INVALID, "", "unknown; did you mean %s?", closest);
 	else
 		why_set(&why, ERR_INVALID, "", "unknown; %s --help lists what there is", program->name);
-	problem(loader, given, &why);
+	problem(loader, given, ERR_INVALID, &why);
 }
 
 /* "--hosts-file" → "HOSTS_FILE", "-f" → the name of the option with that letter; "" if it cannot be one. */
@@ -165,9 +166,11 @@ static void set_flag(struct loader *loader, struct target target, const char *va
 	else
 		buf_clear(&flag->text);
 	flag->is_set = true;
-	if (buf_append_str(&flag->text, value) < 0) {
-		struct why why = {.text = "too long"};
-		problem(loader, target.option->name, &why);
+	int err = buf_append_str(&flag->text, value);
+	if (err < 0) {
+		struct why why = {0};
+		why_set(&why, err, "", err == ERR_NOMEM ? "out of memory" : "too long");
+		problem(loader, target.option->name, err, &why);
 	}
 }
 
@@ -190,7 +193,7 @@ static int take_flag(struct loader *loader, int argc, char **argv, int i)
 		why_set(&why, ERR_INVALID, "",
 			"has no flag, everybody could read it in the process list; use SILODNS_%s or %s-file",
 			target.option->name, flag);
-		problem(loader, flag, &why);
+		problem(loader, flag, ERR_INVALID, &why);
 		return skipped;
 	}
 	if (!value && target.option->type == CONF_BOOL)
@@ -201,7 +204,7 @@ static int take_flag(struct loader *loader, int argc, char **argv, int i)
 		set_flag(loader, target, value);
 	} else {
 		why_set(&why, ERR_INVALID, "", "needs a value");
-		problem(loader, flag, &why);
+		problem(loader, flag, ERR_INVALID, &why);
 	}
 	return i;
 }
@@ -244,7 +247,7 @@ static void check_environment(struct loader *loader)
 {
 	regex_t link;
 	if (regcomp(&link, SERVICE_LINK, REG_EXTENDED | REG_NOSUB) != 0) {
-		loader->failed = true;
+		loader->failed = loader->starved = true;
 		return;
 	}
 	for (char **variable = environ; *variable; variable++) {
@@ -291,7 +294,7 @@ static bool resolve_secret(struct loader *loader, const struct conf_option *opti
 	if (err == 0 && value)
 		err = conf_store(option, value, settings, &why);
 	if (err < 0)
-		problem(loader, name, &why);
+		problem(loader, name, err, &why);
 	sodium_memzero(secret, sizeof(secret));
 	return file || value;
 }
@@ -310,8 +313,9 @@ static bool resolve_plain(struct loader *loader, const struct conf_option *optio
 	conf_variable_name(option->name, "", name);
 	if (flag->is_set)
 		conf_flag_name(option->name, "", name);
-	if (conf_store(option, value, settings, &why) < 0)
-		problem(loader, name, &why);
+	int err = conf_store(option, value, settings, &why);
+	if (err < 0)
+		problem(loader, name, err, &why);
 	return true;
 }
 
@@ -331,7 +335,7 @@ static void resolve(struct loader *loader, void *settings)
 			why_set(&why, ERR_INVALID, "", "required (or %s_FILE)", name);
 		else
 			why_set(&why, ERR_INVALID, "", "required");
-		problem(loader, name, &why);
+		problem(loader, name, ERR_INVALID, &why);
 	}
 }
 
@@ -366,8 +370,10 @@ int conf_load(const struct conf_program *program, int argc, char **argv, FILE *e
 	_cleanup_(loader_release) struct loader loader = {
 		.program = program, .words = argv + 1, .problems = BUF_INIT(PROBLEMS_MAX)};
 	loader.flags = calloc(program->option_count + 1, sizeof(*loader.flags));
-	if (!loader.flags)
+	if (!loader.flags) {
+		fputs("out of memory\n", err_stream);
 		return ERR_NOMEM;
+	}
 	for (size_t i = 0; i < program->option_count; i++)
 		loader.flags[i].text = BUF_INIT(ARGUMENT_MAX);
 	walk_arguments(&loader, argc, argv);
@@ -380,14 +386,15 @@ int conf_load(const struct conf_program *program, int argc, char **argv, FILE *e
 		struct why why;
 		why_set(&why, ERR_INVALID, "", "\"%s\" is not a flag; %s takes no arguments", loader.words[i],
 			program->name);
-		problem(&loader, "argument", &why);
+		problem(&loader, "argument", ERR_INVALID, &why);
 	}
 	check_environment(&loader);
 	resolve(&loader, ret_settings);
 	if (loader.failed) {
-		fprintf(err_stream, "%s", loader.problems.data ? loader.problems.data : "out of memory\n");
+		fprintf(err_stream, "%s%s", loader.problems.data ? loader.problems.data : "",
+			loader.starved ? "out of memory\n" : "");
 		conf_release(program, ret_settings);
-		return ERR_INVALID;
+		return loader.starved ? ERR_NOMEM : ERR_INVALID;
 	}
 	wipe_environment(program);
 	*ret_outcome = CONF_RUN;

@@ -64,9 +64,9 @@ enum conf_outcome { CONF_RUN, CONF_EXIT }; /* CONF_EXIT: --help or --version was
 
 /*
  * Fills `ret_settings` (zeroed by the caller) from `environ` and argv. Non-flag arguments are moved, in order, to the
- * front of argv[1…] and counted in `*ret_argc` when `ret_argc` is not NULL; otherwise they are refused. On ERR_INVALID
- * every reason has been printed to `err_stream`, one line each ("SILODNS_PORT: …"); nothing of `ret_settings` needs
- * release then.
+ * front of argv[1…] and counted in `*ret_argc` when `ret_argc` is not NULL; otherwise they are refused. On ERR_INVALID,
+ * or ERR_NOMEM, every reason has been printed to `err_stream`, one line each ("SILODNS_PORT: …"); nothing of
+ * `ret_settings` needs release then. Only what is invalid is no use to be tried again.
  */
 int conf_load(const struct conf_program *program, int argc, char **argv, FILE *err_stream, void *ret_settings,
 	      enum conf_outcome *ret_outcome, int *ret_argc);

@@ -172,7 +172,8 @@ int http_transfer_prepare(struct http_transfer *transfer, const struct http_requ
 	if (code == CURLE_OK)
 		code = set_request(transfer, request);
 	if (code != CURLE_OK)
-		return why_set(ret_why, ERR_INTERNAL, "", "libcurl refuses an option: %s", curl_easy_strerror(code));
+		return why_set(ret_why, code == CURLE_OUT_OF_MEMORY ? ERR_NOMEM : ERR_INTERNAL, "",
+			       "libcurl refuses an option: %s", curl_easy_strerror(code));
 	return 0;
 }
 

@@ -41,8 +41,10 @@ static enum exit_code remove_block(const struct settings *settings)
 
 static enum exit_code follow(const struct settings *settings)
 {
-	if (http_global_init() < 0)
+	if (http_global_init() < 0) {
+		log_error("HTTP cannot be set up", LOG_ERR(ERR_INTERNAL));
 		return EXIT_INTERNAL;
+	}
 	enum exit_code code = follow_run(settings);
 	http_global_release();
 	return code;
@@ -70,8 +72,9 @@ int main(int argc, char **argv)
 	enum conf_outcome outcome;
 
 	lifecycle_keep_secrets();
-	if (conf_load(&hostsync_program, argc, argv, stderr, &settings, &outcome, NULL) < 0)
-		return EXIT_SETTINGS;
+	int err = conf_load(&hostsync_program, argc, argv, stderr, &settings, &outcome, NULL);
+	if (err < 0)
+		return err == ERR_NOMEM ? EXIT_INTERNAL : EXIT_SETTINGS;
 	if (outcome == CONF_EXIT)
 		return EXIT_DONE;
 	enum exit_code code = EXIT_SETTINGS;

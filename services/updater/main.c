@@ -20,8 +20,10 @@ static enum exit_code run(const struct settings *settings)
 			  LOG_STR("reason", strerror(errno)));
 		return EXIT_SETTINGS;
 	}
-	if (lifecycle_init() || http_global_init())
+	if (lifecycle_init() || http_global_init()) {
+		log_error("signals or HTTP cannot be set up", LOG_ERR(ERR_SYSTEM));
 		return EXIT_INTERNAL;
+	}
 	enum exit_code code = run_updater(settings);
 	http_global_release();
 	return code;
@@ -36,10 +38,13 @@ int main(int argc, char **argv)
 	enum exit_code code = EXIT_SETTINGS;
 
 	lifecycle_keep_secrets();
-	if (sodium_init() < 0)
+	if (sodium_init() < 0) {
+		fputs("silodns-updater: cannot initialise\n", stderr);
 		return EXIT_INTERNAL;
-	if (conf_load(&updater_program, argc, argv, stderr, &settings, &outcome, NULL))
-		return EXIT_SETTINGS;
+	}
+	int err = conf_load(&updater_program, argc, argv, stderr, &settings, &outcome, NULL);
+	if (err)
+		return err == ERR_NOMEM ? EXIT_INTERNAL : EXIT_SETTINGS;
 	if (outcome == CONF_EXIT)
 		return EXIT_DONE;
 	if (!settings_finish(&settings, stderr)) {

@@ -30,6 +30,8 @@ def block(*parts):
 class Keeper:
     """A hosts file in `directory` and the settings of the hostsync that keeps it."""
 
+    program = BINARY
+
     def __init__(self, directory, hub=None, silos="a", **settings):
         self.directory = pathlib.Path(directory)
         self.hosts = self.directory / "hosts"
@@ -48,7 +50,7 @@ class Keeper:
 
     def run(self, *flags, timeout=30, shell_before=None, shell_after=None, **settings):
         """To its end. shell_before and shell_after: shell text around it, in the same namespaces."""
-        command = [str(BINARY), *flags]
+        command = [str(self.program), *flags]
         if shell_before or shell_after:
             script = f"set -e\n{shell_before or ':'}\nset +e\n{shlex.join(command)}\ncode=$?\n"
             script += f"{shell_after or ':'}\nexit $code\n"
@@ -66,7 +68,7 @@ class Keeper:
     def start(self, *flags, **settings):
         leaks.of_settings(self.settings | settings)
         with open(self.log_file, "ab") as log:
-            self.process = subprocess.Popen([*self.wrapper, str(BINARY), *flags], env=self.environment(**settings), stderr=log)
+            self.process = subprocess.Popen([*self.wrapper, str(self.program), *flags], env=self.environment(**settings), stderr=log)
         return self
 
     def stop(self, timeout=10):

@@ -1,7 +1,6 @@
 """The programs with a memory that fails when a test says so: tests/nomem/nomem.c, `make nomem-build`."""
 
 import mmap
-import os
 import struct
 
 from hub import BUILD
@@ -17,13 +16,13 @@ def program(name):
 
 
 class Memory:
-    """Of the programs that are started while `environment` stands."""
+    """Of the program that `wrapper` is put in front of."""
 
     def __init__(self, path, whose=OWN):
         path.write_bytes(bytes(SIZE))
         with open(path, "r+b") as file:
             self.shared = mmap.mmap(file.fileno(), SIZE)
-        os.environ["NOMEM_CONTROL"] = str(path)
+        self.wrapper = ["env", f"NOMEM_CONTROL={path}"]
         self.of(*whose)
 
     def of(self, *whose):
@@ -40,7 +39,3 @@ class Memory:
 
     def failed(self):
         return struct.unpack_from("q", self.shared, FAILED)[0]
-
-    def close(self):
-        del os.environ["NOMEM_CONTROL"]
-        self.shared.close()
