@@ -19,17 +19,27 @@ static void cleanup_curl_text(char **text)
 	curl_free(*text);
 }
 
-static bool has_part(CURLU *handle, CURLUPart part)
+/* 0, ERR_NOMEM, or ERR_INVALID: there is none. */
+static int get_part(CURLU *handle, CURLUPart part, unsigned flags, char **ret_text)
 {
-	_cleanup_(cleanup_curl_text) char *text = NULL;
-	return curl_url_get(handle, part, &text, 0) == CURLUE_OK;
+	CURLUcode code = curl_url_get(handle, part, ret_text, flags);
+	return code == CURLUE_OK ? 0 : code == CURLUE_OUT_OF_MEMORY ? ERR_NOMEM : ERR_INVALID;
 }
 
-static bool copy_part(CURLU *handle, CURLUPart part, char *ret_text, size_t size)
+/* 0: there is none. */
+static int check_absent(CURLU *handle, CURLUPart part)
 {
 	_cleanup_(cleanup_curl_text) char *text = NULL;
-	if (curl_url_get(handle, part, &text, CURLU_DEFAULT_PORT) != CURLUE_OK)
-		return false;
+	int err = get_part(handle, part, 0, &text);
+	return err == ERR_INVALID ? 0 : err == 0 ? ERR_INVALID : err;
+}
+
+static int copy_part(CURLU *handle, CURLUPart part, char *ret_text, size_t size)
+{
+	_cleanup_(cleanup_curl_text) char *text = NULL;
+	int err = get_part(handle, part, CURLU_DEFAULT_PORT, &text);
+	if (err < 0)
+		return err;
 	const char *start = text;
 	size_t len = strlen(text);
 	if (part == CURLUPART_HOST && len > 2 && text[0] == '[') {
@@ -37,7 +47,13 @@ static bool copy_part(CURLU *handle, CURLUPart part, char *ret_text, size_t size
 		len -= 2;
 	}
 	int n = snprintf(ret_text, size, "%.*s", (int)len, start);
-	return n > 0 && (size_t)n < size;
+	return n > 0 && (size_t)n < size ? 0 : ERR_INVALID;
+}
+
+/* The first error that is ERR_NOMEM, or any. */
+static int worse(int a, int b)
+{
+	return a == ERR_NOMEM || b == 0 ? a : b;
 }
 
 static bool is_loopback(const char *host)
@@ -51,30 +67,35 @@ static bool is_loopback(const char *host)
 int url_parse(const char *text, struct url *ret_url, struct why *ret_why)
 {
 	struct url url = {0};
-	char scheme[8];
+	char scheme[8] = "";
 	for (const char *s = text; *s; s++)
 		if ((unsigned char)*s <= ' ' || *s == 0x7f)
 			return why_set(ret_why, ERR_INVALID, "", "a URL has no spaces and no control characters");
 	_cleanup_(cleanup_curlu) CURLU *handle = curl_url();
-	if (!handle)
-		return why_set(ret_why, ERR_NOMEM, "", "out of memory");
-	CURLUcode code = curl_url_set(handle, CURLUPART_URL, text, 0);
+	CURLUcode code = handle ? curl_url_set(handle, CURLUPART_URL, text, 0) : CURLUE_OUT_OF_MEMORY;
 	if (code == CURLUE_OUT_OF_MEMORY)
 		return why_set(ret_why, ERR_NOMEM, "", "out of memory");
-	if ((code != CURLUE_OK && !strstr(text, "://")) || code == CURLUE_UNSUPPORTED_SCHEME ||
-	    (code == CURLUE_OK && (!copy_part(handle, CURLUPART_SCHEME, scheme, sizeof(scheme)) ||
-				   (strcmp(scheme, "https") != 0 && strcmp(scheme, "http") != 0))))
+	bool is_url = code == CURLUE_OK;
+	int scheme_err = is_url ? copy_part(handle, CURLUPART_SCHEME, scheme, sizeof(scheme)) : 0;
+	int secret_err =
+		is_url ? worse(check_absent(handle, CURLUPART_USER), check_absent(handle, CURLUPART_PASSWORD)) : 0;
+	int host_err = is_url ? worse(copy_part(handle, CURLUPART_HOST, url.host, sizeof(url.host)),
+				      copy_part(handle, CURLUPART_PORT, url.port, sizeof(url.port)))
+			      : 0;
+	url.https = strcmp(scheme, "https") == 0;
+	if (worse(worse(scheme_err, secret_err), host_err) == ERR_NOMEM)
+		return why_set(ret_why, ERR_NOMEM, "", "out of memory");
+	if ((!is_url && !strstr(text, "://")) || code == CURLUE_UNSUPPORTED_SCHEME ||
+	    (is_url && (scheme_err || (!url.https && strcmp(scheme, "http") != 0))))
 		return why_set(ret_why, ERR_INVALID, "", "a URL here begins with https:// or http://");
-	if (code != CURLUE_OK)
+	if (!is_url)
 		return why_set(ret_why, ERR_INVALID, "", "not a URL such as https://hub.example.net: %s",
 			       curl_url_strerror(code));
-	if (has_part(handle, CURLUPART_USER) || has_part(handle, CURLUPART_PASSWORD))
+	if (secret_err)
 		return why_set(ret_why, ERR_INVALID, "",
 			       "credentials do not belong into a URL; they have settings of their own");
-	if (!copy_part(handle, CURLUPART_HOST, url.host, sizeof(url.host)) ||
-	    !copy_part(handle, CURLUPART_PORT, url.port, sizeof(url.port)))
+	if (host_err)
 		return why_set(ret_why, ERR_INVALID, "", "not a URL such as https://hub.example.net: it names no host");
-	url.https = strcmp(scheme, "https") == 0;
 	url.loopback = is_loopback(url.host);
 	url.has_query = strpbrk(text, "?#") != NULL;
 	*ret_url = url;

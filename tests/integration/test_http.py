@@ -111,6 +111,13 @@ def test_what_is_no_http_harms_nobody(shared_hub, data):
     assert shared_hub.get("/ping", auth=None).status == 200
 
 
+@pytest.mark.parametrize("version,status", [(b"HTTP/1.0", 200), (b"HTTP/1.2", 200), (b"HTTP/1.9", 200), (b"HTTP/0.9", 505), (b"HTTP/2.0", 505), (b"HTTP/3.0", 505),
+                                            (b"HTTP/1", 400), (b"HTTP/2", 400), (b"HTTP/1.10", 400), (b"HTTP/99.99", 400), (b"http/1.1", 400), (b"HTTQ/1.1", 400)])
+def test_another_major_version_is_505_another_minor_one_is_spoken_and_what_is_none_is_400(shared_hub, version, status):
+    """RFC 9110, 2.5 and 15.6.6; RFC 9112, 3."""
+    assert raw(shared_hub, b"GET /ping " + version + b"\r\nHost: x\r\nConnection: close\r\n\r\n").startswith(b"HTTP/1.1 %d " % status)
+
+
 @pytest.mark.parametrize("framing", [b"Content-Length: 17\r\nContent-Length: 18\r\n\r\n{\"dnsrecords\":[]} ",
                                      b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n11\r\n{\"dnsrecords\":[]}\r\n0\r\n\r\n"])
 def test_a_body_whose_end_a_proxy_may_see_elsewhere_is_refused_and_is_the_connections_last(shared_hub, framing):
