@@ -31,9 +31,10 @@ THREADS = 48  # many requests are incomplete, and wait for the hub's patience to
 IDLE_TIMEOUT = "1s"
 SETTLED_SECONDS = 2
 QUIET_SECONDS = 20 * SLOW  # nothing comes for so long, and the connection stays open: it hangs
-ADDRESSES = 1024  # of clients: the tables that remember them (docs/limits.md) are as full as they will be after two thirds
-# What memory may grow by in the last third; what is made of: docs/testing.md.
-FLAT_KB = (8 << 10) if BUILD.name == "asan" else (2 << 10)
+# So few that the tables that remember clients (docs/limits.md) and the threads' stacks are as full as they get before the last third.
+ADDRESSES, HUB_THREADS = 128, 16
+# What memory may grow by in the last third; what it is made of: docs/testing.md.
+FLAT_KB = (8 << 10) if BUILD.name == "asan" else (1 << 10)
 FLAT_REQUESTS = 20_000  # in a shorter run ASan's quarantine and stacks and the threads' arenas still fill: by so much between the first third and the end
 SHORT_KB = (160 << 10) if BUILD.name == "asan" else (32 << 10)
 # What has been freed is kept for others, not in a quarantine, a second stack or a cache of each thread: so growth is growth.
@@ -274,7 +275,7 @@ def main():
         server = MariaDB(data)
         try:
             database = Database(server)
-            hub = Hub(directory, database, LOG_LEVEL="info", IDLE_TIMEOUT=IDLE_TIMEOUT).start()
+            hub = Hub(directory, database, LOG_LEVEL="info", IDLE_TIMEOUT=IDLE_TIMEOUT, THREADS=HUB_THREADS).start()
             try:
                 if args.only is not None:
                     attacker = Attack(hub, args.seed)
