@@ -1,6 +1,7 @@
 """Containers of pods as they are rendered from deploy/k8s: their user, confinement, limits, environment, mounts, command and probes, for Docker."""
 
 import base64
+import copy
 import json
 import os
 import pathlib
@@ -31,6 +32,13 @@ class Cluster:
         self.objects, self.directory, self.name = objects, pathlib.Path(directory), name
         self.started, self.volumes = [], []
         run("docker", "network", "create", "--subnet", subnet, name)
+        self.gateway = json.loads(run("docker", "network", "inspect", name).stdout)[0]["IPAM"]["Config"][0].get("Gateway", subnet.replace(".0/24", ".1"))
+
+    def with_objects(self, objects):
+        """The same network, and what runs in it, as another overlay has it."""
+        other = copy.copy(self)
+        other.objects = objects
+        return other
 
     def get(self, kind, name):
         (found,) = [o for o in self.objects if o["kind"] == kind and o["metadata"]["name"] == name]
@@ -47,17 +55,17 @@ class Cluster:
         spec = self.get(kind, name)["spec"]
         return spec["jobTemplate"]["spec"]["template"]["spec"] if kind == "CronJob" else spec["template"]["spec"]
 
-    def start(self, kind, name, alias=None, container=None, node=None, also=()):
-        """One container of the pod, under the Service's name; `node`: the directory that stands for the node's root."""
+    def start(self, kind, name, *aliases, container=None, node=None, also=()):
+        """One container of the pod, under the Service's names; `node`: the directory that stands for the node's root."""
         pod = self.template(kind, name)
         containers = pod.get("initContainers", []) + pod["containers"]
         spec = next(c for c in containers if container in (None, c["name"]))
-        words = ["docker", "run", "-d", "--network", self.name, *(["--network-alias", alias] if alias else []), *also]
+        words = ["docker", "run", "-d", "--network", self.name, *(word for alias in aliases for word in ("--network-alias", alias))]
         words += self.confinement(pod, spec) + self.environment(spec) + self.mounts(kind, name, pod, spec, node)
         # As in Kubernetes: command replaces the image's entry point, args what follows it
         if "command" in spec:
             words += ["--entrypoint", spec["command"][0]]
-        words += [image_of(spec), *spec.get("command", [])[1:], *spec.get("args", [])]
+        words += [*also, image_of(spec), *spec.get("command", [])[1:], *spec.get("args", [])]
         id = run(*words).stdout.strip()
         self.started.append(id)
         return Running(id, pod, spec)
@@ -158,7 +166,8 @@ class Running:
 
 
 def get(url, timeout=10, user=None, method="GET", body=None, headers=None):
-    request = urllib.request.Request(url, method=method, data=json.dumps(body).encode() if body is not None else None, headers=headers or {})
+    body = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+    request = urllib.request.Request(url, method=method, data=body, headers=headers or {})
     if user:
         request.add_header("Authorization", "Basic " + base64.b64encode(":".join(user).encode()).decode())
     try:
