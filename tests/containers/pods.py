@@ -44,6 +44,15 @@ class Cluster:
         (found,) = [o for o in self.objects if o["kind"] == kind and o["metadata"]["name"] == name]
         return found
 
+    def logs(self):
+        for id in self.started:
+            done = run("docker", "logs", id)
+            yield done.stdout + done.stderr
+
+    def secrets(self):
+        """Name of the file: content."""
+        return {name: base64.b64decode(value).decode() for o in self.objects if o["kind"] == "Secret" for name, value in o["data"].items()}
+
     def close(self):
         if self.started:
             run("docker", "rm", "-f", "-v", *self.started, check=False)

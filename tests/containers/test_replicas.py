@@ -38,7 +38,7 @@ def hubs(replicas):
     for hub in hubs:
         wait_for(hub)
     yield hubs
-    run("docker", "rm", "-f", "-v", *(hub.id for hub in hubs))
+    run("docker", "stop", "-t", "5", *(hub.id for hub in hubs))
 
 
 @pytest.fixture(scope="module")
