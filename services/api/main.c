@@ -194,9 +194,9 @@ static int run_serve(const struct settings *settings)
 		return EXIT_USAGE;
 	}
 	raise_descriptor_limit(settings->connections_max);
-	int err = hub.store ? settings_networks(&settings->trusted_proxies, &proxies, &hub.trusted_proxy_count)
-			    : ERR_NOMEM;
-	hub.trusted_proxies = proxies;
+	int err = hub.store ? settings_networks(&settings->trusted_proxies, &proxies, &hub.trust.count) : ERR_NOMEM;
+	hub.trust.proxies = proxies;
+	hub.trust.header = settings->proxy_header;
 	if (!err)
 		err = start_tls(settings, &hub.tls);
 	if (!err)

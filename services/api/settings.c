@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "conf_rows.h"
 #include "log.h"
@@ -41,6 +42,13 @@ static int check_metrics(const char *value, struct why *ret_why)
 {
 	return strcmp(value, "admin") != 0 && strcmp(value, "anyone") != 0
 		       ? why_set(ret_why, ERR_INVALID, "", "is admin or anyone")
+		       : 0;
+}
+
+static int check_proxy_header(const char *value, struct why *ret_why)
+{
+	return strcasecmp(value, "Forwarded") != 0 && strcasecmp(value, "X-Forwarded-For") != 0
+		       ? why_set(ret_why, ERR_INVALID, "", "is Forwarded or X-Forwarded-For")
 		       : 0;
 }
 
@@ -102,6 +110,14 @@ static const struct conf_option options[] = {
 	 .arg = "CIDR",
 	 .check = conf_check_cidr,
 	 .help = "Proxies whose Forwarded and X-Forwarded-For headers are believed."},
+	{.name = "PROXY_HEADER",
+	 .type = CONF_STRING,
+	 CONF_FIELD(proxy_header),
+	 .arg = "NAME",
+	 .check = check_proxy_header,
+	 .help = "Which of the two these proxies write. The other one, which most of them hand on as a client wrote "
+		 "it, "
+		 "is not looked at; without this, neither is believed when they disagree."},
 	{.name = "DB_HOST",
 	 .type = CONF_LIST,
 	 CONF_FIELD(db_hosts),

@@ -36,6 +36,7 @@ struct settings {
 	char *for_family;
 	long expires_ms, unused_ms; /* 0: not given */
 
+	char *proxy_header;
 	char *metrics;
 	char *log_level, *log_format;
 };

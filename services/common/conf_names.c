@@ -64,6 +64,7 @@ const char *const conf_all_names[] = {
 	"PLAIN_HTTP_HOST",
 	"POLL",
 	"PRINT",
+	"PROXY_HEADER",
 	"QUOTA",
 	"REMOVE",
 	"REQUEST_TIMEOUT",

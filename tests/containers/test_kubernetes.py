@@ -122,7 +122,8 @@ def quiet(ingress):
 
 
 def test_the_ingress_tells_the_clients_address_and_not_what_it_claims(ingress, quiet):
-    assert json.loads(get(ingress.url("/ip"), headers={"X-Forwarded-For": "198.51.100.9"})[1]) == {"ip": ingress.gateway}
+    for claim in ({"X-Forwarded-For": "198.51.100.9"}, {"Forwarded": "for=198.51.100.9"}):
+        assert json.loads(get(ingress.url("/ip"), headers=claim)[1]) == {"ip": ingress.gateway}
 
 
 def test_the_ingress_has_all_paths_for_clients_and_none_for_operators(ingress):
