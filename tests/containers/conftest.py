@@ -31,7 +31,7 @@ def render():
 def cluster(render, tmp_path_factory):
     # In 10.0.0.0/8, which the shipped SILODNS_TRUSTED_PROXIES takes for the pods' network
     name, subnet = "silodnstest" + secrets.token_hex(3), f"10.213.{secrets.randbelow(256)}.0/24"
-    cluster = Cluster(render("overlays/single", "hostsync-remove"), tmp_path_factory.mktemp("secrets"), name, subnet)
+    cluster = Cluster(render("overlays/single", "hostsync-remove", "examples/sidecar"), tmp_path_factory.mktemp("secrets"), name, subnet)
     try:
         yield cluster
     finally:

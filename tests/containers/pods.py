@@ -62,15 +62,16 @@ class Cluster:
 
     def template(self, kind, name):
         spec = self.get(kind, name)["spec"]
-        return spec["jobTemplate"]["spec"]["template"]["spec"] if kind == "CronJob" else spec["template"]["spec"]
+        return spec["jobTemplate"]["spec"]["template"] if kind == "CronJob" else spec["template"]
 
     def start(self, kind, name, *aliases, container=None, node=None, also=()):
         """One container of the pod, under the Service's names; `node`: the directory that stands for the node's root."""
-        pod = self.template(kind, name)
+        template = self.template(kind, name)
+        pod = template["spec"]
         containers = pod.get("initContainers", []) + pod["containers"]
         spec = next(c for c in containers if container in (None, c["name"]))
         words = ["docker", "run", "-d", "--network", self.name, *(word for alias in aliases for word in ("--network-alias", alias))]
-        words += self.confinement(pod, spec) + self.environment(spec) + self.mounts(kind, name, pod, spec, node)
+        words += self.confinement(pod, spec) + self.environment(template, spec) + self.mounts(kind, name, pod, spec, node)
         # As in Kubernetes: command replaces the image's entry point, args what follows it
         if "command" in spec:
             words += ["--entrypoint", spec["command"][0]]
@@ -90,11 +91,17 @@ class Cluster:
         words += ["--security-opt", "seccomp=unconfined"] if context["seccompProfile"]["type"] != "RuntimeDefault" else []
         return words
 
-    def environment(self, spec):
+    def environment(self, template, spec):
+        def value(variable):
+            if "value" in variable:
+                return variable["value"]
+            path = variable["valueFrom"]["fieldRef"]["fieldPath"]
+            return template["metadata"]["annotations"][path.removeprefix("metadata.annotations['").removesuffix("']")]
+
         values = {}
         for source in spec.get("envFrom", []):
             values |= self.get("ConfigMap", source["configMapRef"]["name"])["data"]
-        values |= {e["name"]: e["value"] for e in spec.get("env", [])}
+        values |= {e["name"]: value(e) for e in spec.get("env", [])}
         return [word for name, value in values.items() for word in ("-e", f"{name}={value}")]
 
     def mounts(self, kind, name, pod, spec, node):

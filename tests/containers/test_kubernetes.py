@@ -3,7 +3,10 @@
 import base64
 import http.client
 import json
+import pathlib
+import re
 import secrets
+import shlex
 import threading
 import time
 
@@ -79,6 +82,38 @@ def test_hostsync_as_rendered_keeps_the_nodes_hosts_file_and_leaves_it_as_it_was
     remove = cluster.start("DaemonSet", "silodns-hostsync-remove", container="remove", node=node)
     assert remove.wait() == 0, remove.log()
     assert hosts.read_text() == HOSTS
+
+
+DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs/kubernetes.md"
+EXAMPLE = DOCS.parents[1] / "deploy/k8s/examples/sidecar/kustomization.yaml"
+
+
+def commands(file, of):
+    """What a text tells people to run in a pod by kubectl exec, as words."""
+    text = file.read_text().replace("\\\n", " ")
+    for line in re.findall(rf"kubectl -n silodns exec (?:-i )?{of} -- ([^|>\n]*)", text.replace("<(", "\0")):
+        yield shlex.split(line.replace("\0", "<("))
+
+
+def test_the_examples_sidecar_with_the_token_that_it_tells_to_make(cluster, api):
+    (command,) = commands(EXAMPLE, "deploy/silodns-api")
+    token = api.execute(*command).stdout
+    (secret,) = [volume["secret"] for volume in cluster.template("Deployment", "web")["spec"]["volumes"] if "secret" in volume]
+    cluster.get("Secret", secret["secretName"])["data"]["token"] = base64.b64encode(token.encode()).decode()
+    sidecar = cluster.start("Deployment", "web", container="silodns-updater")
+    record = {"hostname": "web.cluster", "ip": sidecar.address()}
+    wait_until(lambda: record in json.loads(get(url(api, "/silos/cluster"), user=ADMIN)[1])["dnsrecords"], what="its record: " + sidecar.log())
+    assert token.strip() not in sidecar.log()
+
+
+def test_a_backup_as_the_docs_tell_is_noticed_when_it_is_restored(database, api):
+    dump, restore = commands(DOCS, "statefulset/silodns-mariadb")
+    assert get(url(api, "/silos/kept"), user=ADMIN, method="PUT", body={"dnsrecords": [{"hostname": "h", "ip": "192.0.2.1"}]})[0] == 201
+    backup, before = database.execute(*dump).stdout, json.loads(get(url(api, "/readyz"))[1])["hub"]
+    assert get(url(api, "/silos/kept"), user=ADMIN, method="DELETE")[0] == 204
+    database.execute(*restore, input=backup)
+    wait_until(lambda: get(url(api, "/silos/kept"), user=ADMIN)[0] == 200, what="the silo of the backup")
+    wait_until(lambda: json.loads(get(url(api, "/readyz"))[1]).get("hub") not in (None, before), what="the hub's new identity")
 
 
 # ---- behind a real nginx, as the Ingress and its annotations say ----
