@@ -14,6 +14,7 @@
 #include "journal.h"
 #include "limits.h"
 #include "metrics.h"
+#include "peer.h"
 #include "retention.h"
 #include "store.h"
 #include "tls.h"
@@ -29,8 +30,7 @@ struct hub {
 	struct audit *audit;         /* what was refused */
 	struct retention *retention; /* NULL: everything is kept */
 	struct tls *tls;             /* NULL: HTTP without TLS */
-	const struct cidr *trusted_proxies;
-	size_t trusted_proxy_count;
+	struct peer_trust trust;
 	size_t body_max;    /* bytes */
 	size_t records_max; /* of a silo */
 	struct metrics metrics;

@@ -10,6 +10,7 @@
 
 #include "access.h"
 #include "cleanup.h"
+#include "clients.h"
 #include "exitcode.h"
 #include "http.h"
 #include "hub.h"
@@ -144,14 +145,40 @@ static int make_limits(const struct settings *settings, const struct cidr *exemp
 	return limits_new(&limits, ret_limits);
 }
 
+static struct clients_settings clients_settings(const struct settings *settings)
+{
+	return (struct clients_settings){.db = settings_db(settings),
+					 .admin_user = settings->admin_user,
+					 .silos = &settings->client_silos,
+					 .hostnames = &settings->client_hostnames,
+					 .updater_token = settings->updater_token,
+					 .hostsync_token = settings->hostsync_token};
+}
+
+/* What the table of settings cannot know: which go together. */
+static int check_settings(const struct settings *settings)
+{
+	const struct clients_settings clients = clients_settings(settings);
+	struct why why = {0};
+
+	if (!settings->tls_cert_file != !settings->tls_key_file)
+		why_set(&why, ERR_INVALID, "", "SILODNS_TLS_CERT_FILE and SILODNS_TLS_KEY_FILE are needed together");
+	else if (!clients_check(&clients, &why))
+		return ERR_OK;
+	fprintf(stderr, "silodns-api: %s%s%s\n", why.field, why.field[0] ? " " : "", why.text);
+	return ERR_INVALID;
+}
+
 static int run_serve(const struct settings *settings)
 {
+	const struct clients_settings of_clients = clients_settings(settings);
 	const struct journal_settings journal_settings = {.db = settings_db(settings),
 							  .poll_ms = settings->poll_ms,
 							  .admin_user = settings->admin_user,
 							  .admin_password = settings->admin_password,
 							  .migrate = true};
 	struct tokenuse *tokenuse = NULL;
+	struct clients *clients = NULL;
 	_cleanup_free_ struct cidr *proxies = NULL;
 	_cleanup_free_ struct cidr *exempt = NULL;
 	size_t exempt_count = 0;
@@ -162,15 +189,14 @@ static int run_serve(const struct settings *settings)
 			  .metrics_for_anyone = strcmp(settings->metrics, "anyone") == 0};
 	int code = EXIT_FAILED;
 
-	if (!settings->tls_cert_file != !settings->tls_key_file) {
-		fprintf(stderr, "silodns-api: SILODNS_TLS_CERT_FILE and SILODNS_TLS_KEY_FILE are needed together\n");
+	if (check_settings(settings)) {
 		store_free(hub.store);
 		return EXIT_USAGE;
 	}
 	raise_descriptor_limit(settings->connections_max);
-	int err = hub.store ? settings_networks(&settings->trusted_proxies, &proxies, &hub.trusted_proxy_count)
-			    : ERR_NOMEM;
-	hub.trusted_proxies = proxies;
+	int err = hub.store ? settings_networks(&settings->trusted_proxies, &proxies, &hub.trust.count) : ERR_NOMEM;
+	hub.trust.proxies = proxies;
+	hub.trust.header = settings->proxy_header;
 	if (!err)
 		err = start_tls(settings, &hub.tls);
 	if (!err)
@@ -193,10 +219,13 @@ static int run_serve(const struct settings *settings)
 		err = audit_start(&journal_settings.db, hub.store, settings->history_age_ms, &hub.audit);
 	if (!err)
 		err = tokenuse_start(&journal_settings.db, hub.store, &tokenuse);
+	if (!err)
+		err = clients_start(&of_clients, hub.store, hub.journal, &clients);
 	if (err)
 		log_error("cannot start", LOG_ERR(err));
 	else
 		code = serve_until_stopped(settings, &hub);
+	clients_stop(clients);
 	audit_stop(hub.audit);
 	tokenuse_stop(tokenuse);
 	retention_stop(hub.retention);

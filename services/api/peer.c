@@ -180,6 +180,10 @@ void peer_explain(const struct ipaddr *connection, const char *forwarded, const 
 	struct peer_path other = direct;
 
 	*ret_path = direct;
+	if (trust->header && strcasecmp(trust->header, "Forwarded") != 0)
+		forwarded = NULL;
+	if (trust->header && strcasecmp(trust->header, "X-Forwarded-For") != 0)
+		x_forwarded_for = NULL;
 	if ((!forwarded && !x_forwarded_for) || !peer_is_trusted(trust, connection))
 		return;
 	if (forwarded)

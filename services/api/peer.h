@@ -19,6 +19,7 @@
 struct peer_trust {
 	const struct cidr *proxies;
 	size_t count;
+	const char *header; /* the one that the proxies write: the other is the client's; NULL: they may write either */
 };
 
 /* Why a walk ended where it did. */
@@ -45,8 +46,8 @@ struct peer_path {
  * follows is no address ("unknown", "_hidden", garbage). IPv4-mapped addresses count as IPv4; ports are ignored, and so
  * are zones of link-local IPv6 addresses.
  *
- * A proxy maintains one of the two headers and may hand on the other as the client wrote it. So where both are there
- * and disagree, neither is believed, and the result is `connection`.
+ * A proxy maintains one of the two headers and may hand on the other as the client wrote it. So where it is not known
+ * which, both are there and disagree, neither is believed, and the result is `connection`.
  */
 struct ipaddr peer_resolve(const struct ipaddr *connection, const char *forwarded, const char *x_forwarded_for,
 			   const struct peer_trust *trust);

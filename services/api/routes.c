@@ -207,7 +207,6 @@ static void identify(struct request *request)
 {
 	static atomic_flag complained = ATOMIC_FLAG_INIT;
 	const struct hub *hub = request->hub;
-	const struct peer_trust trust = {hub->trusted_proxies, hub->trusted_proxy_count};
 	const char *forwarded = request_header(request, "Forwarded");
 	const char *x_forwarded_for = request_header(request, "X-Forwarded-For");
 	struct peer_path path;
@@ -216,11 +215,11 @@ static void identify(struct request *request)
 	request->limited = !limits_is_exempt(hub->limits, &request->peer);
 	if (!forwarded && !x_forwarded_for)
 		return;
-	peer_explain(&request->connection, forwarded, x_forwarded_for, &trust, &path);
+	peer_explain(&request->connection, forwarded, x_forwarded_for, &hub->trust, &path);
 	request->peer = path.hops[path.count - 1];
 	request->limited = path.end != PEER_UNTRUSTED || !limits_is_exempt(hub->limits, &request->peer);
-	if (path.end == PEER_DIRECT && limits_is_exempt(hub->limits, &request->peer) &&
-	    !atomic_flag_test_and_set(&complained))
+	if (path.end == PEER_DIRECT && !peer_is_trusted(&hub->trust, &request->peer) &&
+	    limits_is_exempt(hub->limits, &request->peer) && !atomic_flag_test_and_set(&complained))
 		log_warn("a proxy that is not one of SILODNS_TRUSTED_PROXIES: all behind it count as one client",
 			 LOG_IP("proxy", &request->connection));
 }

@@ -14,6 +14,7 @@
 #include "cleanup.h"
 #include "exitcode.h"
 #include "password.h"
+#include "token.h"
 
 #define SECRET_LEN 32 /* characters of 32 letters: 160 bits */
 
@@ -33,10 +34,24 @@ static int fill(int fd, const char *secret, size_t len, mode_t mode)
 	return fchmod(fd, mode) || fsync(fd) ? ERR_SYSTEM : ERR_OK;
 }
 
+/* What a token is for stands in the hub's settings; here it is a secret like any other, in the form of a
+ * token's. */
+static void make_text(const char *name, char ret_text[static TOKEN_SECRET_LEN + 1])
+{
+	static const char token[] = "token";
+	unsigned char hash[TOKEN_HASH_BYTES];
+	size_t len = strlen(name), ending = sizeof token - 1;
+
+	if (len >= ending && !strcmp(name + len - ending, token))
+		token_make_secret(ret_text, hash);
+	else
+		password_random(SECRET_LEN, ret_text);
+}
+
 /* Under a temporary name first: a secret that is half written would be used for ever. */
 static int make_secret(int dir, const char *name, mode_t mode)
 {
-	char temporary[64], unique[9], secret[SECRET_LEN + 2];
+	char temporary[64], unique[9], secret[TOKEN_SECRET_LEN + 2];
 
 	/* Others may be at it at the same moment, in other containers with the same process id. */
 	password_random(sizeof unique - 1, unique);
@@ -44,9 +59,10 @@ static int make_secret(int dir, const char *name, mode_t mode)
 	_cleanup_close_ int fd = openat(dir, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return ERR_SYSTEM;
-	password_random(SECRET_LEN, secret);
-	secret[SECRET_LEN] = '\n';
-	int err = fill(fd, secret, SECRET_LEN + 1, mode);
+	make_text(name, secret);
+	size_t len = strlen(secret);
+	secret[len] = '\n'; /* instead of the NUL */
+	int err = fill(fd, secret, len + 1, mode);
 	sodium_memzero(secret, sizeof secret);
 	/* link() instead of rename(): two that start at once agree on the first one's secret. */
 	if (!err && linkat(dir, temporary, dir, name, 0) && errno != EEXIST)
@@ -57,11 +73,34 @@ static int make_secret(int dir, const char *name, mode_t mode)
 	return err || fsync(dir) ? ERR_SYSTEM : ERR_OK;
 }
 
-static bool is_name(const char *name)
+static bool is_name(const char *name, size_t len)
 {
-	size_t len = strlen(name);
+	return len >= 1 && len <= NAME_LEN_MAX && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") >= len;
+}
 
-	return len >= 1 && len <= NAME_LEN_MAX && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == len;
+/* "db-password", or "updater/token" in a directory below, which has to be there. */
+static bool is_path(const char *path)
+{
+	const char *slash = strchr(path, '/');
+
+	return (!slash || is_name(path, (size_t)(slash - path))) &&
+	       is_name(slash ? slash + 1 : path, strlen(slash ? slash + 1 : path));
+}
+
+/* 1: made, 0: there already, or an error. */
+static int make_missing(int top, const char *path, mode_t mode)
+{
+	const char *slash = strchr(path, '/'), *name = slash ? slash + 1 : path;
+	char below[NAME_LEN_MAX + 1] = ".";
+
+	if (slash)
+		snprintf(below, sizeof below, "%.*s", (int)(slash - path), path);
+	_cleanup_close_ int dir = openat(top, below, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0)
+		return ERR_SYSTEM;
+	if (faccessat(dir, name, F_OK, 0) == 0)
+		return 0;
+	return make_secret(dir, name, mode) ? ERR_SYSTEM : 1;
 }
 
 int secrets_run(const struct settings *settings, const char *dir_path, char *const *given, int given_count)
@@ -76,19 +115,22 @@ int secrets_run(const struct settings *settings, const char *dir_path, char *con
 		return EXIT_FAILED;
 	}
 	for (size_t i = 0; i < count; i++)
-		if (!is_name(names[i])) {
-			fprintf(stderr, "silodns-api: \"%s\" cannot be a secret's name: 1 to %d of a-z, 0-9 and -\n",
+		if (!is_path(names[i])) {
+			fprintf(stderr,
+				"silodns-api: \"%s\" cannot be a secret's name: 1 to %d of a-z, 0-9 and -, perhaps "
+				"after "
+				"a directory and /\n",
 				names[i], NAME_LEN_MAX);
 			return EXIT_USAGE;
 		}
 	for (size_t i = 0; i < count; i++) {
-		if (faccessat(dir, names[i], F_OK, 0) == 0)
-			continue;
-		if (make_secret(dir, names[i], mode)) {
+		int made = make_missing(dir, names[i], mode);
+		if (made < 0) {
 			fprintf(stderr, "silodns-api: %s/%s: %s\n", dir_path, names[i], strerror(errno));
 			return EXIT_FAILED;
 		}
-		printf("made %s/%s\n", dir_path, names[i]);
+		if (made)
+			printf("made %s/%s\n", dir_path, names[i]);
 	}
 	return 0;
 }

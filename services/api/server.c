@@ -49,10 +49,9 @@ struct server {
 /* A proxy's connections are many clients'. */
 static bool is_counted(const struct server *server, const struct sockaddr *peer, struct ipaddr *ret_address)
 {
-	const struct peer_trust trust = {server->hub->trusted_proxies, server->hub->trusted_proxy_count};
-
 	return server->per_address && peer && !ipaddr_from_sockaddr(peer, ret_address) &&
-	       !peer_is_trusted(&trust, ret_address) && !limits_is_exempt(server->hub->limits, ret_address);
+	       !peer_is_trusted(&server->hub->trust, ret_address) &&
+	       !limits_is_exempt(server->hub->limits, ret_address);
 }
 
 static void forget_connection(struct server *server, const struct sockaddr *peer)

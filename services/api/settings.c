@@ -2,10 +2,12 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "conf_rows.h"
 #include "log.h"
 #include "password.h"
+#include "token.h"
 
 static int check_admin_user(const char *value, struct why *ret_why)
 {
@@ -15,6 +17,18 @@ static int check_admin_user(const char *value, struct why *ret_why)
 static int check_password(const char *value, struct why *ret_why)
 {
 	return password_check(value, strlen(value), ret_why);
+}
+
+static int check_token(const char *value, struct why *ret_why)
+{
+	unsigned char hash[TOKEN_HASH_BYTES];
+
+	return token_hash_secret(value, strlen(value), hash)
+		       ? 0
+		       : why_set(ret_why, ERR_INVALID, "",
+				 "is no token: " TOKEN_PREFIX
+				 " and 256 random bits in base64, as \"silodns-api secrets DIR "
+				 "hostsync-token\" makes it");
 }
 
 static int check_role(const char *value, struct why *ret_why)
@@ -28,6 +42,13 @@ static int check_metrics(const char *value, struct why *ret_why)
 {
 	return strcmp(value, "admin") != 0 && strcmp(value, "anyone") != 0
 		       ? why_set(ret_why, ERR_INVALID, "", "is admin or anyone")
+		       : 0;
+}
+
+static int check_proxy_header(const char *value, struct why *ret_why)
+{
+	return strcasecmp(value, "Forwarded") != 0 && strcasecmp(value, "X-Forwarded-For") != 0
+		       ? why_set(ret_why, ERR_INVALID, "", "is Forwarded or X-Forwarded-For")
 		       : 0;
 }
 
@@ -89,6 +110,14 @@ static const struct conf_option options[] = {
 	 .arg = "CIDR",
 	 .check = conf_check_cidr,
 	 .help = "Proxies whose Forwarded and X-Forwarded-For headers are believed."},
+	{.name = "PROXY_HEADER",
+	 .type = CONF_STRING,
+	 CONF_FIELD(proxy_header),
+	 .arg = "NAME",
+	 .check = check_proxy_header,
+	 .help = "Which of the two these proxies write. The other one, which most of them hand on as a client wrote "
+		 "it, "
+		 "is not looked at; without this, neither is believed when they disagree."},
 	{.name = "DB_HOST",
 	 .type = CONF_LIST,
 	 CONF_FIELD(db_hosts),
@@ -165,6 +194,30 @@ static const struct conf_option options[] = {
 	 CONF_FIELD(admin_password),
 	 .check = check_password,
 	 .help = "The first admin's password. Later changes of this setting change nothing: use user passwd."},
+	{.name = "CLIENT_SILOS",
+	 .type = CONF_LIST,
+	 CONF_FIELD(client_silos),
+	 .arg = "LIST",
+	 .check = conf_check_silo_id,
+	 .help = "The silos of the clients beside the hub, for the next three. They are made, empty, with the tokens."},
+	{.name = "CLIENT_HOSTNAMES",
+	 .type = CONF_LIST,
+	 CONF_FIELD(client_hostnames),
+	 .arg = "LIST",
+	 .check = conf_check_hostname,
+	 .help = "The hostnames of the updater beside the hub."},
+	{.name = "UPDATER_TOKEN",
+	 .type = CONF_SECRET,
+	 CONF_FIELD(updater_token),
+	 .check = check_token,
+	 .help = "The secret of a token that the hub makes when it starts: of the admin, by the name updater, for "
+		 "SILODNS_CLIENT_HOSTNAMES in SILODNS_CLIENT_SILOS. As long as it stands here the token follows these "
+		 "settings; once revoked, it wants another secret."},
+	{.name = "HOSTSYNC_TOKEN",
+	 .type = CONF_SECRET,
+	 CONF_FIELD(hostsync_token),
+	 .check = check_token,
+	 .help = "The same by the name hostsync, for reading SILODNS_CLIENT_SILOS."},
 	{.name = "THREADS",
 	 .type = CONF_INT,
 	 CONF_FIELD(threads),
@@ -411,7 +464,8 @@ const struct conf_program settings_program = {
 		 "token add USER NAME      a new token; its secret goes to standard output, this once\n"
 		 "token remove USER NAME   it is refused from then on\n"
 		 "secrets DIR [NAME...]    make the random secrets that DIR does not have yet: db-password and\n"
-		 "                         admin-password, or those that are named\n"
+		 "                         admin-password, or those that are named (SUBDIRECTORY/NAME);\n"
+		 "                         one whose name ends in token is a token's\n"
 		 "check                    is the hub on this machine ready? For health checks",
 	.epilog = "Exit codes: 0 done; 1 failed; 2 wrong settings or usage; 3 the database or the hub is not there.",
 	.options = options,

@@ -21,6 +21,8 @@ struct settings {
 	long db_port, db_timeout_ms, poll_ms, history_age_ms;
 
 	char *admin_user, *admin_password;
+	struct conf_list client_silos, client_hostnames;
+	char *updater_token, *hostsync_token;
 
 	char *role; /* user add, user set */
 	long quota; /* -1: not given */
@@ -34,6 +36,7 @@ struct settings {
 	char *for_family;
 	long expires_ms, unused_ms; /* 0: not given */
 
+	char *proxy_header;
 	char *metrics;
 	char *log_level, *log_format;
 };

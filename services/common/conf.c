@@ -290,7 +290,7 @@ static bool resolve_secret(struct loader *loader, const struct conf_option *opti
 		err = why_set(&why, ERR_INVALID, "", "set as well as %s%s; only one of them can be meant", CONF_PREFIX,
 			      option->name);
 	else if (file && (err = conf_read_secret(file, secret, &why)) == 0)
-		value = secret;
+		value = strcmp(secret, CONF_NO_SECRET) != 0 ? secret : (file = NULL);
 	if (err == 0 && value)
 		err = conf_store(option, value, settings, &why);
 	if (err < 0)

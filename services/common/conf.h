@@ -6,7 +6,8 @@
  *
  * Everything that is wrong is reported at once: an unknown flag, an unknown SILODNS_ variable, a value out of range, a
  * missing required one, NAME and NAME_FILE both given. (An empty environment variable counts as not set, as compose
- * passes unset variables that way.)
+ * passes unset variables that way; a secret's file with CONF_NO_SECRET, too, as systemd has no other way to leave out a
+ * credential. An empty file is an error: it may be one that is still to be written.)
  *
  * Not thread-safe; called once at start.
  */
@@ -28,6 +29,8 @@ enum conf_type {
 			  ms */
 	CONF_BOOL      /* bool; true/false/yes/no/1/0/on/off; the bare flag means true */
 };
+
+#define CONF_NO_SECRET "-"
 
 struct conf_list {
 	char **items; /* owned */

@@ -1,6 +1,7 @@
 """Containers of pods as they are rendered from deploy/k8s: their user, confinement, limits, environment, mounts, command and probes, for Docker."""
 
 import base64
+import copy
 import json
 import os
 import pathlib
@@ -31,10 +32,26 @@ class Cluster:
         self.objects, self.directory, self.name = objects, pathlib.Path(directory), name
         self.started, self.volumes = [], []
         run("docker", "network", "create", "--subnet", subnet, name)
+        self.gateway = json.loads(run("docker", "network", "inspect", name).stdout)[0]["IPAM"]["Config"][0].get("Gateway", subnet.replace(".0/24", ".1"))
+
+    def with_objects(self, objects):
+        """The same network, and what runs in it, as another overlay has it."""
+        other = copy.copy(self)
+        other.objects = objects
+        return other
 
     def get(self, kind, name):
         (found,) = [o for o in self.objects if o["kind"] == kind and o["metadata"]["name"] == name]
         return found
+
+    def logs(self):
+        for id in self.started:
+            done = run("docker", "logs", id)
+            yield done.stdout + done.stderr
+
+    def secrets(self):
+        """Name of the file: content."""
+        return {name: base64.b64decode(value).decode() for o in self.objects if o["kind"] == "Secret" for name, value in o["data"].items()}
 
     def close(self):
         if self.started:
@@ -45,19 +62,20 @@ class Cluster:
 
     def template(self, kind, name):
         spec = self.get(kind, name)["spec"]
-        return spec["jobTemplate"]["spec"]["template"]["spec"] if kind == "CronJob" else spec["template"]["spec"]
+        return spec["jobTemplate"]["spec"]["template"] if kind == "CronJob" else spec["template"]
 
-    def start(self, kind, name, alias=None, container=None, node=None, also=()):
-        """One container of the pod, under the Service's name; `node`: the directory that stands for the node's root."""
-        pod = self.template(kind, name)
+    def start(self, kind, name, *aliases, container=None, node=None, also=()):
+        """One container of the pod, under the Service's names; `node`: the directory that stands for the node's root."""
+        template = self.template(kind, name)
+        pod = template["spec"]
         containers = pod.get("initContainers", []) + pod["containers"]
         spec = next(c for c in containers if container in (None, c["name"]))
-        words = ["docker", "run", "-d", "--network", self.name, *(["--network-alias", alias] if alias else []), *also]
-        words += self.confinement(pod, spec) + self.environment(spec) + self.mounts(kind, name, pod, spec, node)
+        words = ["docker", "run", "-d", "--network", self.name, *(word for alias in aliases for word in ("--network-alias", alias))]
+        words += self.confinement(pod, spec) + self.environment(template, spec) + self.mounts(kind, name, pod, spec, node)
         # As in Kubernetes: command replaces the image's entry point, args what follows it
         if "command" in spec:
             words += ["--entrypoint", spec["command"][0]]
-        words += [image_of(spec), *spec.get("command", [])[1:], *spec.get("args", [])]
+        words += [*also, image_of(spec), *spec.get("command", [])[1:], *spec.get("args", [])]
         id = run(*words).stdout.strip()
         self.started.append(id)
         return Running(id, pod, spec)
@@ -73,11 +91,17 @@ class Cluster:
         words += ["--security-opt", "seccomp=unconfined"] if context["seccompProfile"]["type"] != "RuntimeDefault" else []
         return words
 
-    def environment(self, spec):
+    def environment(self, template, spec):
+        def value(variable):
+            if "value" in variable:
+                return variable["value"]
+            path = variable["valueFrom"]["fieldRef"]["fieldPath"]
+            return template["metadata"]["annotations"][path.removeprefix("metadata.annotations['").removesuffix("']")]
+
         values = {}
         for source in spec.get("envFrom", []):
             values |= self.get("ConfigMap", source["configMapRef"]["name"])["data"]
-        values |= {e["name"]: e["value"] for e in spec.get("env", [])}
+        values |= {e["name"]: value(e) for e in spec.get("env", [])}
         return [word for name, value in values.items() for word in ("-e", f"{name}={value}")]
 
     def mounts(self, kind, name, pod, spec, node):
@@ -158,7 +182,8 @@ class Running:
 
 
 def get(url, timeout=10, user=None, method="GET", body=None, headers=None):
-    request = urllib.request.Request(url, method=method, data=json.dumps(body).encode() if body is not None else None, headers=headers or {})
+    body = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+    request = urllib.request.Request(url, method=method, data=body, headers=headers or {})
     if user:
         request.add_header("Authorization", "Basic " + base64.b64encode(":".join(user).encode()).decode())
     try:

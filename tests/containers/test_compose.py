@@ -2,6 +2,7 @@
 
 import base64
 import concurrent.futures
+import contextlib
 import json
 import os
 import pathlib
@@ -20,12 +21,19 @@ REPO = pathlib.Path(__file__).resolve().parents[2]
 IMAGES = ("silodns/api", "silodns/updater", "silodns/hostsync")
 
 
+def free_port():
+    """Below those that the kernel gives to others until the engine takes it."""
+    first_of_the_kernels = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("0.0.0.0", first_of_the_kernels - 1 - secrets.randbelow(10000)))
+            return probe.getsockname()[1]
+
+
 class Compose:
     def __init__(self, **settings):
         self.project = "silodnstest" + secrets.token_hex(3)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         keep = {k: v for k, v in os.environ.items() if not k.startswith("SILODNS_")}
         self.environment = keep | {"SILODNS_PORT": str(self.port)} | settings
         self.extra = []  # containers of a test's own
@@ -53,11 +61,14 @@ class Compose:
         """As the README says."""
         return self("exec", "-T", "db", "cat", "/secrets/admin-password").stdout.strip()
 
-    def request(self, method, path, body=None, password=None):
+    def secret(self, volume, name):
+        return run("docker", "run", "--rm", "-v", f"{self.project}_{volume}:/v:ro", "debian:trixie-slim", "cat", f"/v/{name}").stdout.strip()
+
+    def request(self, method, path, body=None, password=None, user="admin"):
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", method=method,
                                          data=json.dumps(body).encode() if body is not None else None)
         if password:
-            request.add_header("Authorization", "Basic " + base64.b64encode(f"admin:{password}".encode()).decode())
+            request.add_header("Authorization", "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode())
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:
                 return answer.status, answer.read()
@@ -150,7 +161,24 @@ def test_the_default_updater_and_hostsync_work_end_to_end(system):
     wait_until(lambda: "updater.silo1" in hosts(), what="the hosts file")
 
 
-ROOT = {"secrets", "hostsync", "demo-hostsync"}  # the volume and the hosts file belong to root
+def test_a_client_holds_a_token_of_its_own_that_does_no_more_than_it_needs(system):
+    wait_until(lambda: system.request("GET", "/silos/silo1", password=system.secret("updater-token", "token"), user="token")[0] == 200, what="the updater's token")
+    for client in ("updater", "hostsync"):
+        for service in (client, f"demo-{client}"):
+            config = json.loads(system("config", "--format", "json").stdout)["services"][service]
+            assert [v["source"] for v in config["volumes"] if v["target"] == "/secrets"] == [f"{client}-token"]
+            assert not {v["source"] for v in config["volumes"]} & {"secrets", "data"}
+        token = system.secret(f"{client}-token", "token")
+        changes = {"updater.silo1": 403, "other.silo1": 403} if client == "hostsync" else {"other.silo1": 403}
+        (records,) = [silo["dnsrecords"] for silo in json.loads(system.request("GET", "/silos", password=token, user="token")[1])]
+        for name, status in changes.items():
+            body = {"dnsrecords": [*records, {"hostname": name, "ip": "192.0.2.66"}]}
+            assert system.request("PUT", "/silos/silo1", body, password=token, user="token")[0] == status
+        assert system.request("GET", "/users", password=token, user="token")[0] == 403
+        assert system.request("PUT", "/silos/other", {"dnsrecords": []}, password=token, user="token")[0] == 403
+
+
+ROOT = {"secrets", "hostsync", "demo-hostsync"}  # the volumes and the hosts file belong to root
 WRITABLE = {"demo-hostsync"}  # Docker would make /etc/hosts read-only, too
 CAPABILITIES = {}  # service: those that it has beside none, each with its reason in docker-compose.yml
 
@@ -209,8 +237,9 @@ def test_an_image_says_what_it_is_made_of(image, tmp_path):
 
 
 def test_no_secret_stands_in_a_log_a_layer_or_a_list_of_processes(system, tmp_path):
-    secrets_made = [system("exec", "-T", "db", "cat", f"/secrets/{name}").stdout.strip() for name in ("admin-password", "db-password", "db-root-password")]
+    secrets_made = [system.secret("secrets", name) for name in ("admin-password", "db-password", "db-root-password")]
     assert all(len(secret) == 32 for secret in secrets_made)
+    secrets_made += [system.secret(f"{client}-token", "token") for client in ("updater", "hostsync")]
     for service in ("secrets", "db", "api", "updater", "hostsync"):
         inspected = run("docker", "inspect", system.container(service)).stdout
         log = system.logs(service)
@@ -352,8 +381,10 @@ def test_a_client_starts_alone_and_goes_on_trying(service):
 
 
 @pytest.mark.parametrize("service", ["updater", "hostsync"])
-def test_a_client_sends_no_password_in_clear_to_another_machine(service):
-    compose = Compose(SILODNS_URL="http://192.0.2.1:9", SILODNS_PASSWORD="a-users-password", SILODNS_PASSWORD_FILE="", SILODNS_USER="alice")
+@pytest.mark.parametrize("credentials", [{"SILODNS_PASSWORD": "a-users-password", "SILODNS_PASSWORD_FILE": "", "SILODNS_USER": "alice"},
+                                         {"SILODNS_TOKEN": "silodns_a", "SILODNS_TOKEN_FILE": ""}], ids=["password", "token"])
+def test_a_client_sends_no_password_in_clear_to_another_machine(service, credentials):
+    compose = Compose(SILODNS_URL="http://192.0.2.1:9", **credentials)
     try:
         done = compose("run", "--rm", "--no-deps", "-T", service, "--once", check=False)
         assert done.returncode == 2 and "credentials are not sent to 192.0.2.1 over plain http" in done.stdout + done.stderr

@@ -4,50 +4,28 @@ import base64
 import http.client
 import json
 import pathlib
+import re
 import secrets
+import shlex
+import threading
 import time
 
 import pytest
 
 from engine import run, wait_until
-from pods import Cluster, get
+from ingress import IMPATIENT_PORT, IMPATIENT_S, PORT, Impostor, Nginx, annotations
+from pods import get
 
-REPO = pathlib.Path(__file__).resolve().parents[2]
 HOSTS = "127.0.0.1\tlocalhost\n192.0.2.200\tnode1 # the node itself"  # without a final newline: kept as it is
 ANSWERING = "silodns-api.silodns.svc"
-
-
-@pytest.fixture(scope="module")
-def objects():
-    done = run(REPO / "tests/k8s/run", "--render", "overlays/single", "hostsync-remove", check=False, timeout=900)
-    if done.returncode == 3:
-        pytest.skip(done.stderr.strip())
-    assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads(done.stdout)
-
-
-@pytest.fixture(scope="module")
-def cluster(objects, tmp_path_factory):
-    # In 10.0.0.0/8, which the shipped SILODNS_TRUSTED_PROXIES takes for the pods' network
-    name, subnet = "silodnstest" + secrets.token_hex(3), f"10.213.{secrets.randbelow(256)}.0/24"
-    cluster = Cluster(objects, tmp_path_factory.mktemp("secrets"), name, subnet)
-    try:
-        yield cluster
-    finally:
-        cluster.close()
-
-
-@pytest.fixture(scope="module")
-def database(cluster):
-    return cluster.start("StatefulSet", "silodns-mariadb", "silodns-mariadb")
 
 
 @pytest.fixture(scope="module")
 def api(cluster, database):
     api = cluster.start("Deployment", "silodns-api", ANSWERING)
     wait_until(lambda: api.probe("startupProbe"), 120, "the hub")
-    # docs/kubernetes.md, "The user of the nodes"
-    api.execute("/usr/bin/silodns-api", "user", "add", "nodes", "--quota", "10", input="client-secret")
+    for name in ("updater-token", "hostsync-token"):
+        wait_until(lambda: get(url(api, "/silos"), user=("token", cluster.secrets()[name]))[0] == 200, what=name)  # noqa: B023
     return api
 
 
@@ -64,33 +42,40 @@ def url(api, path):
     return f"http://{api.address()}:8080{path}"
 
 
-NODES = ("nodes", "client-secret")
+ADMIN = ("admin", "admin-secret")
 
 
 def test_the_updater_as_rendered_reports_and_ends(cluster, api):
+    """With nothing done by hand: its token is in a Secret of its own, and the hub has made it of the same secret."""
     job = cluster.start("CronJob", "silodns-updater")
     seen = wait_until(lambda: job.address() or not job.is_running(), what="its address")
     assert job.wait() == 0, job.log()
-    status, body = get(url(api, "/silos/cluster"), user=NODES)
+    token = "token", cluster.secrets()["updater-token"]
+    status, body = get(url(api, "/silos/cluster"), user=token)
     assert status == 200, body
     (record,) = json.loads(body)["dnsrecords"]
     assert record["hostname"] == "updater.cluster" and record["ip"].startswith("10.213.")
     assert seen in (True, record["ip"])
-    assert "client-secret" not in job.log()
+    body = {"dnsrecords": [record, {"hostname": "db.cluster", "ip": "192.0.2.66"}]}
+    assert get(url(api, "/silos/cluster"), user=token, method="PUT", body=body)[0] == 403, "only its own hostnames"
+    assert get(url(api, "/silos/updater"), user=token, method="PUT", body={"dnsrecords": []})[0] == 403, "only its own silo"
 
 
 def test_hostsync_as_rendered_keeps_the_nodes_hosts_file_and_leaves_it_as_it_was(cluster, api, node):
-    status, body = get(url(api, "/silos/cluster"), user=NODES, method="PUT", body={"dnsrecords": [
+    status, body = get(url(api, "/silos/cluster"), user=ADMIN, method="PUT", body={"dnsrecords": [
         {"hostname": "db.cluster", "ip": "192.0.2.7"}, {"hostname": "node1", "ip": "192.0.2.66"}, {"hostname": "elsewhere.example.net", "ip": "192.0.2.66"}]})
     assert status in (200, 201), body
     hosts = node / "etc/hosts"
     keeper = cluster.start("DaemonSet", "silodns-hostsync", node=node)
+    token = "token", cluster.secrets()["hostsync-token"]
+    assert get(url(api, "/silos/cluster"), user=token)[0] == 200
+    assert get(url(api, "/silos/cluster"), user=token, method="PUT", body={"dnsrecords": []})[0] == 403, "it reads"
     wait_until(lambda: "192.0.2.7\tdb.cluster" in hosts.read_text(), what="the node's hosts file: " + keeper.log())
     wait_until(lambda: keeper.probe("readinessProbe"), what="its readiness")
     text = hosts.read_text()
     assert text.startswith(HOSTS) and "192.0.2.66" not in text, "it wrote what it may not"
     assert sorted(p.name for p in (node / "etc").iterdir()) == ["hostname", "hosts"]
-    get(url(api, "/silos/cluster"), user=NODES, method="PUT", body={"dnsrecords": [{"hostname": "db.cluster", "ip": "192.0.2.8"}]})
+    get(url(api, "/silos/cluster"), user=ADMIN, method="PUT", body={"dnsrecords": [{"hostname": "db.cluster", "ip": "192.0.2.8"}]})
     wait_until(lambda: "192.0.2.8\tdb.cluster" in hosts.read_text(), what="the change")
     run("docker", "stop", "-t", str(keeper.pod["terminationGracePeriodSeconds"]), keeper.id)
     assert keeper.inspect()["State"]["ExitCode"] == 0
@@ -99,90 +84,148 @@ def test_hostsync_as_rendered_keeps_the_nodes_hosts_file_and_leaves_it_as_it_was
     assert hosts.read_text() == HOSTS
 
 
+DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs/kubernetes.md"
+EXAMPLE = DOCS.parents[1] / "deploy/k8s/examples/sidecar/kustomization.yaml"
+
+
+def commands(file, of):
+    """What a text tells people to run in a pod by kubectl exec, as words."""
+    text = file.read_text().replace("\\\n", " ")
+    for line in re.findall(rf"kubectl -n silodns exec (?:-i )?{of} -- ([^|>\n]*)", text.replace("<(", "\0")):
+        yield shlex.split(line.replace("\0", "<("))
+
+
+def test_the_examples_sidecar_with_the_token_that_it_tells_to_make(cluster, api):
+    (command,) = commands(EXAMPLE, "deploy/silodns-api")
+    token = api.execute(*command).stdout
+    (secret,) = [volume["secret"] for volume in cluster.template("Deployment", "web")["spec"]["volumes"] if "secret" in volume]
+    cluster.get("Secret", secret["secretName"])["data"]["token"] = base64.b64encode(token.encode()).decode()
+    sidecar = cluster.start("Deployment", "web", container="silodns-updater")
+    record = {"hostname": "web.cluster", "ip": sidecar.address()}
+    wait_until(lambda: record in json.loads(get(url(api, "/silos/cluster"), user=ADMIN)[1])["dnsrecords"], what="its record: " + sidecar.log())
+    assert token.strip() not in sidecar.log()
+
+
+def test_a_backup_as_the_docs_tell_is_noticed_when_it_is_restored(database, api):
+    dump, restore = commands(DOCS, "statefulset/silodns-mariadb")
+    assert get(url(api, "/silos/kept"), user=ADMIN, method="PUT", body={"dnsrecords": [{"hostname": "h", "ip": "192.0.2.1"}]})[0] == 201
+    backup, before = database.execute(*dump).stdout, json.loads(get(url(api, "/readyz"))[1])["hub"]
+    assert get(url(api, "/silos/kept"), user=ADMIN, method="DELETE")[0] == 204
+    database.execute(*restore, input=backup)
+    wait_until(lambda: get(url(api, "/silos/kept"), user=ADMIN)[0] == 200, what="the silo of the backup")
+    wait_until(lambda: json.loads(get(url(api, "/readyz"))[1]).get("hub") not in (None, before), what="the hub's new identity")
+
+
 # ---- behind a real nginx, as the Ingress and its annotations say ----
-
-# What ingress-nginx makes of an annotation
-DIRECTIVES = {"proxy-buffering": "proxy_buffering {};", "proxy-read-timeout": "proxy_read_timeout {}s;", "proxy-send-timeout": "proxy_send_timeout {}s;",
-              "proxy-connect-timeout": "proxy_connect_timeout {}s;", "proxy-body-size": "client_max_body_size {};",
-              "proxy-next-upstream": "proxy_next_upstream {};", "proxy-next-upstream-tries": "proxy_next_upstream_tries {};", "ssl-redirect": ""}
-
-
-def nginx_conf(ingress, upstream):
-    prefix = "nginx.ingress.kubernetes.io/"
-    directives = [DIRECTIVES[name.removeprefix(prefix)].format(value) for name, value in ingress["metadata"]["annotations"].items()]
-    locations = []
-    for path in ingress["spec"]["rules"][0]["http"]["paths"]:
-        matches = [f"= {path['path']}"] + ([f"^~ {path['path']}/"] if path["pathType"] == "Prefix" else [])
-        locations += [f"location {match} {{ proxy_pass http://hub; }}" for match in matches]
-    return "\n".join(["events {}", "http {", f"upstream hub {{ server {upstream}:8080; keepalive 32; }}", "server { listen 8081;",
-                      'proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host;',
-                      "proxy_set_header X-Forwarded-For $remote_addr;",
-                      "proxy_ignore_headers X-Accel-Buffering;",  # by which the hub asks for the same as the annotation
-                      *directives, *locations, "location / { return 404; }", "} }"])
 
 
 @pytest.fixture(scope="module")
-def ingress(cluster, api, tmp_path_factory):
-    run("docker", "build", "-q", "-t", "silodnstest/nginx", REPO / "tests/containers/nginx", timeout=600)
-    conf = tmp_path_factory.mktemp("nginx") / "nginx.conf"
-    conf.write_text(nginx_conf(cluster.get("Ingress", "silodns"), ANSWERING))
-    nginx = run("docker", "run", "-d", "--network", cluster.name, "-v", f"{conf}:/etc/nginx/nginx.conf:ro", "silodnstest/nginx").stdout.strip()
-    cluster.started.append(nginx)
-    (network,) = json.loads(run("docker", "inspect", nginx).stdout)[0]["NetworkSettings"]["Networks"].values()
-    wait_until(lambda: get(f"http://{network['IPAddress']}:8081/ping")[0] == 200, what="nginx")
-    return network
+def silent(cluster):
+    """A server that takes a request and says nothing."""
+    with Impostor(cluster.gateway, lambda *_: threading.Event().wait()) as silent:
+        yield silent
 
 
-def test_the_ingress_tells_the_clients_address_and_not_what_it_claims(ingress):
-    base = f"http://{ingress['IPAddress']}:8081"
-    assert json.loads(get(base + "/ip", headers={"X-Forwarded-For": "198.51.100.9"})[1]) == {"ip": ingress["Gateway"]}
+@pytest.fixture(scope="module")
+def ingress(cluster, api, silent, tmp_path_factory):
+    return Nginx(cluster, cluster.get("Ingress", "silodns"), tmp_path_factory.mktemp("nginx"), [f"{ANSWERING}:8080"], silent.upstream)
+
+
+class Quiet(threading.Thread):
+    """Reads an answer as long as it goes on, through the nginx that gives up after IMPATIENT_S."""
+
+    def __init__(self, ingress, path):
+        super().__init__(daemon=True)
+        self.connection = http.client.HTTPConnection(ingress.address, IMPATIENT_PORT, timeout=60)
+        self.path, self.status, self.seconds = path, None, None
+        self.start()
+
+    def run(self):
+        started = time.monotonic()
+        self.connection.request("GET", self.path, headers={"Authorization": "Basic " + base64.b64encode(":".join(ADMIN).encode()).decode()})
+        answer = self.connection.getresponse()
+        self.status = answer.status
+        while answer.readline():
+            pass
+        self.seconds = time.monotonic() - started
+
+
+@pytest.fixture(scope="module")
+def quiet(ingress):
+    """Begins with the first test here, so that the last one need not wait for it."""
+    return time.monotonic(), Quiet(ingress, "/watch?silo=nothing-ever-happens"), Quiet(ingress, "/other")
+
+
+def test_the_ingress_tells_the_clients_address_and_not_what_it_claims(ingress, quiet):
+    for claim in ({"X-Forwarded-For": "198.51.100.9"}, {"Forwarded": "for=198.51.100.9"}):
+        assert json.loads(get(ingress.url("/ip"), headers=claim)[1]) == {"ip": ingress.gateway}
 
 
 def test_the_ingress_has_all_paths_for_clients_and_none_for_operators(ingress):
-    base = f"http://{ingress['IPAddress']}:8081"
     wanted = {"/": 200, "/ping": 200, "/openapi.json": 200, "/silos": 401, "/silos/x/history": 401, "/watch": 401, "/users/x": 401,
               "/metrics": 404, "/healthz": 404, "/readyz": 404}
     for path, status in wanted.items():
-        answer, body = get(base + path)
+        answer, body = get(ingress.url(path))
         assert answer == status and ("nginx" in body) == (status == 404), path
 
 
-def test_the_ingress_lets_an_event_through_at_once_and_the_hubs_own_limit_speak(api, ingress):
-    base = f"http://{ingress['IPAddress']}:8081"
-    watch = http.client.HTTPConnection(ingress["IPAddress"], 8081, timeout=10)
-    token = secrets.token_hex(4)
-    watch.request("GET", f"/watch?silo={token}", headers={"Authorization": "Basic " + base64.b64encode(":".join(NODES).encode()).decode()})
+def test_the_ingress_lets_an_event_through_at_once(ingress):
+    watch = http.client.HTTPConnection(ingress.address, PORT, timeout=10)
+    silo = secrets.token_hex(4)
+    watch.request("GET", f"/watch?silo={silo}", headers={"Authorization": "Basic " + base64.b64encode(":".join(ADMIN).encode()).decode()})
     stream = watch.getresponse()
     assert stream.status == 200
     while not stream.readline().startswith(b"event: synced"):
         pass
     started = time.monotonic()
-    assert get(f"{base}/silos/{token}", user=NODES, method="PUT", body={"dnsrecords": []})[0] == 201
+    assert get(ingress.url(f"/silos/{silo}"), user=ADMIN, method="PUT", body={"dnsrecords": []})[0] == 201
     while not stream.readline().startswith(b"event: silo"):  # (this nginx passes so little on at once with buffers, too)
         pass
     print(f"an event after {time.monotonic() - started:.3f} s")
     watch.close()
-    status, body = get(f"{base}/silos/{token}", user=NODES, method="PUT", body="x" * (3 << 20))
-    assert status == 413 and json.loads(body)["type"] == "urn:silodns:error:too-large"
-    assert get(f"{base}/silos/{token}", user=NODES, method="DELETE")[0] == 204
+
+
+def test_a_body_has_the_hubs_limit_which_the_hub_tells_and_far_beyond_it_the_ingresss(ingress):
+    def put(size):
+        body = b'{"dnsrecords":[]}'
+        return get(ingress.url("/silos/body"), user=ADMIN, method="PUT", body=body + b" " * (size - len(body)))
+
+    assert put(1 << 20)[0] == 201
+    for size in (1 + (1 << 20), 16 << 20):  # the most that SILODNS_MAX_BODY can be
+        status, body = put(size)
+        assert status == 413 and json.loads(body)["type"] == "urn:silodns:error:too-large"
+    status, body = put(18 << 20)
+    assert status == 413 and "nginx" in body
+    assert get(ingress.url("/silos/body"), user=ADMIN, method="DELETE")[0] == 204
 
 
 def test_without_the_database_no_probe_restarts_the_hub_or_takes_it_out_of_service(database, api, ingress):
-    base = f"http://{ingress['IPAddress']}:8081"
+    base = ingress.url("")
     assert database.probe("readinessProbe") and database.probe("livenessProbe")
-    get(f"{base}/silos/outage", user=NODES, method="PUT", body={"dnsrecords": []})
+    get(f"{base}/silos/outage", user=ADMIN, method="PUT", body={"dnsrecords": []})
     run("docker", "stop", "-t", str(database.pod["terminationGracePeriodSeconds"]), database.id)
     assert database.inspect()["State"]["ExitCode"] == 0
     wait_until(lambda: get(url(api, "/readyz"))[0] == 503, what="the hub to notice")
     assert api.probe("readinessProbe") and api.probe("livenessProbe")
-    assert get(f"{base}/silos/outage", user=NODES)[0] == 200
-    assert get(f"{base}/silos/outage", user=NODES, method="DELETE")[0] == 503
+    assert get(f"{base}/silos/outage", user=ADMIN)[0] == 200
+    assert get(f"{base}/silos/outage", user=ADMIN, method="DELETE")[0] == 503
     run("docker", "start", database.id)
-    wait_until(lambda: get(f"{base}/silos/outage", user=NODES, method="DELETE")[0] == 204, 90, "changes again")
+    wait_until(lambda: get(f"{base}/silos/outage", user=ADMIN, method="DELETE")[0] == 204, 90, "changes again")
     assert api.is_running() and api.inspect()["RestartCount"] == 0
 
 
-def test_the_hub_ends_within_its_grace_and_no_log_has_a_secret(database, api):
+def test_a_watch_with_nothing_to_say_goes_on_by_the_hubs_signs_of_life(ingress, quiet):
+    """And only by them: a server that says nothing is given up. The Ingress waits much longer than the 15 s that clients are promised."""
+    started, watch, silence = quiet
+    wait_until(lambda: time.monotonic() - started > IMPATIENT_S + 3, what="time")
+    assert (watch.status, watch.seconds) == (200, None), "the stream has ended"
+    assert silence.status == 504 and IMPATIENT_S <= silence.seconds < IMPATIENT_S + 2
+    assert int(annotations(ingress.ingress)["proxy-read-timeout"]) >= 4 * 15
+
+
+def test_the_hub_ends_within_its_grace_and_no_log_has_a_secret(cluster, api):
     assert api.stop() == 0
-    for pod in (api, database):
-        assert not [word for word in ("db-secret", "root-secret", "admin-secret", "client-secret") if word in pod.log()]
+    logs = list(cluster.logs())
+    assert len(logs) >= 6
+    for log in logs:
+        assert not [name for name, secret in cluster.secrets().items() if secret in log]

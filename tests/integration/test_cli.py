@@ -4,6 +4,7 @@ import concurrent.futures
 import json
 import os
 import pty
+import re
 import select
 import stat
 import subprocess
@@ -176,7 +177,7 @@ def test_secrets_made_at_once_are_whole_and_agree(tmp_path):
 def test_secrets_may_be_named(tmp_path):
     assert run_api("secrets", str(tmp_path), "db-root-password", "x", settings={}).returncode == 0
     assert set(read_all(tmp_path)) == {"db-root-password", "x"}
-    for name in ("../x", ".x", "a/b", "A", "", "x" * 41):
+    for name in ("../x", ".x", "a/b/c", "/a", "a/", "a/.b", "A", "", "x" * 41, "x/" + "x" * 41):
         done = run_api("secrets", str(tmp_path), "fine", name, settings={})
         assert done.returncode == 2 and "cannot be a secret's name" in done.stderr, done
     assert set(read_all(tmp_path)) == {"db-root-password", "x"}
@@ -193,6 +194,15 @@ def test_a_full_disk_leaves_no_half_secret_and_no_temporary_file(tmp_path):
         left = [name for name in done.stdout.splitlines() if name.startswith(".") and len(name) > 1]
         assert left == [] and "1" in done.stdout.splitlines(), done
         assert ("db-password" in done.stdout.splitlines()) == (blocks == "1")
+
+
+def test_secrets_may_be_tokens_and_in_directories_below(tmp_path):
+    (tmp_path / "updater").mkdir()
+    assert run_api("secrets", str(tmp_path), "updater/token", "hostsync-token", "db-password", settings={}).returncode == 0
+    tokens = [(tmp_path / name).read_text() for name in ("updater/token", "hostsync-token")]
+    assert all(re.fullmatch(r"silodns_[A-Za-z0-9_-]{43}\n", token) for token in tokens) and len({*tokens}) == 2
+    assert re.fullmatch(r"[a-z0-9]{32}\n", (tmp_path / "db-password").read_text())
+    assert run_api("secrets", str(tmp_path), "elsewhere/token", settings={}).returncode == 1
 
 
 def test_secrets_take_a_mode_and_a_directory_that_is_there(tmp_path):

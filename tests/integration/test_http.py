@@ -291,5 +291,15 @@ def test_a_trusted_proxy_is_believed_from_the_right(make_hub, database, headers,
     assert hub.get("/ip", auth=None, headers=headers).json == {"ip": seen}
 
 
+@pytest.mark.parametrize("header, seen", [("X-Forwarded-For", "198.51.100.9"), ("forwarded", "198.51.100.7")])
+def test_when_it_is_known_which_header_the_proxy_writes_the_other_is_not_looked_at(make_hub, database, header, seen):
+    hub = make_hub(database, TRUSTED_PROXIES="127.0.0.0/8", PROXY_HEADER=header)
+    both = {"Forwarded": "for=198.51.100.7", "X-Forwarded-For": "198.51.100.9"}
+    assert hub.get("/ip", auth=None, headers=both).json == {"ip": seen}
+    (other,) = [name for name in both if name.lower() != header.lower()]
+    explained = hub.get("/ip?explain", auth=None, headers={other: both[other]}).json
+    assert explained["ip"] == "127.0.0.1" and explained["explain"]["header"] is None and explained["explain"]["end"] == "direct"
+
+
 def test_anybody_else_is_not_believed(shared_hub):
     assert shared_hub.get("/ip", auth=None, headers={"X-Forwarded-For": "6.6.6.6"}).json == {"ip": "127.0.0.1"}

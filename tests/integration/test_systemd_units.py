@@ -44,6 +44,16 @@ def test_a_service_is_confined(unit, installed):
     assert exposure <= EXPOSURE_MAX, done.stdout
 
 
+@pytest.mark.parametrize("program", ["updater", "hostsync"])
+def test_the_units_of_a_client_take_a_token_or_a_password_and_want_neither_file_to_be_there(program):
+    """A credential that cannot be loaded stops a unit, unless it is also set (systemd.exec(5), SetCredential=)."""
+    for unit in (unit for unit in SERVICES if unit.name.startswith(f"silodns-{program}")):
+        lines = unit.read_text().splitlines()
+        for name, file in (("token", f"{program}-token"), ("password", "password")):
+            assert f"LoadCredential={name}:/etc/silodns/{file}" in lines and f"SetCredential={name}:-" in lines
+        assert "SILODNS_TOKEN_FILE=%d/token SILODNS_PASSWORD_FILE=%d/password" in unit.read_text()
+
+
 @needs.root
 @pytest.mark.parametrize("unit", ["silodns-hostsync", "silodns-hostsync-once"])
 def test_root_without_its_powers_is_enough_to_keep_the_hosts_file(unit, tmp_path):

@@ -90,6 +90,12 @@ var broken = []struct {
 	{"settings", "single", edit{"components/values/hostsync.env", "SILODNS_SILOS=cluster\n", ""}, "needs SILODNS_SILOS"},
 	{"settings", "single", edit{"components/values/updater.env", "SILODNS_ALLOW_PLAIN_HTTP=true\n", ""}, "credentials over http"},
 
+	{"tokens", "single", edit{"components/values/api.env", "SILODNS_CLIENT_SILOS=cluster", "SILODNS_CLIENT_SILOS=other"}, "SILODNS_SILOS has cluster, for which the hub makes no token"},
+	{"tokens", "single", edit{"components/values/updater.env", "SILODNS_HOSTNAMES=updater.cluster", "SILODNS_HOSTNAMES=db.cluster"}, "SILODNS_HOSTNAMES has db.cluster"},
+	{"tokens", "updater-host", edit{"components/updater-host/updater.env", "SILODNS_HOSTNAMES=gateway.cluster", "SILODNS_HOSTNAMES=db.cluster"}, "SILODNS_HOSTNAMES has db.cluster"},
+	{"tokens", "single", edit{values, "files: [secrets/hostsync-token]", "files: [secrets/hostsync-token, secrets/admin-password]"}, "is given admin-password"},
+	{"tokens", "single", edit{nodes, "{name: SILODNS_TOKEN_FILE, value: /secrets/hostsync-token}", "{name: SILODNS_LOG_LEVEL, value: info}"}, "has no token"},
+
 	{"rollout", "single", edit{hub, "maxUnavailable: 0", "maxUnavailable: 1"}, "maxUnavailable is not 0"},
 	{"rollout", "single", edit{hub, "sleep: {seconds: 10}", "sleep: {seconds: 1}"}, "preStop"},
 	{"rollout", "single", edit{hub, "terminationGracePeriodSeconds: 45", "terminationGracePeriodSeconds: 30"}, "shorter than"},

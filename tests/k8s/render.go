@@ -20,8 +20,9 @@ var userFiles = map[string]string{
 	"components/values/secrets/db-password":      "db-secret",
 	"components/values/secrets/db-root-password": "root-secret",
 	"components/values/secrets/admin-password":   "admin-secret",
-	"components/values/secrets/client-password":  "client-secret",
-	"examples/sidecar/client-password":           "client-secret",
+	"components/values/secrets/updater-token":    "silodns_updater-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+	"components/values/secrets/hostsync-token":   "silodns_hostsync-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+	"examples/sidecar/token":                     "silodns_sidecar-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
 	"overlays/external-db/ca.pem":                "-----BEGIN CERTIFICATE-----",
 }
 

@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,7 +22,7 @@ import (
 var rules = map[string]func(*world) findings{
 	"names": checkNames, "selectors": checkSelectors, "references": checkReferences, "pod-security": checkPodSecurity,
 	"containers": checkContainers, "network": checkNetwork, "settings": checkSettings, "rollout": checkRollout,
-	"jobs": checkJobs, "ingress": checkIngress, "scrape": checkScrape,
+	"jobs": checkJobs, "ingress": checkIngress, "scrape": checkScrape, "tokens": checkTokens,
 }
 
 func programOf(image string) string {
@@ -108,6 +110,63 @@ func checkSettings(w *world) (f findings) {
 		}
 	}
 	return f
+}
+
+func words(list string) []string {
+	return strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
+}
+
+// Each client has a token and no secret beside it, and the hub makes that token for the silos and hostnames that the client is told of.
+func checkTokens(w *world) (f findings) {
+	var hub map[string]string
+	for _, load := range w.workloads {
+		for _, c := range load.template.Spec.Containers {
+			if programOf(c.Image) == "silodns-api" {
+				hub = w.environment(load.Namespace, c)
+			}
+		}
+	}
+	within := func(load workload, setting, value, hubs string) {
+		for _, word := range words(value) {
+			if !slices.Contains(words(hub[hubs]), word) {
+				f.add("%s: %s has %s, for which the hub makes no token: %s", load, setting, word, hubs)
+			}
+		}
+	}
+	for _, load := range w.workloads {
+		for _, c := range allContainers(load.template.Spec) {
+			given := w.environment(load.Namespace, c)
+			file := path.Base(given["SILODNS_TOKEN_FILE"])
+			switch program := programOf(c.Image); {
+			case program == "silodns-api" || program == "" || given["SILODNS_URL"] == "":
+				continue
+			case file == ".":
+				f.add("%s, %s: has no token", load, c.Name)
+			case file == strings.TrimPrefix(program, "silodns-")+"-token": // not one that was made for it alone
+				within(load, "SILODNS_SILO", given["SILODNS_SILO"], "SILODNS_CLIENT_SILOS")
+				within(load, "SILODNS_SILOS", given["SILODNS_SILOS"], "SILODNS_CLIENT_SILOS")
+				if program == "silodns-updater" {
+					within(load, "SILODNS_HOSTNAMES", given["SILODNS_HOSTNAMES"], "SILODNS_CLIENT_HOSTNAMES")
+				}
+			}
+			f.checkSecretsOf(w, load, file)
+		}
+	}
+	return f
+}
+
+func (f *findings) checkSecretsOf(w *world, load workload, token string) {
+	for _, volume := range load.template.Spec.Volumes {
+		if volume.Secret == nil {
+			continue
+		}
+		secret, _ := find[*corev1.Secret](w, load.Namespace, volume.Secret.SecretName)
+		for name := range secret.Data {
+			if name != token {
+				f.add("%s: is given %s, which is no concern of it", load, name)
+			}
+		}
+	}
 }
 
 // No request fails and no node is forgotten while something is replaced.

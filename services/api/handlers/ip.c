@@ -23,8 +23,8 @@ static void put_detail(const struct peer_path *path, const char *reached, char *
 	switch (path->end) {
 	case PEER_DIRECT:
 		snprintf(ret_text, size,
-			 "%s is the connection's own address: it is none of SILODNS_TRUSTED_PROXIES, or sent neither "
-			 "Forwarded nor X-Forwarded-For",
+			 "%s is the connection's own address: it is none of SILODNS_TRUSTED_PROXIES, or sent no "
+			 "header that tells (SILODNS_PROXY_HEADER)",
 			 reached);
 		break;
 	case PEER_UNTRUSTED:
@@ -44,24 +44,24 @@ static void put_detail(const struct peer_path *path, const char *reached, char *
 		break;
 	case PEER_DISAGREE:
 		snprintf(ret_text, size,
-			 "Forwarded and X-Forwarded-For lead to different addresses, so neither is believed: let the "
-			 "proxy remove the one that it does not write");
+			 "Forwarded and X-Forwarded-For lead to different addresses, so neither is believed: say "
+			 "in SILODNS_PROXY_HEADER which of them the proxies write");
 	}
 }
 
 /* Nothing that the client wrote itself is told as if it were true: so anyone may ask, from where it matters. */
 static int explain(struct request *request, const char *ip, struct reply *reply)
 {
-	const struct peer_trust trust = {request->hub->trusted_proxies, request->hub->trusted_proxy_count};
+	const struct peer_trust *trust = &request->hub->trust;
 	struct peer_path path;
 	char detail[256];
 
 	peer_explain(&request->connection, request_header(request, "Forwarded"),
-		     request_header(request, "X-Forwarded-For"), &trust, &path);
+		     request_header(request, "X-Forwarded-For"), trust, &path);
 	put_detail(&path, ip, detail, sizeof detail);
 	return reply_json_take(reply, 200,
 			       json_pack("{s:s, s:{s:s?, s:o, s:s, s:s*, s:s}}", "ip", ip, "explain", "header",
-					 path.header, "hops", hops_json(&path, &trust), "end", peer_end_name(path.end),
+					 path.header, "hops", hops_json(&path, trust), "end", peer_end_name(path.end),
 					 "element", path.end == PEER_UNREADABLE ? path.element : NULL, "detail",
 					 detail));
 }

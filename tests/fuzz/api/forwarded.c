@@ -12,7 +12,7 @@ static const struct cidr proxies[] = {
 	{{.family = 4, .bytes = {10}}, 8},
 	{{.family = 6, .bytes = {0xfd}}, 8},
 };
-static const struct peer_trust trust = {proxies, sizeof proxies / sizeof proxies[0]};
+static const struct peer_trust trust = {.proxies = proxies, .count = sizeof proxies / sizeof proxies[0]};
 
 static bool same(struct ipaddr a, struct ipaddr b)
 {

@@ -77,8 +77,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	log_init("fuzz", LOG_LEVEL_ERROR, LOG_FORMAT_LOGFMT);
 	FUZZ_CHECK(sodium_init() >= 0);
 	hub = (struct hub){.store = store_new(),
-			   .trusted_proxies = proxies,
-			   .trusted_proxy_count = 1,
+			   .trust = {.proxies = proxies, .count = 1},
 			   .body_max = 4096,
 			   .records_max = SILO_RECORDS_MAX};
 	sem_init(&resumed, 0, 0);

@@ -10,7 +10,7 @@
 #include "api/peer.h"
 
 static struct cidr proxies[2];
-static const struct peer_trust trust = {proxies, 2};
+static const struct peer_trust trust = {.proxies = proxies, .count = 2};
 
 static int setup(void **state)
 {

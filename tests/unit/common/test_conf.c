@@ -125,6 +125,19 @@ static void secrets_come_from_environment_or_file(void **state)
 	unlink(getenv("SILODNS_PASSWORD_FILE"));
 }
 
+static void a_file_may_say_that_there_is_no_secret(void **state)
+{
+	(void)state;
+	setenv("SILODNS_TOKEN_FILE", put_file("secret", "-\n", 2), 1);
+	good(load(NULL));
+	assert_null(settings.token);
+	release(NULL);
+	put_file("secret", "", 0);
+	assert_int_equal(load(NULL), ERR_INVALID);
+	assert_non_null(strstr(messages, "is empty"));
+	unlink(getenv("SILODNS_TOKEN_FILE"));
+}
+
 static void name_and_name_file_exclude_each_other(void **state)
 {
 	(void)state;
@@ -201,6 +214,7 @@ int main(void)
 		TEST(everything_wrong_is_said_at_once),
 		TEST(what_kubernetes_adds_for_a_service_is_ignored),
 		TEST(secrets_come_from_environment_or_file),
+		TEST(a_file_may_say_that_there_is_no_secret),
 		TEST(name_and_name_file_exclude_each_other),
 		TEST(a_secret_on_the_command_line_is_refused_and_not_repeated),
 		TEST(a_secret_leaves_the_environment),

@@ -1,0 +1,309 @@
+#include "clients.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+#include <sodium.h>
+
+#include "cleanup.h"
+#include "lifecycle.h"
+#include "log.h"
+
+#define AGAIN_MS 100 /* while there is no database, or another hub is at it, too */
+
+enum { SQL_TAKEN, SQL_TAKE, SQL_COUNT };
+
+static const char *const sql[SQL_COUNT] = {
+	[SQL_TAKEN] = "SELECT hash FROM client_secret WHERE hash = ?",
+	[SQL_TAKE] = "INSERT IGNORE INTO client_secret (hash) VALUES (?)",
+};
+
+/* The two kinds; their names are the tokens'. */
+static const struct kind {
+	const char *name;
+	const char *verbs[2];
+	bool has_hostnames;
+} kinds[] = {{"updater", {"read", "update"}, true}, {"hostsync", {"read"}, false}};
+enum { KIND_COUNT = sizeof kinds / sizeof kinds[0] };
+
+struct clients {
+	struct clients_settings settings;
+	struct store *store;
+	struct journal *journal;
+	pthread_t thread;
+	pthread_mutex_t lock; /* guards stopping */
+	pthread_cond_t wake;
+	bool stopping;
+};
+
+static const char *secret_of(const struct clients_settings *settings, const struct kind *kind)
+{
+	return kind->has_hostnames ? settings->updater_token : settings->hostsync_token;
+}
+
+/* --- what a token is to be ---------------------------------------------------------------------------------------- */
+
+/* Each once: what comes together from several settings may name one twice. */
+static json_t *names_json(const struct conf_list *list)
+{
+	json_t *json = json_array();
+
+	for (size_t i = 0; i < list->count; i++) {
+		size_t before = 0;
+		while (strcmp(list->items[before], list->items[i]) != 0)
+			before++;
+		if (before == i)
+			json_array_append_new(json, json_string(list->items[i]));
+	}
+	return json;
+}
+
+static int make_token(const struct clients_settings *settings, const struct kind *kind, struct token **ret_token,
+		      struct why *ret_why)
+{
+	json_auto_t *json = json_pack("{s:[ss*], s:o, s:o*}", "verbs", kind->verbs[0], kind->verbs[1], "silos",
+				      names_json(settings->silos), "hostnames",
+				      kind->has_hostnames ? names_json(settings->hostnames) : NULL);
+	_cleanup_free_ char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+	const char *secret = secret_of(settings, kind);
+	int err = text ? token_parse(text, strlen(text), ret_token, ret_why) : ERR_NOMEM;
+
+	if (!err && !token_hash_secret(secret, strlen(secret), (*ret_token)->hash)) {
+		token_unref(*ret_token);
+		err = ERR_INTERNAL; /* the table of settings has checked it */
+	}
+	return err;
+}
+
+int clients_check(const struct clients_settings *settings, struct why *ret_why)
+{
+	for (size_t i = 0; i < KIND_COUNT; i++) {
+		struct token *token;
+		if (!secret_of(settings, &kinds[i]))
+			continue;
+		if (!settings->silos->count || (kinds[i].has_hostnames && !settings->hostnames->count))
+			return why_set(ret_why, ERR_INVALID, "", "a token of the %s needs SILODNS_CLIENT_SILOS%s",
+				       kinds[i].name, kinds[i].has_hostnames ? " and SILODNS_CLIENT_HOSTNAMES" : "");
+		int err = make_token(settings, &kinds[i], &token, ret_why);
+		if (err)
+			return err;
+		token_unref(token);
+	}
+	return ERR_OK;
+}
+
+/* --- making it so ------------------------------------------------------------------------------------------------- */
+
+static const struct principal hub_itself = {.role = ROLE_ADMIN};
+
+static int submit(struct clients *c, struct change *change, const char *subject, struct why *ret_why)
+{
+	struct outcome outcome;
+
+	change->subject = subject;
+	change->actor = &hub_itself;
+	int err = journal_submit(c->journal, change, &outcome);
+	*ret_why = outcome.why;
+	silo_body_unref(outcome.body);
+	return err;
+}
+
+static int find_owner(struct clients *c, char ret_name[static USER_NAME_MAX + 1])
+{
+	_cleanup_free_ struct user *users = NULL;
+	size_t count;
+	int err = store_users(c->store, &users, &count);
+
+	ret_name[0] = '\0';
+	for (size_t i = 0; i < count && !err; i++)
+		if (users[i].role == ROLE_ADMIN && (!ret_name[0] || !strcmp(users[i].name, c->settings.admin_user)))
+			memcpy(ret_name, users[i].name, sizeof users[i].name);
+	return err || ret_name[0] ? err : ERR_NOT_FOUND;
+}
+
+static int make_silos(struct clients *c, const char *owner, struct why *ret_why)
+{
+	for (size_t i = 0; i < c->settings.silos->count; i++) {
+		struct silo silo = {0};
+		struct change change = {.kind = CHANGE_SILO_PUT,
+					.precondition = {.kind = PRECONDITION_NONE_MATCH, .any = true},
+					.silo = &silo,
+					.owner = owner};
+		snprintf(silo.id, sizeof silo.id, "%s", c->settings.silos->items[i]);
+		int err = submit(c, &change, silo.id, ret_why);
+		silo_release(&silo);
+		if (err && err != ERR_PRECONDITION) /* it is there */
+			return err;
+	}
+	return ERR_OK;
+}
+
+static int found(void *arg, const struct db_value *row, size_t columns)
+{
+	(void)row;
+	(void)columns;
+	*(bool *)arg = true;
+	return ERR_OK;
+}
+
+static int remove_token(struct clients *c, const char *subject, struct why *ret_why)
+{
+	struct change change = {.kind = CHANGE_TOKEN_DELETE};
+	int err = submit(c, &change, subject, ret_why);
+
+	return err == ERR_NOT_FOUND ? ERR_OK : err;
+}
+
+/* Makes `token`, in place of `former`, which has its secret, or of the one that has its name. ERR_CONFLICT: look again.
+ */
+static int replace(struct clients *c, struct token *token, const struct token *former, struct why *ret_why)
+{
+	struct change change = {.kind = CHANGE_TOKEN_PUT, .token = token};
+	char subject[TOKEN_SUBJECT_MAX + 1];
+	int err = former ? remove_token(c, former->subject, ret_why) : ERR_OK;
+
+	snprintf(subject, sizeof subject, "%s", token->subject);
+	if (!err)
+		err = submit(c, &change, subject, ret_why);
+	if (!err)
+		log_info("token made as the settings say", LOG_STR("token", subject),
+			 LOG_STR("scope", token->document));
+	struct token *made_by_another_hub = NULL;
+	if (err == ERR_CONFLICT && store_token(c->store, token->hash, &made_by_another_hub) != ERR_OK)
+		remove_token(c, subject, ret_why);
+	token_unref(made_by_another_hub);
+	return err;
+}
+
+static void token_cleanup(struct token **token)
+{
+	token_unref(*token);
+}
+
+static int ensure(struct clients *c, struct db *db, const struct kind *kind, const char *owner, struct why *ret_why)
+{
+	_cleanup_(token_cleanup) struct token *token = NULL;
+	_cleanup_(token_cleanup) struct token *current = NULL;
+	char hash[TOKEN_HASH_HEX + 1];
+	bool taken = false;
+	int err = make_token(&c->settings, kind, &token, ret_why);
+
+	if (err)
+		return err;
+	token_set_subject(token, owner, kind->name);
+	sodium_bin2hex(hash, sizeof hash, token->hash, sizeof token->hash);
+	const struct db_value param = DB_TEXT_VALUE(hash, strlen(hash));
+	bool there = store_token(c->store, token->hash, &current) == ERR_OK;
+	if (!there)
+		err = db_query(db, SQL_TAKEN, &param, 1, found, &taken);
+	if (!err && taken) {
+		log_warn("a token of the settings was revoked: it stays so; give it another secret",
+			 LOG_STR("token", token->subject));
+		return ERR_OK;
+	}
+	if (!err && !there)
+		err = make_silos(c, owner, ret_why);
+	if (!err && (!there || strcmp(current->document, token->document) != 0))
+		err = replace(c, token, current, ret_why);
+	return err ? err : db_exec(db, SQL_TAKE, &param, 1);
+}
+
+static int ensure_all(struct clients *c, struct why *ret_why)
+{
+	char owner[USER_NAME_MAX + 1];
+	struct db *db = NULL;
+	int err = find_owner(c, owner);
+
+	if (err)
+		return why_set(ret_why, err, "", "there is no admin whose they could be");
+	err = db_open(&c->settings.db, sql, SQL_COUNT, &db, ret_why);
+	for (size_t i = 0; i < KIND_COUNT && !err; i++)
+		if (secret_of(&c->settings, &kinds[i]))
+			err = ensure(c, db, &kinds[i], owner, ret_why);
+	if (err && !ret_why->text[0])
+		why_set(ret_why, err, "", "%s", db ? db_error(db) : err_name(err));
+	db_close(db);
+	return err;
+}
+
+/* --- the thread --------------------------------------------------------------------------------------------------- */
+
+/* True once there is nothing more to do. Another hub, starting at the same moment, may have been faster (conflict):
+ * then what it made is looked at. */
+static bool try(struct clients *c)
+{
+	struct journal_status status;
+	struct why why = {0};
+
+	journal_status(c->journal, &status);
+	int err = status.database_up ? ensure_all(c, &why) : ERR_UNAVAILABLE;
+	if (!err)
+		return true;
+	if (err == ERR_CONFLICT || err_info(err)->retryable)
+		return false;
+	log_error("the clients' tokens cannot be made", LOG_ERR(err), LOG_STR("reason", why.text));
+	return true;
+}
+
+static void *clients_main(void *arg)
+{
+	struct clients *c = arg;
+	bool done = false;
+
+	pthread_mutex_lock(&c->lock);
+	while (!c->stopping && !done) {
+		pthread_mutex_unlock(&c->lock);
+		done = try(c);
+		pthread_mutex_lock(&c->lock);
+		const struct timespec until = clock_mono_at(clock_mono_ms() + AGAIN_MS);
+		if (!c->stopping && !done)
+			pthread_cond_timedwait(&c->wake, &c->lock, &until);
+	}
+	pthread_mutex_unlock(&c->lock);
+	return NULL;
+}
+
+static void release(struct clients *c)
+{
+	pthread_cond_destroy(&c->wake);
+	pthread_mutex_destroy(&c->lock);
+	free(c);
+}
+
+int clients_start(const struct clients_settings *settings, struct store *store, struct journal *journal,
+		  struct clients **ret_clients)
+{
+	struct clients *c = NULL;
+
+	*ret_clients = NULL;
+	if (!settings->updater_token && !settings->hostsync_token)
+		return ERR_OK;
+	c = calloc(1, sizeof *c);
+	if (!c)
+		return ERR_NOMEM;
+	c->settings = *settings;
+	c->store = store;
+	c->journal = journal;
+	pthread_mutex_init(&c->lock, NULL);
+	clock_cond_init(&c->wake);
+	if (pthread_create(&c->thread, NULL, clients_main, c)) {
+		release(c);
+		return ERR_SYSTEM;
+	}
+	*ret_clients = c;
+	return ERR_OK;
+}
+
+void clients_stop(struct clients *c)
+{
+	if (!c)
+		return;
+	pthread_mutex_lock(&c->lock);
+	c->stopping = true;
+	pthread_cond_signal(&c->wake);
+	pthread_mutex_unlock(&c->lock);
+	pthread_join(c->thread, NULL);
+	release(c);
+}

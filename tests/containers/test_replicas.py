@@ -1,0 +1,255 @@
+"""Three hubs as the overlay ha renders them, behind nginx as their Ingress says: one fails, one loses an answer, and all are replaced."""
+
+import base64
+import collections
+import http.client
+import json
+import threading
+import time
+
+import pytest
+
+from engine import run, wait_until
+from ingress import PORT, Impostor, Nginx
+from pods import get
+
+ADMIN = ("admin", "admin-secret")
+AUTHORIZATION = {"Authorization": "Basic " + base64.b64encode(":".join(ADMIN).encode()).decode()}
+
+
+@pytest.fixture(scope="module")
+def replicas(cluster, database, render):
+    return cluster.with_objects(render("overlays/ha"))
+
+
+def start_hub(replicas):
+    hub = replicas.start("Deployment", "silodns-api")
+    hub.upstream = f"{hub.address()}:8080"
+    return hub
+
+
+def wait_for(hub):
+    wait_until(lambda: hub.probe("startupProbe") and hub.probe("readinessProbe"), 120, "a hub")
+
+
+@pytest.fixture(scope="module")
+def hubs(replicas):
+    hubs = [start_hub(replicas) for _ in range(3)]
+    for hub in hubs:
+        wait_for(hub)
+    yield hubs
+    run("docker", "stop", "-t", "5", *(hub.id for hub in hubs))
+
+
+@pytest.fixture(scope="module")
+def front(replicas, hubs, tmp_path_factory):
+    return Nginx(replicas, replicas.get("Ingress", "silodns"), tmp_path_factory.mktemp("nginx"), [hub.upstream for hub in hubs])
+
+
+def ask(front, path, method="GET", body=None, headers=None):
+    return get(front.url(path), user=ADMIN, method=method, body=body, headers=headers)
+
+
+def silo(*addresses):
+    return {"dnsrecords": [{"hostname": "h", "ip": address} for address in addresses]}
+
+
+# ---- what is asked again, and where ----
+
+
+def test_a_hub_that_is_gone_costs_no_request(front, hubs):
+    """Its machine does not even refuse, and nothing has told nginx yet."""
+    assert ask(front, "/silos/gone", "PUT", silo("192.0.2.1"))[0] == 201
+    run("docker", "kill", hubs[0].id)
+    try:
+        front.route([hubs[0].upstream, f"{hubs[1].upstream} backup"])
+        for method, body in (("GET", None), ("PUT", silo("192.0.2.2"))):
+            started = time.monotonic()
+            assert ask(front, "/silos/gone", method, body)[0] == 200
+            assert time.monotonic() - started < 3
+        assert [addresses for *_, addresses, _ in front.tries()][-2:] == [[hubs[0].upstream, hubs[1].upstream]] * 2
+    finally:
+        run("docker", "start", hubs[0].id)
+        hubs[0].upstream = f"{hubs[0].address()}:8080"
+        wait_for(hubs[0])
+        front.route([hub.upstream for hub in hubs])
+
+
+def pass_on(hub, handler, body):
+    to = http.client.HTTPConnection(hub.address(), 8080, timeout=10)
+    to.request(handler.command, handler.path, body, dict(handler.headers))
+    return to.getresponse()
+
+
+@pytest.fixture
+def loses_answers(front, hubs):
+    """A hub that does what it is told, and is gone before it answers, is asked first."""
+    with Impostor(front.gateway, lambda handler, body: pass_on(hubs[0], handler, body).read()) as impostor:
+        front.route([impostor.upstream, f"{hubs[1].upstream} backup"])
+        yield impostor
+    front.route([hub.upstream for hub in hubs])
+
+
+def history(front, name):
+    return [change["change"] for change in json.loads(ask(front, f"/silos/{name}/history")[1])]
+
+
+def test_a_change_whose_answer_is_lost_is_asked_again_too_which_conditions_make_harmless(front, loses_answers):
+    """nginx takes PUT and DELETE for repeatable. What a client is told then is what docs/kubernetes.md says."""
+    assert ask(front, "/silos/lost", "PUT", silo("192.0.2.1"), {"If-None-Match": "*"})[0] == 412, "it is there, by the first time"
+    assert ask(front, "/silos/lost", "PUT", silo("192.0.2.2"))[0] == 200, "as it is already"
+    etag = json.loads(ask(front, "/silos/lost/history")[1])[0]["revision"]
+    assert ask(front, "/silos/lost", "PUT", silo("192.0.2.3"), {"If-Match": f'"{etag}"'})[0] == 412
+    assert ask(front, "/silos/lost", "DELETE")[0] == 404
+    assert history(front, "lost") == ["delete", "put", "put", "put"], "each once"
+    assert {tuple(addresses)[0] for _, _, path, addresses, _ in front.tries() if path == "/silos/lost"} == {loses_answers.upstream}
+
+
+def test_the_updater_that_is_told_no_after_all_looks_and_finds_its_record(replicas, front, hubs, loses_answers):
+    settings = {"URL": front.url(""), "USER": ADMIN[0], "PASSWORD": ADMIN[1], "SILO": "updated", "HOSTNAMES": "up", "ALLOW_PRIVATE": "true", "ALLOW_PLAIN_HTTP": "true"}
+    for address in (front.gateway + "98", front.gateway + "99"):  # 10.213.n.198, 10.213.n.199
+        done = run("docker", "run", "--rm", "--network", replicas.name, "--ip", address, *(word for name, value in settings.items() for word in ("-e", f"SILODNS_{name}={value}")),
+                   "silodns/updater", "--once", check=False)
+        assert done.returncode == 0, done.stderr
+        wait_until(lambda: json.loads(get(f"http://{hubs[2].upstream}/silos/updated", user=ADMIN)[1])["dnsrecords"] == [{"hostname": "up", "ip": address}], 5)  # noqa: B023
+    assert history(front, "updated") == ["put", "put"], "each once"
+    statuses = [statuses for _, method, path, _, statuses in front.tries() if (method, path) == ("PUT", "/silos/updated")]
+    assert statuses == [["502", "412"]] * 2, statuses
+
+
+def test_a_hub_that_says_503_has_changed_nothing_and_another_one_is_asked(front, hubs):
+    def refuse(handler, _):
+        handler.send_response(503)
+        handler.send_header("Retry-After", "1")
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    with Impostor(front.gateway, refuse) as impostor:
+        front.route([impostor.upstream, f"{hubs[1].upstream} backup"])
+        assert ask(front, "/silos/refused", "PUT", silo("192.0.2.1"))[0] == 201
+        front.route([impostor.upstream, f"{impostor.upstream} backup"])
+        assert ask(front, "/silos/refused", "DELETE")[0] == 503
+    front.route([hub.upstream for hub in hubs])
+
+
+# ---- a rolling restart ----
+
+LAG = 3  # seconds until nginx knows that a pod is going, of the ten that preStop gives it
+READERS, WRITERS, WATCHERS = 3, 2, 20
+PAUSE = 0.02
+
+
+class Load:
+    """Requests one after the other, each over a connection of its own, and watchers who come back where they were, as docs/http.md tells clients to."""
+
+    def __init__(self, front):
+        self.front, self.stopping = front, threading.Event()
+        self.answers, self.written = collections.Counter(), {}
+        self.watched = [dict(revision=0, silos={}, streams=0, wrong=[]) for _ in range(WATCHERS)]
+        kinds = [(self.read, READERS), (self.write, WRITERS), (self.watch, WATCHERS)]
+        self.threads = [threading.Thread(target=do, args=(n,), daemon=True) for do, number in kinds for n in range(number)]
+        for n in range(WRITERS):
+            self.put(n, 0)
+        for thread in self.threads:
+            thread.start()
+
+    def put(self, n, i):
+        ip = f"10.{n}.{i >> 8}.{i & 255}"
+        status, _ = ask(self.front, f"/silos/load{n}", "PUT", silo(ip))
+        if status in (200, 201):
+            self.written[n] = ip
+        return status
+
+    def read(self, n):
+        while not self.stopping.wait(PAUSE):
+            self.answers["GET", ask(self.front, f"/silos/load{n % WRITERS}")[0]] += 1
+
+    def write(self, n):
+        i = 0
+        while not self.stopping.wait(PAUSE):
+            i += 1
+            self.answers["PUT", self.put(n, i)] += 1
+
+    def watch(self, n):
+        mine = self.watched[n]
+        while not self.stopping.is_set():
+            connection = http.client.HTTPConnection(self.front.address, PORT, timeout=30)
+            since = {"Last-Event-ID": str(mine["id"])} if "id" in mine else {}
+            connection.request("GET", "/watch", headers=AUTHORIZATION | since)
+            answer = connection.getresponse()
+            if answer.status != 200:
+                mine["wrong"].append(answer.status)
+                return
+            mine["streams"] += 1
+            retry = self.follow(mine, answer)
+            connection.close()
+            time.sleep(retry)
+
+    def follow(self, mine, answer):
+        """Until the stream's end; returns when to come back."""
+        event, retry = {}, 0
+        try:
+            for line in answer:
+                name, _, value = line.decode().rstrip("\n").partition(":")
+                if name:
+                    event[name] = value.strip()
+                elif event:
+                    retry = int(event.get("retry", retry)) if "retry" in event else retry
+                    self.take(mine, event)
+                    event = {}
+        except OSError as failure:
+            mine["wrong"].append(failure)
+        return retry / 1000
+
+    @staticmethod
+    def take(mine, event):
+        if "id" in event:
+            mine["id"] = event["id"]
+        if event.get("event") == "reset":
+            mine["wrong"].append(event)
+        elif event.get("event") == "silo":
+            document = json.loads(event["data"])
+            if document["revision"] <= mine["silos"].get(document["id"], (0,))[0]:
+                mine["wrong"].append(document)
+            mine["silos"][document["id"]] = document["revision"], document["dnsrecords"]
+
+    def all_know(self):
+        return all(watched["silos"].get(f"load{n}", (0, [None]))[1] == [{"hostname": "h", "ip": ip}] for watched in self.watched for n, ip in self.written.items())
+
+    def finish(self):
+        self.stopping.set()
+        for thread in self.threads[:READERS + WRITERS]:
+            thread.join(30)
+
+
+def replace(replicas, front, hubs, old):
+    """What the Deployment does with one of them (maxSurge 1, maxUnavailable 0), and the kubelet, and the ingress. The old one goes in a thread of its own, as its pod does."""
+    new = start_hub(replicas)
+    wait_for(new)
+    hubs[hubs.index(old)] = new
+    front.route([hub.upstream for hub in [*hubs, old]])
+    going = threading.Thread(target=lambda: (time.sleep(old.spec["lifecycle"]["preStop"]["sleep"]["seconds"]), old.codes.append(old.stop())))
+    old.codes = []
+    going.start()
+    time.sleep(LAG)
+    front.route([hub.upstream for hub in hubs])
+    return going
+
+
+def test_all_hubs_are_replaced_and_no_request_fails_and_every_watcher_goes_on(replicas, front, hubs):
+    load, before = Load(front), list(hubs)
+    seen = len(list(front.tries()))
+    wait_until(lambda: load.all_know(), what="the watchers")
+    started = time.monotonic()
+    for going in [replace(replicas, front, hubs, old) for old in before]:
+        going.join(60)
+    took = time.monotonic() - started
+    wait_until(lambda: all(watched["streams"] >= 2 for watched in load.watched), 30, "all watchers to come back")
+    load.finish()
+    wait_until(load.all_know, what="all watchers to know the newest state")
+    print(f"three hubs replaced in {took:.0f} s: {dict(load.answers)}, streams: {sorted(watched['streams'] for watched in load.watched)}")
+    assert [old.codes for old in before] == [[0]] * 3, "ended by themselves, within the grace"
+    assert {status for _, status in load.answers} == {200}
+    assert not [watched["wrong"] for watched in load.watched if watched["wrong"]]
+    asked = list(front.tries())[seen:]
+    assert len(asked) > 500 and not [tries for tries in asked if len(tries[3]) > 1 or tries[0] >= 500], "not even one had to be asked again"
