@@ -4,6 +4,7 @@ import subprocess
 
 BRIDGE = "br-silodns"
 HOME = "10.77.0.1"  # of the test itself
+SECOND_HOME = "10.77.0.2"  # as well: two ways through the test may have the same port
 NOBODY = "02:00:00:00:00:01"  # a link-layer address that no machine has
 
 
@@ -14,7 +15,8 @@ def ip(*words):
 class Network:
     def __init__(self):
         ip("link", "add", BRIDGE, "type", "bridge")
-        ip("address", "add", f"{HOME}/24", "dev", BRIDGE)
+        for home in (HOME, SECOND_HOME):
+            ip("address", "add", f"{home}/24", "dev", BRIDGE)
         ip("link", "set", BRIDGE, "up")
 
     def machine(self, name, number):
