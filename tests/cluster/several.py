@@ -24,7 +24,7 @@ class FrontLedger(Ledger):
 
 
 class Several:
-    def __init__(self, machines, database, directory, own_nodes=True, through_front=True, clients=CLIENTS, deletes=True, **settings):
+    def __init__(self, machines, database, directory, own_nodes=True, through_front=True, clients=CLIENTS, deletes=True, program=None, **settings):
         self.machines, self.database, self.directory = machines, database, directory
         nodes = database.cluster.nodes
         self.hubs = []
@@ -32,6 +32,7 @@ class Several:
             machine = machines[f"hub{n + 1}"]
             own = {"TRUSTED_PROXIES": machines["front"].address, **NO_LIMITS, **database.settings(*(nodes[n:] + nodes[:n] if own_nodes else nodes)), **settings}
             self.hubs.append(Hub(directory, database, address=machine.address, wrapper=machine.wrapper, **own))
+            self.hubs[-1].program = program or self.hubs[-1].program
         self.clients, self.deletes, self.through_front = clients, deletes, through_front
         self.front = self.ledger = None
         self.keepers, self.followers = [], []

@@ -7,7 +7,8 @@ import subprocess
 import time
 
 import pytest
-from hub import ADMIN, BUILD, REPO
+from hub import ADMIN, API, BUILD, REPO, Hub
+from ledger import check_agreement
 from mariadb import wait_until
 
 WATCHERS, RATE, SILOS = 3000, 2000, 300  # each change, a tenth of the requests, is told to ten watchers
@@ -103,16 +104,94 @@ def test_a_rolling_restart(make_several, figure):
         clients.close()
 
 
+MIGRATIONS = sorted((REPO / "db/migrations").glob("*.sql"))
+
+
+def git(*words):
+    done = subprocess.run(["git", "-C", REPO, *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return done.stdout.split() if done.returncode == 0 else []
+
+
+def newest_older_commit():
+    """In whose tree the newest migration is not yet, but the one before it."""
+    newest, previous = (f"db/migrations/{path.name}" for path in reversed(MIGRATIONS[-2:]))
+    for commit in git("rev-list", "HEAD"):
+        there = git("ls-tree", "--name-only", commit, "db/migrations/")
+        if newest not in there and previous in there:
+            return commit
+    return None
+
+
+@pytest.fixture(scope="session")
+def older_program(tmp_path_factory):
+    """The hub as it was before its newest migration, built from the history."""
+    commit = newest_older_commit()
+    if not commit:
+        pytest.skip("the history of this directory does not go back to the version before the newest migration: it is no git repository, or a shallow clone")
+    tree = tmp_path_factory.mktemp("older")
+    archive = subprocess.Popen(["git", "-C", REPO, "archive", commit], stdout=subprocess.PIPE)
+    subprocess.run(["tar", "-x", "-C", tree], stdin=archive.stdout, check=True)
+    assert archive.wait() == 0
+    program = tree / "build/silodns-api"
+    subprocess.run(["make", "-s", f"-j{os.cpu_count()}", f"BUILD={program.parent}", program], cwd=tree, check=True, stdout=subprocess.DEVNULL)
+    return program
+
+
+def schema(database):
+    return int(database.sql("SELECT MAX(number) FROM schema_migration")[0][0])
+
+
+def test_a_rolling_upgrade_from_the_version_before(make_several, older_program, cluster, figure):
+    """Older hubs go on while the first new one changes the tables, and serve beside new ones."""
+    several = make_several(own_nodes=False, program=older_program, DB_HOST=cluster.nodes[0].address, **FEW)
+    assert schema(several.database) == len(MIGRATIONS) - 1
+    clients = Clients(several.front, rate=500, watchers=300)
+    try:
+        several.ledger.progress_of_all()
+        roll(several, lambda hub: setattr(hub, "program", API))
+        check(several, clients, figure, "rolling upgrade from the version before", rate=500)
+    finally:
+        clients.close()
+    assert schema(several.database) == len(MIGRATIONS)
+
+
+def test_an_older_hub_beside_a_newer_one(machines, database, cluster, older_program, tmp_path):
+    """What each makes is the other's, too, as long as the older one knows of it; and the older one does not start again."""
+    settings = database.settings(cluster.nodes[0])
+    older, newer = (Hub(tmp_path, database, address=machines[name].address, wrapper=machines[name].wrapper, **settings) for name in ("hub1", "hub2"))
+    older.program = older_program
+    older.start()
+    try:
+        older.put_silo("a", {"h": "10.0.0.1"})
+        newer.start()
+        assert schema(database) == len(MIGRATIONS)
+        for n, (hub, other) in enumerate(((older, newer), (newer, older))):
+            user = hub.add_user(f"user{n}", quota=5)
+            assert hub.put_silo(f"of-{n}", {"h": "10.0.0.1"}, auth=user).status == 201
+            wait_until(lambda: other.get(f"/silos/of-{n}", auth=user).status == 200, what="the silo")  # noqa: B023
+            assert other.put_silo(f"of-{n}", {"h": "10.0.0.2"}, auth=user).status == 200
+            assert other.delete("/silos/a").status == 204
+            wait_until(lambda: hub.get("/silos/a").status == 404, what="the deletion")  # noqa: B023
+            assert hub.put_silo("a", {"h": "10.0.0.3"}).status == 201
+        check_agreement(database, older, newer)
+        assert older.stop() == 0
+        older.start(wait_ready=False)
+        wait_until(lambda: "newer than this program" in older.log(), what="the reason")
+        assert older.get("/readyz", auth=None).status == 503
+    finally:
+        for hub in (older, newer):
+            hub.finish()
+
+
 @pytest.fixture
 def next_program(tmp_path):
     """The hub as it will be with one more migration: the same objects, with another list of migrations."""
-    migrations = sorted((REPO / "db/migrations").glob("*.sql"))
-    migration = tmp_path / f"{len(migrations) + 1:04}_for_this_test.sql"
+    migration = tmp_path / f"{len(MIGRATIONS) + 1:04}_for_this_test.sql"
     migration.write_text("ALTER TABLE silo ADD COLUMN IF NOT EXISTS note VARCHAR(16) NOT NULL DEFAULT '';\n"
                          "CREATE INDEX IF NOT EXISTS actor ON change_log (actor);\n")
     source, program = tmp_path / "migrations.c", tmp_path / "silodns-api-next"
     with open(source, "wb") as out:
-        subprocess.run([REPO / "scripts/embed-migrations", *migrations, migration], stdout=out, check=True)
+        subprocess.run([REPO / "scripts/embed-migrations", *MIGRATIONS, migration], stdout=out, check=True)
     packages = subprocess.run(["make", "-s", "-C", REPO, "--eval=packages: ; @echo $(PACKAGES_api)", "packages"], stdout=subprocess.PIPE, text=True,
                               check=True).stdout.split()
     libraries = subprocess.run(["pkg-config", "--libs", *packages], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
@@ -131,5 +210,5 @@ def test_a_rolling_upgrade_with_a_migration(make_several, next_program, figure):
         check(several, clients, figure, "rolling upgrade", rate=500)
     finally:
         clients.close()
-    assert several.database.sql("SELECT MAX(number) FROM schema_migration") == [[str(len(list((REPO / "db/migrations").glob("*.sql"))) + 1)]]
+    assert schema(several.database) == len(MIGRATIONS) + 1
     assert len([True for hub in several.hubs if "_for_this_test" in hub.log()]) == 1
