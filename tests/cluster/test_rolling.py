@@ -65,7 +65,7 @@ def roll(several, change=lambda hub: None):
         several.ledger.progress(10)
 
 
-FEW = {"clients": 2, "LOG_LEVEL": "info"}  # what keeps a ledger is here to know the truth, not to be the load
+FEW = {"clients": 1, "all_followed": False, "LOG_LEVEL": "info"}  # what knows the truth is not to be the load
 
 
 def milliseconds(latencies):
