@@ -23,6 +23,9 @@ struct feed_name {
 struct feed {
 	struct store *store;
 	struct principal who;
+	struct { /* as it was opened; see feed_is_ahead() */
+		uint64_t since, confirmations, replaced;
+	} ahead;
 	uint64_t known;   /* everything up to this revision is told */
 	uint64_t base;    /* the watcher knows of no silo that was gone by then */
 	uint64_t told_id; /* the `id` that was last written */
@@ -199,6 +202,14 @@ static bool can_continue(const struct feed *feed, const struct store_point *poin
 	return strcmp(point->identity, feed->identity) == 0 && safe <= point->revision && safe >= point->forgotten;
 }
 
+bool feed_is_ahead(const struct feed *feed)
+{
+	if (!feed->ahead.since || store_confirmations(feed->store) >= feed->ahead.confirmations)
+		return false;
+	const struct store_point point = store_point(feed->store);
+	return point.revision < feed->ahead.since && point.replaced == feed->ahead.replaced;
+}
+
 /* The store has been loaded anew, or has moved on so far that it does not remember. */
 static void check_continuity(struct feed *feed)
 {
@@ -251,28 +262,38 @@ static bool say_other(struct feed *feed)
 	return true;
 }
 
+static bool say_beat(struct feed *feed)
+{
+	int64_t age_ms = store_age_ms(feed->store);
+
+	if (!feed->beat)
+		return false;
+	if (age_ms)
+		event_say(&feed->event, ": the database is away, this is as of %" PRId64 " s ago\n", age_ms / 1000);
+	else
+		event_say(&feed->event, ":\n");
+	say_id(feed, feed->known);
+	event_say(&feed->event, "\n");
+	feed->beat = false;
+	return true;
+}
+
 /* Once everything is told. */
 static bool say_caught_up(struct feed *feed)
 {
-	if (!feed->synced) {
-		feed->synced = true;
-		feed->snapshot = false;
-		say_id(feed, feed->known);
-		say_hub(feed, "synced", feed->known);
-	} else if (feed->beat) {
-		int64_t age_ms = store_age_ms(feed->store);
-		if (age_ms)
-			event_say(&feed->event, ": the database is away, this is as of %" PRId64 " s ago\n",
-				  age_ms / 1000);
-		else
-			event_say(&feed->event, ":\n");
-		say_id(feed, feed->known);
-		event_say(&feed->event, "\n");
-	} else {
-		return false;
-	}
-	feed->beat = false;
+	if (feed->synced)
+		return say_beat(feed);
+	feed->synced = true;
+	feed->snapshot = feed->beat = false;
+	say_id(feed, feed->known);
+	say_hub(feed, "synced", feed->known);
 	return true;
+}
+
+/* All that there is to tell for now. True: it is told and written. */
+static bool tell(struct feed *feed, char *to, size_t max, size_t *used)
+{
+	return feed->name_count ? tell_names(feed, to, max, used) : tell_order(feed, to, max, used);
 }
 
 size_t feed_read(struct feed *feed, char *ret_data, size_t max)
@@ -284,12 +305,12 @@ size_t feed_read(struct feed *feed, char *ret_data, size_t max)
 			feed->over = true;
 			break;
 		}
-		check_continuity(feed);
+		bool ahead = feed_is_ahead(feed);
+		if (!ahead)
+			check_continuity(feed);
 		if (say_other(feed))
 			continue;
-		bool caught_up = feed->name_count ? tell_names(feed, ret_data, max, &used)
-						  : tell_order(feed, ret_data, max, &used);
-		if (caught_up && !say_caught_up(feed))
+		if (ahead ? !say_beat(feed) : tell(feed, ret_data, max, &used) && !say_caught_up(feed))
 			break;
 	}
 	return used;
@@ -316,7 +337,8 @@ bool feed_is_over(const struct feed *feed)
 static void begin(struct feed *feed, const struct feed_wish *wish)
 {
 	const struct store_point point = store_point(feed->store);
-	bool same_rights = wish->who.user_revision <= wish->since;
+	bool same_rights = wish->who.user_revision <= wish->since,
+	     same_hub = !wish->hub || strcmp(wish->hub, point.identity) == 0;
 
 	memcpy(feed->identity, point.identity, sizeof feed->identity);
 	begin_snapshot(feed, &point);
@@ -324,7 +346,12 @@ static void begin(struct feed *feed, const struct feed_wish *wish)
 		return;
 	feed->known = feed->base = feed->told_id = wish->since;
 	feed->snapshot = false;
-	if (!wish->since || (wish->hub && strcmp(wish->hub, point.identity) != 0) || !can_continue(feed, &point) ||
+	if (same_hub && wish->since > point.revision) {
+		feed->ahead.since = wish->since;
+		feed->ahead.confirmations = store_confirmations(feed->store) + 2;
+		feed->ahead.replaced = point.replaced;
+	}
+	if (!wish->since || !same_hub || (!feed->ahead.since && !can_continue(feed, &point)) ||
 	    (!same_rights && !wish->name_count)) {
 		begin_snapshot(feed, &point);
 		feed->reset_due = true;

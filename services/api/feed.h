@@ -37,6 +37,11 @@ void feed_close(struct feed *feed); /* NULL is allowed */
 /* The order of the store in which this feed's news stand: a user id, 0: all. */
 uint32_t feed_owner(const struct feed *feed);
 
+/* The watcher knows more than the store. Most likely it comes from another hub, and this one is behind: it is told
+ * nothing until the store has caught up, or has been confirmed as what the database is (a restored backup). Once false,
+ * it stays so. May be called from any thread. */
+bool feed_is_ahead(const struct feed *feed);
+
 /* Writes up to `max` bytes; returns how many. 0: nothing for now, or feed_is_over(). Never waits. */
 size_t feed_read(struct feed *feed, char *ret_data, size_t max);
 

@@ -16,6 +16,7 @@ struct store {
 	bool loaded;
 	struct store_point point; /* but for `forgotten`, which is the state's */
 
+	atomic_uint_least64_t confirmations;
 	atomic_int_least64_t confirmed_ms, again_ms; /* when last (clock_mono_ms), and how soon again */
 
 	pthread_mutex_t news_lock; /* guards news; no other lock is taken under it */
@@ -295,6 +296,12 @@ void store_confirm(struct store *store, int64_t again_ms)
 {
 	atomic_store_explicit(&store->again_ms, again_ms, memory_order_relaxed);
 	atomic_store_explicit(&store->confirmed_ms, clock_mono_ms(), memory_order_relaxed);
+	atomic_fetch_add(&store->confirmations, 1);
+}
+
+uint64_t store_confirmations(struct store *store)
+{
+	return atomic_load(&store->confirmations);
 }
 
 int64_t store_age_ms(struct store *store)

@@ -74,6 +74,8 @@ void store_wake(struct store *store); /* lets store_wait() return */
 
 /* The journal has seen that the store is what the database is, and will see it again within `again_ms`. */
 void store_confirm(struct store *store, int64_t again_ms);
+/* How often it has. Once it has twice more, the second time began later than now. */
+uint64_t store_confirmations(struct store *store);
 /* How old what is read from here may be: 0 while it is confirmed in time, else milliseconds since it was last. */
 int64_t store_age_ms(struct store *store);
 

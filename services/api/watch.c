@@ -15,6 +15,7 @@
 #include "log.h"
 
 #define BEAT_MS 10000 /* between two signs of life; clients are promised one every 15 s */
+#define AHEAD_MS 100  /* how often to look after watchers that know more than the store */
 #define EVENTS_MAX 64 /* of the store in one go */
 /* Waking costs the machine about 10 us each. Many watchers at many changes would take all of it; so the next round
  * waits as long as the last one cost. What changes meanwhile is told in one go. */
@@ -46,6 +47,7 @@ struct watcher {
 	/* Guarded by the watch's lock. */
 	struct watcher *prev, *next; /* in the order of `beat_at` */
 	int64_t beat_at;
+	bool ahead;     /* see feed_is_ahead() */
 	uint64_t round; /* in which it was last picked */
 	/* The thread's alone. */
 	bool beat_due;
@@ -69,7 +71,7 @@ struct watch {
 	pthread_mutex_t lock; /* guards all below */
 	struct topic *topics;
 	struct watcher *watchers;
-	size_t count;
+	size_t count, ahead_count;
 	uint64_t round;
 	bool draining;
 
@@ -159,6 +161,8 @@ static int register_watcher(struct watch *watch, struct watcher *watcher, const 
 	watcher->beat_at = clock_mono_ms() + BEAT_MS;
 	DL_APPEND(watch->watchers, watcher);
 	watch->count++;
+	watcher->ahead = feed_is_ahead(watcher->feed);
+	watch->ahead_count += watcher->ahead;
 	return ERR_OK;
 }
 
@@ -183,6 +187,8 @@ int watch_open(struct watch *watch, const struct feed_wish *wish, struct watcher
 		let_go(watcher);
 		return err;
 	}
+	if (feed_is_ahead(watcher->feed))
+		store_wake(watch->store); /* the thread is to look after it */
 	*ret_watcher = watcher;
 	return ERR_OK;
 }
@@ -219,6 +225,7 @@ static void watcher_close(void *stream)
 	drop_interests(watch, watcher);
 	DL_DELETE(watch->watchers, watcher);
 	watch->count--;
+	watch->ahead_count -= watcher->ahead;
 	pthread_mutex_unlock(&watch->lock);
 	let_go(watcher);
 }
@@ -236,7 +243,7 @@ static void resume(struct watcher *watcher)
 
 /* --- the thread --------------------------------------------------------------------------------------------------- */
 
-/* With the watch's lock held, as the next four. Without memory nobody more is picked now: the rest hear of it by the
+/* With the watch's lock held, as the next five. Without memory nobody more is picked now: the rest hear of it by the
  * next news, or by their sign of life. */
 static void pick(struct watch *watch, struct watcher *watcher)
 {
@@ -300,6 +307,22 @@ static void pick_concerned(struct watch *watch)
 		pick_topic(watch, key, owner_key(0, key));
 }
 
+/* Those whom the store has caught up with, or will not. */
+static void pick_overtaken(struct watch *watch)
+{
+	struct watcher *watcher;
+
+	if (!watch->ahead_count)
+		return;
+	DL_FOREACH (watch->watchers, watcher) {
+		if (!watcher->ahead || feed_is_ahead(watcher->feed))
+			continue;
+		watcher->ahead = false;
+		watch->ahead_count--;
+		pick(watch, watcher);
+	}
+}
+
 static void pick_beats(struct watch *watch)
 {
 	int64_t now = clock_mono_ms();
@@ -338,12 +361,15 @@ static void resume_picked(struct watch *watch)
 	}
 }
 
-static int64_t until_next_beat(struct watch *watch)
+/* Without news. */
+static int64_t until_next_look(struct watch *watch)
 {
 	pthread_mutex_lock(&watch->lock);
-	int64_t at = watch->watchers ? watch->watchers->beat_at - clock_mono_ms() : BEAT_MS;
+	int64_t ms = watch->watchers ? watch->watchers->beat_at - clock_mono_ms() : BEAT_MS;
+	if (watch->ahead_count && ms > AHEAD_MS)
+		ms = AHEAD_MS;
 	pthread_mutex_unlock(&watch->lock);
-	return at < 0 ? 0 : at;
+	return ms < 0 ? 0 : ms;
 }
 
 static void pace(size_t woken)
@@ -365,11 +391,12 @@ static void *watch_main(void *arg)
 		watch->round++;
 		watch->picked_count = 0;
 		pick_concerned(watch);
+		pick_overtaken(watch);
 		pick_beats(watch);
 		pthread_mutex_unlock(&watch->lock);
 		resume_picked(watch);
 		pace(watch->picked_count);
-		store_wait(watch->store, &news, until_next_beat(watch));
+		store_wait(watch->store, &news, until_next_look(watch));
 	}
 	return NULL;
 }

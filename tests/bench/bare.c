@@ -16,7 +16,8 @@
 #include "lib/program.h"
 #include "lifecycle.h"
 
-#define CONNECTIONS_MAX 12000 /* these three: the hub's defaults */
+#define CONNECTION_MEMORY 8192 /* these four: the hub's defaults */
+#define CONNECTIONS_MAX 12000
 #define BODY_MAX (1u << 20)
 #define IDLE_SECONDS 30
 
@@ -64,7 +65,7 @@ static void start(struct bare *bare, long threads)
 		{MHD_OPTION_URI_LOG_CALLBACK, (intptr_t)on_uri, NULL},
 		{MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX, NULL},
 		{MHD_OPTION_CONNECTION_TIMEOUT, IDLE_SECONDS, NULL},
-		{MHD_OPTION_CONNECTION_MEMORY_LIMIT, SERVER_CONNECTION_MEMORY, NULL},
+		{MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY, NULL},
 		{MHD_OPTION_THREAD_POOL_SIZE, threads, NULL},
 		{MHD_OPTION_END, 0, NULL},
 	};

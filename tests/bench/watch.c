@@ -56,7 +56,8 @@ struct writer {
 
 struct watching {
 	unsigned next_writer;
-	long port, watchers, silos, named, changes, rate, duration_ms, grace_ms, reconnect, first_change;
+	struct client_server server;
+	long watchers, silos, named, changes, rate, duration_ms, grace_ms, reconnect, first_change;
 	struct traffic traffic;
 	struct watcher *list;
 	struct writer writers[WRITERS];
@@ -170,10 +171,10 @@ static void add_to_epoll(struct watching *w, int fd, void *owner)
 static void open_watcher(struct watching *w, struct watcher *watcher)
 {
 	char request[TRAFFIC_REQUEST_MAX];
-	size_t len = traffic_watch(&w->traffic, !w->named, 0, request);
+	size_t len = traffic_watch(&w->traffic, !w->named, 0, 0, NULL, request);
 
 	watcher->watching = w;
-	watcher->fd = client_connect((unsigned)w->port);
+	watcher->fd = client_connect(&w->server);
 	watcher->synced = false;
 	watcher->revision = 0;
 	watcher->sse = (struct sse){.event.data = ""};
@@ -204,7 +205,8 @@ static void read_watcher(struct watching *w, struct watcher *watcher)
 	if (got <= 0)
 		program_fail("a stream was cut off: %s", got ? strerror(errno) : "end of file");
 	w->now_us = clock_mono_us();
-	sse_take(&watcher->sse, bytes, (size_t)got, on_event, watcher);
+	if (!sse_take(&watcher->sse, bytes, (size_t)got, on_event, watcher))
+		program_fail("%s", watcher->sse.over);
 }
 
 static void read_writer(struct watching *w, struct writer *writer)
@@ -264,7 +266,7 @@ static void open_all(struct watching *w)
 		turn(w, 100);
 	}
 	for (unsigned i = 0; i < WRITERS; i++) {
-		client_open(&w->writers[i].client, (unsigned)w->port);
+		client_open(&w->writers[i].client, &w->server);
 		add_to_epoll(w, w->writers[i].client.fd, &w->writers[i]);
 	}
 	program_print_take(json_pack("{s:f}", "synced_seconds", (double)(clock_mono_us() - started) / 1e6));
@@ -362,11 +364,16 @@ static void release(struct watching *w)
 
 int main(int argc, char **argv)
 {
-	static struct watching w = {.watchers = 1, .silos = 1, .changes = 10, .duration_ms = 1000, .grace_ms = 5000};
+	static struct watching w = {.server.address = "127.0.0.1",
+				    .watchers = 1,
+				    .silos = 1,
+				    .changes = 10,
+				    .duration_ms = 1000,
+				    .grace_ms = 5000};
 	const char *user = "", *password = getenv("BENCH_PASSWORD");
 	const struct flag flags[] = {
 		{.name = "user", .text = &user},
-		{.name = "port", .number = &w.port},
+		{.name = "port", .number = &w.server.port},
 		{.name = "watchers", .number = &w.watchers},
 		{.name = "silos", .number = &w.silos},
 		{.name = "named", .number = &w.named},

@@ -17,16 +17,19 @@ error_log {directory}/error.log warn;
 events {{ worker_connections 12000; }}
 http {{
 	log_format asked '$msec $status $request_method $request_uri $upstream_addr $upstream_status $request_time';
-	access_log {directory}/access.log asked;
+	access_log {directory}/access.log asked buffer=32k flush=100ms;
 	client_body_temp_path {directory}/body;
 	proxy_temp_path {directory}/proxy;
 	fastcgi_temp_path {directory}/fastcgi;
 	uwsgi_temp_path {directory}/uwsgi;
 	scgi_temp_path {directory}/scgi;
-	keepalive_timeout 0;
+	keepalive_timeout 0; # a worker that is to end closes connections that are idle, be a request on its way over one
 
 	upstream hubs {{
 {servers}
+		keepalive 64;
+		keepalive_timeout 20s; # less than SILODNS_IDLE_TIMEOUT: a change must not meet a connection that the hub is closing
+		keepalive_requests 100000;
 	}}
 	proxy_http_version 1.1;
 	proxy_set_header Connection "";

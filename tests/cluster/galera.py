@@ -1,10 +1,12 @@
-"""Three MariaDB servers that are one Galera cluster, each on a machine of its own. With what Debian's galera-4 and mariadb-server-core have."""
+"""Three MariaDB servers that are one Galera cluster, each on a machine of its own and with a certificate for its address. With what Debian's galera-4 and mariadb-server-core have."""
 
 import contextlib
 import pathlib
 import re
+import shutil
 import subprocess
 
+from certificates import Authority
 from mariadb import Database, MariaDB, wait_until
 
 PROVIDER = "/usr/lib/galera/libgalera_smm.so"
@@ -13,20 +15,32 @@ SYNCED_WITHIN = 60
 
 
 class Node(MariaDB):
-    def __init__(self, machine, directory, addresses, data=None):
+    def __init__(self, machine, directory, addresses, authority, data=None):
         self.machine = machine
+        self.own = authority.issue(machine.name, names=f"IP:{machine.address}")
+        self.cert, self.key = directory / "cert", directory / "key"
+        self._copy(self.own)
         self.sst = directory.parent / "sst"
         super().__init__(
             directory, "--binlog-format=ROW", "--innodb-autoinc-lock-mode=2", "--wsrep-on=ON", f"--wsrep-provider={PROVIDER}",
             "--wsrep-cluster-name=silodns", f"--wsrep-node-address={machine.address}", f"--wsrep-node-name={machine.name}",
             f"--wsrep-cluster-address=gcomm://{','.join(addresses)}", "--wsrep-sst-method=shared",
-            "--wsrep-provider-options=gcache.size=256M", address=machine.address, port=PORT,
+            "--wsrep-provider-options=gcache.size=256M", f"--ssl-ca={authority.file}", f"--ssl-cert={self.cert}", f"--ssl-key={self.key}", address=machine.address, port=PORT,
             wrapper=["env", f"SST_DIRECTORY={self.sst}", *machine.wrapper], data=data, start=False)
 
     def start(self, *more, wait=True):
         super().start(*more, wait=wait)
         if wait:
             self.wait_synced()
+
+    def _copy(self, pair):
+        for source, target in zip(pair, (self.cert, self.key), strict=True):
+            shutil.copy(source, target)
+
+    def present(self, pair):
+        """To whoever connects from now on: this certificate, and its key."""
+        self._copy(pair)
+        self.sql("FLUSH SSL")
 
     def status(self, name):
         return self.sql(f"SHOW STATUS LIKE 'wsrep_{name}'")[0][1]
@@ -57,12 +71,13 @@ class Cluster:
     def __init__(self, directory, machines):
         self.directory = pathlib.Path(directory)
         (self.directory / "sst").mkdir()
+        self.authority = Authority(self.directory / "ca")
         addresses = [machine.address for machine in machines]
         self.nodes = []
         for machine in machines:
             home = self.directory / machine.name
             home.mkdir()
-            self.nodes.append(Node(machine, home, addresses, data=self.nodes[0].directory / "data" if self.nodes else None))
+            self.nodes.append(Node(machine, home, addresses, self.authority, data=self.nodes[0].directory / "data" if self.nodes else None))
             if len(self.nodes) == 1:  # once, so that the copies know which cluster they are of
                 self.nodes[0].start("--wsrep-new-cluster")
                 self.nodes[0].stop()

@@ -24,7 +24,7 @@ class FrontLedger(Ledger):
 
 
 class Several:
-    def __init__(self, machines, database, directory, own_nodes=True, through_front=True, clients=CLIENTS, deletes=True, **settings):
+    def __init__(self, machines, database, directory, own_nodes=True, through_front=True, clients=CLIENTS, deletes=True, all_followed=True, program=None, **settings):
         self.machines, self.database, self.directory = machines, database, directory
         nodes = database.cluster.nodes
         self.hubs = []
@@ -32,7 +32,9 @@ class Several:
             machine = machines[f"hub{n + 1}"]
             own = {"TRUSTED_PROXIES": machines["front"].address, **NO_LIMITS, **database.settings(*(nodes[n:] + nodes[:n] if own_nodes else nodes)), **settings}
             self.hubs.append(Hub(directory, database, address=machine.address, wrapper=machine.wrapper, **own))
+            self.hubs[-1].program = program or self.hubs[-1].program
         self.clients, self.deletes, self.through_front = clients, deletes, through_front
+        self.all_followed = all_followed
         self.front = self.ledger = None
         self.keepers, self.followers = [], []
 
@@ -48,7 +50,7 @@ class Several:
         self.ledger = FrontLedger(self.front, clients=self.clients, deletes=self.deletes) if self.through_front \
             else Ledger(*self.hubs, clients=self.clients, deletes=self.deletes)
         some = self.ledger.silos[:3]
-        self.followers = [Follower(self.front), Follower(self.front, *some), *(Follower(hub) for hub in self.hubs)]
+        self.followers = [Follower(self.front), Follower(self.front, *some), *(Follower(hub, *([] if self.all_followed else some)) for hub in self.hubs)]
         self.keepers = [self._keeper(n, follow) for n, follow in enumerate(("watch", "watch", "poll"))]
         return self
 

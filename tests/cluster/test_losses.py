@@ -5,6 +5,7 @@ import time
 import pytest
 from ledger import ACKNOWLEDGED
 from mariadb import wait_until
+from watcher import Watcher
 
 WRITES_AGAIN_WITHIN = 10
 CUT_OFF_WITHIN = 15  # nothing tells either side: a time-out of the hub's comes before each look at another node
@@ -58,7 +59,8 @@ def test_one_database_node_killed(several, cluster, figure, number):
 
 
 def test_one_database_node_cut_off(several, cluster, figure):
-    """A hub that has but this node refuses changes and goes on with reads; there is no second history; afterwards all is as if nothing had been."""
+    """A hub that has but this node refuses changes and goes on with reads; there is no second history; a watcher that comes from another hub is
+    told nothing older than it knows; afterwards all is as if nothing had been."""
     last = cluster.nodes[2]
     hub = several.hubs[2]
     hub.stop()
@@ -82,10 +84,16 @@ def test_one_database_node_cut_off(several, cluster, figure):
         before = several.ledger.count(ACKNOWLEDGED)
         wait_until(lambda: several.ledger.count(ACKNOWLEDGED) > before + 20, 30, "changes through nginx")
         assert int(several.database.sql("SELECT revision FROM hub")[0][0]) > int(since)
+        newest = several.hubs[0].get("/silos/elsewhere")
+        watcher = Watcher(hub, "elsewhere", since=newest.headers["ETag"].strip('"'), identity=several.hubs[0].get("/readyz", auth=None).json["hub"])
+        watcher.wait_for(lambda w: "retry: 2000" in w.raw)
+        assert hub.get("/silos/elsewhere").headers["ETag"] != newest.headers["ETag"] and not watcher.events
         assert several.database.sql(f"SELECT COUNT(*) FROM change_log WHERE subject = 'lonely' AND revision > {since}") == [["0"]]
     finally:
         last.machine.rejoin(*others)
     lonely.until_made(60)
+    assert [event.kind for event in watcher.wait_synced().events] == ["synced"]
+    watcher.close()
     several.ledger.progress_of_all()
     several.check()
 

@@ -2,49 +2,52 @@
 
 import contextlib
 import json
-import pathlib
+import os
 import subprocess
-import sys
 import time
 
 import pytest
-from hub import ADMIN, BUILD, REPO, basic
+from hub import ADMIN, API, BUILD, REPO, Hub
+from ledger import check_agreement
 from mariadb import wait_until
 
-SWARM = pathlib.Path(__file__).with_name("swarm.py")
-# Two cores that carry the databases and the swarm, too, come to some 500 requests a second.
-WATCHERS, RATE, SILOS = 3000, 300, 50
+WATCHERS, RATE, SILOS = 3000, 2000, 300  # each change, a tenth of the requests, is told to ten watchers
+AT_LEAST = 0.5  # of the rate, which a quiet machine keeps to: two cores carry databases, hubs, nginx and clients, and perhaps other work
+CONNECTIONS = 200  # at most; nginx ends each behind its answer, so each request has one of its own
 BACK_WITHIN = 5
 PRE_STOP = 2  # seconds from being taken out of nginx to the end
 
 
 class Clients:
-    """The swarm's two kinds, through nginx."""
+    """Requests at a rate, a tenth of them changes, and watchers that come back: through nginx, each kind in a process of its own (tests/bench)."""
 
     def __init__(self, front, rate=RATE, watchers=WATCHERS):
+        self.processes = []
         for n in range(SILOS):
-            wait_until(lambda: front.put_silo(f"load{n}", {"h": "10.0.0.1"}).status in (200, 201), what="a silo")  # noqa: B023
-        self.watch = self._start("watch", front, watchers)
+            records = {"a.example.net": "10.0.0.0", "b.example.net": "192.0.2.7"}
+            wait_until(lambda: front.put_silo(f"s{n:07}", records).status in (200, 201), what="a silo")  # noqa: B023
+        self.watch = self._start("comeback", front, watchers=watchers)
         started = json.loads(self.watch.stdout.readline())
         assert started["synced"] == watchers
-        self.load = self._start("load", front, rate)
+        self.load = self._start("load", front, mode="mixed", rate=rate, connections=CONNECTIONS, patient=1, duration_ms=0, first_change=1)
 
-    @staticmethod
-    def _start(kind, front, number):
-        return subprocess.Popen([sys.executable, SWARM, kind, front.address, str(front.port), str(number), str(SILOS), basic(*ADMIN)],
-                                stdout=subprocess.PIPE, text=True)
+    def _start(self, program, front, **options):
+        words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+        command = [BUILD / "bench" / program, "--address", front.address, "--port", str(front.port), "--user", ADMIN[0], "--silos", str(SILOS), *words]
+        self.processes.append(subprocess.Popen(command, env=os.environ | {"BENCH_PASSWORD": ADMIN[1]}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        return self.processes[-1]
 
     def finish(self):
-        """What the load and the watchers have seen."""
+        """What the load and then the watchers have seen."""
         seen = []
         for process in (self.load, self.watch):
-            process.terminate()
+            process.stdin.close()
             seen.append(json.loads(process.stdout.read()))
             process.wait(30)
         return seen
 
     def close(self):
-        for process in (self.load, self.watch):
+        for process in self.processes:
             with contextlib.suppress(OSError):
                 process.kill()
             process.wait(30)
@@ -62,22 +65,35 @@ def roll(several, change=lambda hub: None):
         several.ledger.progress(10)
 
 
-def check(several, clients, figure, what):
+FEW = {"clients": 1, "all_followed": False, "LOG_LEVEL": "info"}  # what knows the truth is not to be the load
+
+
+def milliseconds(latencies):
+    return ", ".join(f"{name} {latencies[name] / 1000:.1f} ms" for name in ("p50", "p99", "max"))
+
+
+def check(several, clients, figure, what, rate=RATE):
     several.ledger.progress_of_all()
     time.sleep(BACK_WITHIN)  # those of the last hub
     load, watch = clients.finish()
-    figure(f"{what}, requests", load)
-    figure(f"{what}, watchers", watch)
+    figure(f"{what}, requests", f"{load['answers']}, {load['per_second']:.0f}/s, {load['unexpected']} failed, {load['sent_again']} sent again; "
+           + milliseconds(load["latency_us"]))
+    figure(f"{what}, {watch['watchers']} watchers", f"came back {watch['came_back']} times, {watch['refused']} times refused first; away "
+           + milliseconds(watch["away_us"]) + f"; {watch['events']} events")
     failed = [asked for asked in several.front.asked() if asked[1] >= 500]
-    assert not load["failed"] and not failed, f"{len(failed)} requests failed: {load['first_failures']} {failed[:5]}"
-    assert watch["came_back"] >= watch["watchers"] and watch["there"] == watch["watchers"]
-    assert watch["longest_s"] <= BACK_WITHIN
-    assert not watch["wrong"] and not watch["resets"]
+    assert not load["unexpected"] and not failed, f"{load['unexpected']} requests failed: {load['first_unexpected']} {failed[:5]}"
+    assert set(load["statuses"]) == {"200"} and not load["sent_again"]
+    assert load["per_second"] >= rate * AT_LEAST
+    assert watch["synced"] == watch["watchers"] and watch["came_back"] >= watch["watchers"] and not watch["behind"], watch
+    assert watch["away_us"]["max"] <= BACK_WITHIN * 1e6
+    assert not watch["wrong"] and not watch["resets"], watch
+    revisions = [int(several.front.get(f"/silos/s{n:07}").headers["ETag"].strip('"')) for n in range(SILOS)]
+    assert watch["newest"] == revisions
     several.check()
 
 
 def test_a_rolling_restart(make_several, figure):
-    several = make_several(own_nodes=False)
+    several = make_several(own_nodes=False, **FEW)
     assert several.front.get("/ip", auth=None).json == {"ip": "10.77.0.1"}, "the hubs see nginx, not who asks"
     clients = Clients(several.front)
     try:
@@ -88,16 +104,94 @@ def test_a_rolling_restart(make_several, figure):
         clients.close()
 
 
+MIGRATIONS = sorted((REPO / "db/migrations").glob("*.sql"))
+
+
+def git(*words):
+    done = subprocess.run(["git", "-C", REPO, *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return done.stdout.split() if done.returncode == 0 else []
+
+
+def newest_older_commit():
+    """In whose tree the newest migration is not yet, but the one before it."""
+    newest, previous = (f"db/migrations/{path.name}" for path in reversed(MIGRATIONS[-2:]))
+    for commit in git("rev-list", "HEAD"):
+        there = git("ls-tree", "--name-only", commit, "db/migrations/")
+        if newest not in there and previous in there:
+            return commit
+    return None
+
+
+@pytest.fixture(scope="session")
+def older_program(tmp_path_factory):
+    """The hub as it was before its newest migration, built from the history."""
+    commit = newest_older_commit()
+    if not commit:
+        pytest.skip("the history of this directory does not go back to the version before the newest migration: it is no git repository, or a shallow clone")
+    tree = tmp_path_factory.mktemp("older")
+    archive = subprocess.Popen(["git", "-C", REPO, "archive", commit], stdout=subprocess.PIPE)
+    subprocess.run(["tar", "-x", "-C", tree], stdin=archive.stdout, check=True)
+    assert archive.wait() == 0
+    program = tree / "build/silodns-api"
+    subprocess.run(["make", "-s", f"-j{os.cpu_count()}", f"BUILD={program.parent}", program], cwd=tree, check=True, stdout=subprocess.DEVNULL)
+    return program
+
+
+def schema(database):
+    return int(database.sql("SELECT MAX(number) FROM schema_migration")[0][0])
+
+
+def test_a_rolling_upgrade_from_the_version_before(make_several, older_program, cluster, figure):
+    """Older hubs go on while the first new one changes the tables, and serve beside new ones."""
+    several = make_several(own_nodes=False, program=older_program, DB_HOST=cluster.nodes[0].address, **FEW)
+    assert schema(several.database) == len(MIGRATIONS) - 1
+    clients = Clients(several.front, rate=500, watchers=300)
+    try:
+        several.ledger.progress_of_all()
+        roll(several, lambda hub: setattr(hub, "program", API))
+        check(several, clients, figure, "rolling upgrade from the version before", rate=500)
+    finally:
+        clients.close()
+    assert schema(several.database) == len(MIGRATIONS)
+
+
+def test_an_older_hub_beside_a_newer_one(machines, database, cluster, older_program, tmp_path):
+    """What each makes is the other's, too, as long as the older one knows of it; and the older one does not start again."""
+    settings = database.settings(cluster.nodes[0])
+    older, newer = (Hub(tmp_path, database, address=machines[name].address, wrapper=machines[name].wrapper, **settings) for name in ("hub1", "hub2"))
+    older.program = older_program
+    older.start()
+    try:
+        older.put_silo("a", {"h": "10.0.0.1"})
+        newer.start()
+        assert schema(database) == len(MIGRATIONS)
+        for n, (hub, other) in enumerate(((older, newer), (newer, older))):
+            user = hub.add_user(f"user{n}", quota=5)
+            assert hub.put_silo(f"of-{n}", {"h": "10.0.0.1"}, auth=user).status == 201
+            wait_until(lambda: other.get(f"/silos/of-{n}", auth=user).status == 200, what="the silo")  # noqa: B023
+            assert other.put_silo(f"of-{n}", {"h": "10.0.0.2"}, auth=user).status == 200
+            assert other.delete("/silos/a").status == 204
+            wait_until(lambda: hub.get("/silos/a").status == 404, what="the deletion")  # noqa: B023
+            assert hub.put_silo("a", {"h": "10.0.0.3"}).status == 201
+        check_agreement(database, older, newer)
+        assert older.stop() == 0
+        older.start(wait_ready=False)
+        wait_until(lambda: "newer than this program" in older.log(), what="the reason")
+        assert older.get("/readyz", auth=None).status == 503
+    finally:
+        for hub in (older, newer):
+            hub.finish()
+
+
 @pytest.fixture
 def next_program(tmp_path):
     """The hub as it will be with one more migration: the same objects, with another list of migrations."""
-    migrations = sorted((REPO / "db/migrations").glob("*.sql"))
-    migration = tmp_path / f"{len(migrations) + 1:04}_for_this_test.sql"
+    migration = tmp_path / f"{len(MIGRATIONS) + 1:04}_for_this_test.sql"
     migration.write_text("ALTER TABLE silo ADD COLUMN IF NOT EXISTS note VARCHAR(16) NOT NULL DEFAULT '';\n"
                          "CREATE INDEX IF NOT EXISTS actor ON change_log (actor);\n")
     source, program = tmp_path / "migrations.c", tmp_path / "silodns-api-next"
     with open(source, "wb") as out:
-        subprocess.run([REPO / "scripts/embed-migrations", *migrations, migration], stdout=out, check=True)
+        subprocess.run([REPO / "scripts/embed-migrations", *MIGRATIONS, migration], stdout=out, check=True)
     packages = subprocess.run(["make", "-s", "-C", REPO, "--eval=packages: ; @echo $(PACKAGES_api)", "packages"], stdout=subprocess.PIPE, text=True,
                               check=True).stdout.split()
     libraries = subprocess.run(["pkg-config", "--libs", *packages], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
@@ -108,13 +202,13 @@ def next_program(tmp_path):
 
 def test_a_rolling_upgrade_with_a_migration(make_several, next_program, figure):
     """The new version changes the tables while the old one still runs."""
-    several = make_several(own_nodes=False)
-    clients = Clients(several.front, rate=100, watchers=300)
+    several = make_several(own_nodes=False, **FEW)
+    clients = Clients(several.front, rate=500, watchers=300)
     try:
         several.ledger.progress_of_all()
         roll(several, lambda hub: setattr(hub, "program", next_program))
-        check(several, clients, figure, "rolling upgrade")
+        check(several, clients, figure, "rolling upgrade", rate=500)
     finally:
         clients.close()
-    assert several.database.sql("SELECT MAX(number) FROM schema_migration") == [[str(len(list((REPO / "db/migrations").glob("*.sql"))) + 1)]]
+    assert schema(several.database) == len(MIGRATIONS) + 1
     assert len([True for hub in several.hubs if "_for_this_test" in hub.log()]) == 1

@@ -8,6 +8,7 @@ import socket
 import time
 
 import pytest
+from dbproxy import DbProxy
 from hub import ADMIN, SLOW, basic
 from mariadb import Database, wait_until
 from test_http import problem, raw
@@ -173,6 +174,31 @@ def test_changes_through_another_hub_are_told(make_hub, database, watch):
     watcher.wait_for(lambda w: w.records("a") == {"h": "192.0.2.1"})
     one.delete("/silos/a")
     watcher.wait_for(lambda w: w.told("deleted"))
+
+
+@pytest.fixture
+def proxy(database):
+    proxy = DbProxy(database.server.port)
+    yield proxy
+    proxy.close()
+
+
+@pytest.mark.parametrize("names", [(), ("a",)], ids=["all silos", "a named one"])
+def test_who_comes_from_a_hub_that_was_ahead_is_told_nothing_older(make_hub, database, proxy, watch, names):
+    one, behind = make_hub(database), make_hub(database, DB_PORT=proxy.port)
+    one.put_silo("a", {"h": "192.0.2.1"})
+    wait_until(lambda: behind.revision() == one.revision(), what="the change")
+    hold = proxy.arm(lambda packet: packet.part == 0 and "FROM hub" in packet.sql, "hold")
+    hold.wait()
+    revision = revision_of(one.put_silo("a", {"h": "192.0.2.2"}))
+    watcher = watch(behind, *names, since=revision, identity=one.get("/readyz").json["hub"])
+    watcher.wait_for(lambda w: "retry: 2000" in w.raw)
+    assert behind.get("/silos/a").json["dnsrecords"] == [{"hostname": "h", "ip": "192.0.2.1"}] and not watcher.events
+    hold.release()
+    watcher.wait_synced()
+    one.put_silo("a", {"h": "192.0.2.3"})
+    watcher.wait_for(lambda w: w.records("a") == {"h": "192.0.2.3"})
+    assert [e.kind for e in watcher.events] == ["synced", "silo"]
 
 
 def test_a_stream_goes_on_while_the_database_is_away_and_after(own_mariadb, make_hub, watch):

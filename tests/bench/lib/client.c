@@ -14,32 +14,37 @@
 
 #include "program.h"
 
-int client_connect(unsigned port)
+int client_connect(const struct client_server *server)
 {
-	const struct sockaddr_in address = {
-		.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)server->port)};
 	const int on = 1;
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-	if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof address))
-		program_fail("cannot connect to port %u: %s", port, strerror(errno));
-	if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) || fcntl(fd, F_SETFL, O_NONBLOCK))
+	if (inet_pton(AF_INET, server->address, &address.sin_addr) != 1)
+		program_fail("\"%s\" is no IPv4 address", server->address);
+	if (fd < 0 || setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on))
 		program_fail("cannot set up a socket: %s", strerror(errno));
+	if (connect(fd, (const struct sockaddr *)&address, sizeof address) && errno != EINPROGRESS)
+		program_fail("cannot connect to %s:%ld: %s", server->address, server->port, strerror(errno));
 	return fd;
 }
 
-void client_open(struct client *client, unsigned port)
+void client_open(struct client *client, const struct client_server *server)
 {
-	client->fd = client_connect(port);
+	client->fd = client_connect(server);
+	client->ends = false;
+	client->answers = 0;
 	client->len = client->head_len = client->body_len = 0;
 }
 
 void client_close(struct client *client)
 {
-	close(client->fd);
+	if (client->fd >= 0)
+		close(client->fd);
+	client->fd = -1;
 }
 
-void client_send_all(int fd, const char *data, size_t len)
+bool client_try_send_all(int fd, const char *data, size_t len)
 {
 	while (len) {
 		ssize_t sent = send(fd, data, len, MSG_NOSIGNAL);
@@ -49,10 +54,23 @@ void client_send_all(int fd, const char *data, size_t len)
 			continue;
 		}
 		if (sent < 0)
-			program_fail("cannot send: %s", strerror(errno));
+			return false;
 		data += sent;
 		len -= (size_t)sent;
 	}
+	return true;
+}
+
+void client_send_all(int fd, const char *data, size_t len)
+{
+	if (!client_try_send_all(fd, data, len))
+		program_fail("cannot send: %s", strerror(errno));
+}
+
+bool client_try_send(struct client *client, const char *request, size_t len)
+{
+	client->len = client->head_len = client->body_len = 0;
+	return client_try_send_all(client->fd, request, len);
 }
 
 void client_send(struct client *client, const char *request, size_t len)
@@ -63,12 +81,14 @@ void client_send(struct client *client, const char *request, size_t len)
 
 static void parse_header(struct client *client, const char *line)
 {
-	static const char length[] = "Content-Length:", etag[] = "ETag: \"";
+	static const char length[] = "Content-Length:", etag[] = "ETag: \"", close[] = "Connection: close\r";
 
 	if (strncasecmp(line, length, sizeof length - 1) == 0)
 		client->body_len = strtoul(line + sizeof length - 1, NULL, 10);
 	else if (strncasecmp(line, etag, sizeof etag - 1) == 0)
 		client->revision = strtoull(line + sizeof etag - 1, NULL, 10);
+	else if (strncasecmp(line, close, sizeof close - 1) == 0)
+		client->ends = true;
 }
 
 static void parse_head(struct client *client)
@@ -89,20 +109,32 @@ static void parse_head(struct client *client)
 		program_fail("an answer is longer than %d bytes", CLIENT_ANSWER_MAX);
 }
 
-bool client_receive(struct client *client)
+enum client_got client_try_receive(struct client *client)
 {
 	ssize_t got = recv(client->fd, client->answer + client->len, CLIENT_ANSWER_MAX - client->len, 0);
 
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
-		return false;
+		return CLIENT_PART;
+	if (got == 0)
+		errno = 0;
 	if (got <= 0)
-		program_fail("the server closed a connection: %s", got ? strerror(errno) : "end of file");
+		return CLIENT_BROKEN;
 	client->len += (size_t)got;
 	client->answer[client->len] = '\0';
 	if (!client->head_len)
 		parse_head(client);
 	if (!client->head_len || client->len < client->head_len + client->body_len)
-		return false;
+		return CLIENT_PART;
 	client->body = client->answer + client->head_len;
-	return true;
+	client->answers++;
+	return CLIENT_ANSWER;
+}
+
+bool client_receive(struct client *client)
+{
+	enum client_got got = client_try_receive(client);
+
+	if (got == CLIENT_BROKEN)
+		program_fail("the server closed a connection: %s", errno ? strerror(errno) : "end of file");
+	return got == CLIENT_ANSWER;
 }

@@ -1,5 +1,6 @@
 #include "sse.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -15,6 +16,15 @@ static const char *value_of(const char *line, const char *field)
 	if (strncmp(line, field, len) != 0 || line[len] != ':')
 		return NULL;
 	return line + len + (line[len + 1] == ' ' ? 2 : 1);
+}
+
+static uint64_t number_of(const char *text)
+{
+	uint64_t number = 0;
+
+	for (; *text >= '0' && *text <= '9'; text++)
+		number = number * 10 + (uint64_t)(*text - '0');
+	return number;
 }
 
 static void take_line(struct sse *sse, const char *line, sse_fn fn, void *arg)
@@ -34,8 +44,9 @@ static void take_line(struct sse *sse, const char *line, sse_fn fn, void *arg)
 	} else if ((value = value_of(line, "event"))) {
 		strncpy(event->name, value, sizeof event->name - 1);
 	} else if ((value = value_of(line, "id"))) {
-		for (event->id = 0; *value >= '0' && *value <= '9'; value++)
-			event->id = event->id * 10 + (uint64_t)(*value - '0');
+		event->id = number_of(value);
+	} else if ((value = value_of(line, "retry"))) {
+		sse->retry_ms = (unsigned)number_of(value);
 	}
 }
 
@@ -80,7 +91,7 @@ static void take_text(struct sse *sse, char *bytes, size_t len, sse_fn fn, void 
 static void take_header(struct sse *sse, const char *line)
 {
 	if (strncmp(line, "HTTP/1.1 ", 9) == 0 && atoi(line + 9) != 200)
-		program_fail("a stream was answered with: %s", line);
+		snprintf(sse->over, sizeof sse->over, "a stream was answered with: %.30s", line);
 	if (strcasecmp(line, "Transfer-Encoding: chunked") == 0)
 		sse->chunked = true;
 	if (!line[0])
@@ -96,7 +107,7 @@ static size_t take_size(struct sse *sse, const char *bytes)
 	if (c == '\n') {
 		sse->part = sse->left ? SSE_DATA : SSE_DATA_END;
 		if (!sse->left)
-			program_fail("a stream has ended");
+			snprintf(sse->over, sizeof sse->over, "a stream has ended");
 	} else if (c != '\r') {
 		const char digit[2] = {c, '\0'};
 		sse->left = sse->left << 4 | strtoul(digit, NULL, 16);
@@ -115,11 +126,11 @@ static size_t take_data(struct sse *sse, char *bytes, size_t len, sse_fn fn, voi
 	return count;
 }
 
-void sse_take(struct sse *sse, char *bytes, size_t len, sse_fn fn, void *arg)
+bool sse_take(struct sse *sse, char *bytes, size_t len, sse_fn fn, void *arg)
 {
 	const char *line;
 
-	for (size_t used = 0; len; bytes += used, len -= used) {
+	for (size_t used = 0; len && !sse->over[0]; bytes += used, len -= used) {
 		switch (sse->part) {
 		case SSE_HEAD:
 			line = complete_line(sse, bytes, len, &used);
@@ -143,4 +154,5 @@ void sse_take(struct sse *sse, char *bytes, size_t len, sse_fn fn, void *arg)
 			break;
 		}
 	}
+	return !sse->over[0];
 }

@@ -22,16 +22,18 @@ enum sse_part { SSE_HEAD, SSE_SIZE, SSE_DATA, SSE_DATA_END, SSE_IDENTITY };
 struct sse {
 	enum sse_part part;
 	bool chunked;
-	size_t left;     /* of the chunk */
-	size_t line_len; /* of the line that is not complete yet */
+	size_t left;       /* of the chunk */
+	unsigned retry_ms; /* after which the server wants to see the client again; 0: it has said nothing */
+	char over[64];     /* "" while there may be more to come, else why not */
+	size_t line_len;   /* of the line that is not complete yet */
 	char line[SSE_LINE_MAX + 1], data[SSE_LINE_MAX + 1];
 	struct sse_event event;
 };
 
 typedef void (*sse_fn)(void *arg, const struct sse_event *event);
 
-/* Calls back for every event that is complete by now. `bytes` are written over. What is no such answer ends the
- * program. */
-void sse_take(struct sse *sse, char *bytes, size_t len, sse_fn fn, void *arg);
+/* Calls back for every event that is complete by now. `bytes` are written over. False: nothing more will come, since
+ * the stream has ended, or was refused (sse->over). */
+bool sse_take(struct sse *sse, char *bytes, size_t len, sse_fn fn, void *arg);
 
 #endif

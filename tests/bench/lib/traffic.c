@@ -53,17 +53,19 @@ size_t traffic_put(const struct traffic *traffic, unsigned silo, unsigned change
 				silo, traffic->authorization, len, body));
 }
 
-size_t traffic_watch(const struct traffic *traffic, bool all, unsigned silo,
+size_t traffic_watch(const struct traffic *traffic, bool all, unsigned silo, uint64_t since, const char *hub,
 		     char ret_request[static TRAFFIC_REQUEST_MAX])
 {
-	char query[32] = "";
+	char name[32] = "", point[96] = "";
 
 	if (!all)
-		snprintf(query, sizeof query, "?silo=s%07u", silo);
+		snprintf(name, sizeof name, "?silo=s%07u", silo);
+	if (hub)
+		snprintf(point, sizeof point, "%csince=%llu&hub=%s", all ? '?' : '&', (unsigned long long)since, hub);
 	return checked(snprintf(ret_request, TRAFFIC_REQUEST_MAX,
-				"GET /watch%s HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: %s\r\n"
+				"GET /watch%s%s HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: %s\r\n"
 				"Accept: text/event-stream\r\n\r\n",
-				query, traffic->authorization));
+				name, point, traffic->authorization));
 }
 
 static unsigned take_number(const char **at)

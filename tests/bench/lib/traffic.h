@@ -27,8 +27,8 @@ size_t traffic_get(const struct traffic *traffic, unsigned silo, uint64_t if_non
 		   char ret_request[static TRAFFIC_REQUEST_MAX]);
 size_t traffic_put(const struct traffic *traffic, unsigned silo, unsigned change,
 		   char ret_request[static TRAFFIC_REQUEST_MAX]);
-/* All silos, or one. */
-size_t traffic_watch(const struct traffic *traffic, bool all, unsigned silo,
+/* All silos, or one; from where a stream of hub `hub` has ended, or (NULL) from the beginning. */
+size_t traffic_watch(const struct traffic *traffic, bool all, unsigned silo, uint64_t since, const char *hub,
 		     char ret_request[static TRAFFIC_REQUEST_MAX]);
 
 /* Which silo and which change a document tells of (NUL-terminated). False: none of traffic_put()'s. */

@@ -183,11 +183,45 @@ static void test_a_named_silo_is_told_whether_it_exists_or_not(void **state)
 			    ID("7") SILO("his", "7") ID("8") ABSENT("deleted", "mine", "8") ID("9") SILO("none", "9"));
 }
 
-static void test_what_is_forgotten_ahead_or_of_another_hub_is_reset(void **state)
+static void test_who_knows_more_than_the_store_waits_until_it_has_caught_up(void **state)
+{
+	struct fixture *f = *state;
+
+	put(f, "a", 1);
+	open_feed(f, 1, &(struct feed_wish){.has_since = true, .since = 4, .hub = IDENTITY});
+	assert_string_equal(tell(f, 4096), GREETING);
+	store_confirm(f->store, 60000); /* may have begun before */
+	put(f, "b", 1);
+	assert_true(feed_is_ahead(f->feed));
+	assert_string_equal(tell(f, 4096), "");
+	feed_beat(f->feed);
+	assert_string_equal(tell(f, 4096), ":\n\n");
+	put(f, "a", 1);
+	assert_false(feed_is_ahead(f->feed));
+	store_confirm(f->store, 60000);
+	put(f, "c", 1);
+	assert_string_equal(tell(f, 4096), ID("5") SILO("c", "5") HUB("synced", "5"));
+}
+
+static void test_who_knows_more_than_the_database_is_reset(void **state)
+{
+	struct fixture *f = *state;
+	const char *const names[] = {"a"};
+
+	put(f, "a", 1);
+	open_feed(f, 1, &(struct feed_wish){.has_since = true, .since = 3, .names = names, .name_count = 1});
+	assert_string_equal(tell(f, 4096), GREETING);
+	store_confirm(f->store, 60000);
+	store_confirm(f->store, 60000);
+	assert_false(feed_is_ahead(f->feed));
+	assert_string_equal(tell(f, 4096), ID("0") HUB("reset", "2") SILO("a", "2") ID("2") HUB("synced", "2"));
+}
+
+static void test_what_is_forgotten_or_of_another_hub_is_reset(void **state)
 {
 	struct fixture *f = *state;
 	const struct feed_wish wishes[] = {
-		{.has_since = true, .since = 3},
+		{.has_since = true, .since = 3, .hub = "f123456789abcdef0123456789abcdef"},
 		{.has_since = true, .since = 2, .hub = "f123456789abcdef0123456789abcdef"},
 		{.has_since = true, .since = 0},
 	};
@@ -292,8 +326,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_every_buffer_size_gives_the_same_text, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_it_continues_with_what_is_newer_and_what_is_gone, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_named_silo_is_told_whether_it_exists_or_not, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_what_is_forgotten_ahead_or_of_another_hub_is_reset, setup,
+		cmocka_unit_test_setup_teardown(test_who_knows_more_than_the_store_waits_until_it_has_caught_up, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(test_who_knows_more_than_the_database_is_reset, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_what_is_forgotten_or_of_another_hub_is_reset, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_more_deletions_than_are_remembered_are_a_reset_for_whoever_was_away, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_store_that_was_replaced_by_another_history_is_a_reset, setup,
