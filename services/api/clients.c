@@ -8,6 +8,7 @@
 #include <sodium.h>
 
 #include "cleanup.h"
+#include "jsontext.h"
 #include "lifecycle.h"
 #include "log.h"
 
@@ -20,12 +21,11 @@ static const char *const sql[SQL_COUNT] = {
 	[SQL_TAKE] = "INSERT IGNORE INTO client_secret (hash) VALUES (?)",
 };
 
-/* The two kinds; their names are the tokens'. */
+/* The two kinds; their names are the tokens'. One updates its hostnames, the other reads. */
 static const struct kind {
 	const char *name;
-	const char *verbs[2];
-	bool has_hostnames;
-} kinds[] = {{"updater", {"read", "update"}, true}, {"hostsync", {"read"}, false}};
+	bool updates;
+} kinds[] = {{"updater", true}, {"hostsync", false}};
 enum { KIND_COUNT = sizeof kinds / sizeof kinds[0] };
 
 struct clients {
@@ -40,33 +40,44 @@ struct clients {
 
 static const char *secret_of(const struct clients_settings *settings, const struct kind *kind)
 {
-	return kind->has_hostnames ? settings->updater_token : settings->hostsync_token;
+	return kind->updates ? settings->updater_token : settings->hostsync_token;
 }
 
 /* --- what a token is to be ---------------------------------------------------------------------------------------- */
 
-/* Each once: what comes together from several settings may name one twice. */
+/* Each once: what comes together from several settings may name one twice. NULL: no memory. */
 static json_t *names_json(const struct conf_list *list)
 {
-	json_t *json = json_array();
+	_cleanup_free_ char **names = calloc(list->count + 1, sizeof *names);
+	size_t count = 0;
 
-	for (size_t i = 0; i < list->count; i++) {
+	for (size_t i = 0; names && i < list->count; i++) {
 		size_t before = 0;
 		while (strcmp(list->items[before], list->items[i]) != 0)
 			before++;
 		if (before == i)
-			json_array_append_new(json, json_string(list->items[i]));
+			names[count++] = list->items[i];
 	}
-	return json;
+	return names ? jsontext_list(names, count) : NULL;
+}
+
+/* NULL: no memory. */
+static char *scope_text(const struct clients_settings *settings, const struct kind *kind)
+{
+	json_auto_t *scope = json_object();
+	json_t *hostnames = kind->updates ? names_json(settings->hostnames) : NULL;
+	int err = jsontext_set(scope, "verbs", true,
+			       kind->updates ? json_pack("[s, s]", "read", "update") : json_pack("[s]", "read"));
+
+	err |= jsontext_set(scope, "silos", true, names_json(settings->silos));
+	err |= jsontext_set(scope, "hostnames", kind->updates, hostnames);
+	return err ? NULL : json_dumps(scope, JSON_COMPACT);
 }
 
 static int make_token(const struct clients_settings *settings, const struct kind *kind, struct token **ret_token,
 		      struct why *ret_why)
 {
-	json_auto_t *json = json_pack("{s:[ss*], s:o, s:o*}", "verbs", kind->verbs[0], kind->verbs[1], "silos",
-				      names_json(settings->silos), "hostnames",
-				      kind->has_hostnames ? names_json(settings->hostnames) : NULL);
-	_cleanup_free_ char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+	_cleanup_free_ char *text = scope_text(settings, kind);
 	const char *secret = secret_of(settings, kind);
 	int err = text ? token_parse(text, strlen(text), ret_token, ret_why) : ERR_NOMEM;
 
@@ -83,9 +94,9 @@ int clients_check(const struct clients_settings *settings, struct why *ret_why)
 		struct token *token;
 		if (!secret_of(settings, &kinds[i]))
 			continue;
-		if (!settings->silos->count || (kinds[i].has_hostnames && !settings->hostnames->count))
+		if (!settings->silos->count || (kinds[i].updates && !settings->hostnames->count))
 			return why_set(ret_why, ERR_INVALID, "", "a token of the %s needs SILODNS_CLIENT_SILOS%s",
-				       kinds[i].name, kinds[i].has_hostnames ? " and SILODNS_CLIENT_HOSTNAMES" : "");
+				       kinds[i].name, kinds[i].updates ? " and SILODNS_CLIENT_HOSTNAMES" : "");
 		int err = make_token(settings, &kinds[i], &token, ret_why);
 		if (err)
 			return err;
