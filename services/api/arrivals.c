@@ -1,24 +1,22 @@
 #include "arrivals.h"
 
 #include <pthread.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
 #include <utlist.h>
 
+#include "cleanup.h"
 #include "lifecycle.h"
 #include "log.h"
+#include "worker.h"
 
 #define EVERY_MS 1000
 
 struct arrivals {
 	int64_t patience_ms;
-	bool started;
-	pthread_t thread;
-	pthread_mutex_t lock; /* guards all below */
-	pthread_cond_t wake;
-	bool stopping;
+	struct worker *worker;
+	pthread_mutex_t lock; /* guards `list` */
 	struct arrival *list;
 };
 
@@ -41,19 +39,15 @@ static void shut_late(struct arrivals *arrivals, int64_t now_ms)
 		log_debug("requests that did not arrive in time", LOG_U64("connections", count));
 }
 
-static void *arrivals_main(void *arg)
+static void watch_them(struct worker *worker, void *arg)
 {
 	struct arrivals *arrivals = arg;
 
-	pthread_mutex_lock(&arrivals->lock);
-	while (!arrivals->stopping) {
-		const struct timespec until = clock_mono_at(clock_mono_ms() + EVERY_MS);
-		pthread_cond_timedwait(&arrivals->wake, &arrivals->lock, &until);
-		if (!arrivals->stopping)
-			shut_late(arrivals, clock_mono_ms());
+	while (worker_pause(worker, EVERY_MS)) {
+		pthread_mutex_lock(&arrivals->lock);
+		shut_late(arrivals, clock_mono_ms());
+		pthread_mutex_unlock(&arrivals->lock);
 	}
-	pthread_mutex_unlock(&arrivals->lock);
-	return NULL;
 }
 
 int arrivals_start(int64_t patience_ms, struct arrivals **ret_arrivals)
@@ -64,26 +58,18 @@ int arrivals_start(int64_t patience_ms, struct arrivals **ret_arrivals)
 		return ERR_NOMEM;
 	arrivals->patience_ms = patience_ms;
 	pthread_mutex_init(&arrivals->lock, NULL);
-	clock_cond_init(&arrivals->wake);
-	if (pthread_create(&arrivals->thread, NULL, arrivals_main, arrivals)) {
+	int err = worker_start(watch_them, arrivals, &arrivals->worker);
+	if (err) {
 		arrivals_free(arrivals);
-		return ERR_SYSTEM;
+		return err;
 	}
-	arrivals->started = true;
 	*ret_arrivals = arrivals;
 	return ERR_OK;
 }
 
 void arrivals_stop(struct arrivals *arrivals)
 {
-	if (!arrivals->started)
-		return;
-	pthread_mutex_lock(&arrivals->lock);
-	arrivals->stopping = true;
-	pthread_cond_signal(&arrivals->wake);
-	pthread_mutex_unlock(&arrivals->lock);
-	pthread_join(arrivals->thread, NULL);
-	arrivals->started = false;
+	worker_stop(TAKE_PTR(arrivals->worker));
 }
 
 void arrivals_free(struct arrivals *arrivals)
@@ -91,7 +77,6 @@ void arrivals_free(struct arrivals *arrivals)
 	if (!arrivals)
 		return;
 	arrivals_stop(arrivals);
-	pthread_cond_destroy(&arrivals->wake);
 	pthread_mutex_destroy(&arrivals->lock);
 	free(arrivals);
 }

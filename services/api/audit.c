@@ -11,6 +11,7 @@
 #include "cleanup.h"
 #include "lifecycle.h"
 #include "log.h"
+#include "worker.h"
 
 #define EVERY_MS 1000
 #define TIDY_MS 60000
@@ -47,13 +48,11 @@ struct audit {
 	struct store *store;
 	int64_t age_ms;
 	atomic_uint_fast64_t lost;
-	pthread_t thread;
-	pthread_mutex_t lock; /* guards all below */
-	pthread_cond_t wake;
-	bool stopping;
+	struct worker *worker;
+	pthread_mutex_t lock;  /* guards `entries` */
 	struct entry *entries; /* the oldest first */
 
-	int64_t tidied; /* the thread's alone; clock_mono_ms */
+	int64_t tidied; /* the worker's alone; clock_mono_ms */
 };
 
 uint64_t audit_lost(const struct audit *audit)
@@ -306,25 +305,19 @@ static bool queue_is_empty(struct audit *audit)
 	return empty;
 }
 
-static void *audit_main(void *arg)
+static void write_all(struct worker *worker, void *arg)
 {
 	struct audit *audit = arg;
 	struct db *db = NULL;
-	bool stopping = false;
+	bool go_on;
 
-	while (!stopping) {
-		const struct timespec until = clock_mono_at(clock_mono_ms() + EVERY_MS);
-		pthread_mutex_lock(&audit->lock);
-		while (!audit->stopping && pthread_cond_timedwait(&audit->wake, &audit->lock, &until) == 0)
-			;
-		stopping = audit->stopping;
-		pthread_mutex_unlock(&audit->lock);
+	do {
+		go_on = worker_pause(worker, EVERY_MS);
 		run(audit, &db);
-	}
+	} while (go_on);
 	for (size_t i = 0; db && i < AUDIT_QUEUE_MAX / AUDIT_STEP && !queue_is_empty(audit); i++)
 		run(audit, &db);
 	db_close(db);
-	return NULL;
 }
 
 static void release(struct audit *audit)
@@ -335,7 +328,6 @@ static void release(struct audit *audit)
 		HASH_DEL(audit->entries, entry);
 		free(entry);
 	}
-	pthread_cond_destroy(&audit->wake);
 	pthread_mutex_destroy(&audit->lock);
 	free(audit);
 }
@@ -351,10 +343,10 @@ int audit_start(const struct db_settings *db, struct store *store, int64_t age_m
 	audit->age_ms = age_ms;
 	audit->tidied = clock_mono_ms() - TIDY_MS; /* at once */
 	pthread_mutex_init(&audit->lock, NULL);
-	clock_cond_init(&audit->wake);
-	if (pthread_create(&audit->thread, NULL, audit_main, audit)) {
+	int err = worker_start(write_all, audit, &audit->worker);
+	if (err) {
 		release(audit);
-		return ERR_SYSTEM;
+		return err;
 	}
 	*ret_audit = audit;
 	return ERR_OK;
@@ -364,10 +356,6 @@ void audit_stop(struct audit *audit)
 {
 	if (!audit)
 		return;
-	pthread_mutex_lock(&audit->lock);
-	audit->stopping = true;
-	pthread_cond_signal(&audit->wake);
-	pthread_mutex_unlock(&audit->lock);
-	pthread_join(audit->thread, NULL);
+	worker_stop(audit->worker);
 	release(audit);
 }

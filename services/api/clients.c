@@ -1,6 +1,5 @@
 #include "clients.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +10,7 @@
 #include "jsontext.h"
 #include "lifecycle.h"
 #include "log.h"
+#include "worker.h"
 
 #define AGAIN_MS 100 /* while there is no database, or another hub is at it, too */
 
@@ -32,10 +32,7 @@ struct clients {
 	struct clients_settings settings;
 	struct store *store;
 	struct journal *journal;
-	pthread_t thread;
-	pthread_mutex_t lock; /* guards stopping */
-	pthread_cond_t wake;
-	bool stopping;
+	struct worker *worker;
 };
 
 static const char *secret_of(const struct clients_settings *settings, const struct kind *kind)
@@ -258,29 +255,10 @@ static bool try(struct clients *c)
 	return true;
 }
 
-static void *clients_main(void *arg)
+static void make_them(struct worker *worker, void *arg)
 {
-	struct clients *c = arg;
-	bool done = false;
-
-	pthread_mutex_lock(&c->lock);
-	while (!c->stopping && !done) {
-		pthread_mutex_unlock(&c->lock);
-		done = try(c);
-		pthread_mutex_lock(&c->lock);
-		const struct timespec until = clock_mono_at(clock_mono_ms() + AGAIN_MS);
-		if (!c->stopping && !done)
-			pthread_cond_timedwait(&c->wake, &c->lock, &until);
-	}
-	pthread_mutex_unlock(&c->lock);
-	return NULL;
-}
-
-static void release(struct clients *c)
-{
-	pthread_cond_destroy(&c->wake);
-	pthread_mutex_destroy(&c->lock);
-	free(c);
+	while (!try(arg) && worker_pause(worker, AGAIN_MS))
+		;
 }
 
 int clients_start(const struct clients_settings *settings, struct store *store, struct journal *journal,
@@ -297,11 +275,10 @@ int clients_start(const struct clients_settings *settings, struct store *store, 
 	c->settings = *settings;
 	c->store = store;
 	c->journal = journal;
-	pthread_mutex_init(&c->lock, NULL);
-	clock_cond_init(&c->wake);
-	if (pthread_create(&c->thread, NULL, clients_main, c)) {
-		release(c);
-		return ERR_SYSTEM;
+	int err = worker_start(make_them, c, &c->worker);
+	if (err) {
+		free(c);
+		return err;
 	}
 	*ret_clients = c;
 	return ERR_OK;
@@ -311,10 +288,6 @@ void clients_stop(struct clients *c)
 {
 	if (!c)
 		return;
-	pthread_mutex_lock(&c->lock);
-	c->stopping = true;
-	pthread_cond_signal(&c->wake);
-	pthread_mutex_unlock(&c->lock);
-	pthread_join(c->thread, NULL);
-	release(c);
+	worker_stop(c->worker);
+	free(c);
 }

@@ -1,11 +1,11 @@
 #include "retention.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
 #include "lifecycle.h"
 #include "log.h"
+#include "worker.h"
 
 #define EVERY_MAX_MS 60000 /* from the end of one look at the log to the next; a tenth of the age, if that is less */
 #define EVERY_MIN_MS 1000
@@ -28,28 +28,12 @@ struct retention {
 	struct store *store;
 	int64_t age_ms;
 	atomic_uint_fast64_t removed;
-	pthread_t thread;
-	pthread_mutex_t lock; /* guards stopping */
-	pthread_cond_t wake;
-	bool stopping;
+	struct worker *worker;
 };
 
 uint64_t retention_removed(const struct retention *r)
 {
 	return r ? atomic_load_explicit(&r->removed, memory_order_relaxed) : 0;
-}
-
-/* Whether to go on. */
-static bool pause_for(struct retention *r, int64_t ms)
-{
-	const struct timespec until = clock_mono_at(clock_mono_ms() + ms);
-
-	pthread_mutex_lock(&r->lock);
-	while (!r->stopping && pthread_cond_timedwait(&r->wake, &r->lock, &until) == 0)
-		;
-	bool go_on = !r->stopping;
-	pthread_mutex_unlock(&r->lock);
-	return go_on;
 }
 
 static int read_u64(void *arg, const struct db_value *row, size_t columns)
@@ -99,7 +83,7 @@ static int step(struct retention *r, struct db *db, uint64_t *from, uint64_t upt
 	return ERR_OK;
 }
 
-static int remove_old(struct retention *r, struct db *db)
+static int remove_old(struct worker *worker, struct retention *r, struct db *db)
 {
 	uint64_t mine = 1, newest = 0, from = 0;
 	bool more = true;
@@ -115,13 +99,13 @@ static int remove_old(struct retention *r, struct db *db)
 		int64_t started = clock_mono_ms();
 		err = step(r, db, &from, newest - RETENTION_KEEP, &more);
 		int64_t pause_ms = (clock_mono_ms() - started) * PAUSE_FACTOR;
-		if (!pause_for(r, pause_ms > PAUSE_MS ? pause_ms : PAUSE_MS))
+		if (!worker_pause(worker, pause_ms > PAUSE_MS ? pause_ms : PAUSE_MS))
 			break;
 	}
 	return err;
 }
 
-static void run(struct retention *r)
+static void run(struct worker *worker, struct retention *r)
 {
 	uint64_t before = retention_removed(r);
 	int64_t started = clock_mono_ms();
@@ -130,7 +114,7 @@ static void run(struct retention *r)
 	int err = db_open(&r->settings, sql, SQL_COUNT, &db, &why);
 
 	if (!err) {
-		err = remove_old(r, db);
+		err = remove_old(worker, r, db);
 		if (err)
 			why_set(&why, err, "", "%s", db_error(db));
 		db_close(db);
@@ -145,7 +129,7 @@ static void run(struct retention *r)
 		log_warn("old history cannot be removed", LOG_ERR(err), LOG_STR("reason", why.text));
 }
 
-static void *retention_main(void *arg)
+static void tidy(struct worker *worker, void *arg)
 {
 	struct retention *r = arg;
 	int64_t every_ms = r->age_ms / 10 > EVERY_MAX_MS ? EVERY_MAX_MS : r->age_ms / 10;
@@ -156,16 +140,8 @@ static void *retention_main(void *arg)
 	do { /* before the first load the tables may not be there */
 		loaded = store_is_loaded(r->store);
 		if (loaded)
-			run(r);
-	} while (pause_for(r, loaded ? every_ms : EVERY_MIN_MS));
-	return NULL;
-}
-
-static void release(struct retention *r)
-{
-	pthread_cond_destroy(&r->wake);
-	pthread_mutex_destroy(&r->lock);
-	free(r);
+			run(worker, r);
+	} while (worker_pause(worker, loaded ? every_ms : EVERY_MIN_MS));
 }
 
 int retention_start(const struct db_settings *db, struct store *store, int64_t age_ms, struct retention **ret_retention)
@@ -182,11 +158,10 @@ int retention_start(const struct db_settings *db, struct store *store, int64_t a
 	r->settings = *db;
 	r->store = store;
 	r->age_ms = age_ms;
-	pthread_mutex_init(&r->lock, NULL);
-	clock_cond_init(&r->wake);
-	if (pthread_create(&r->thread, NULL, retention_main, r)) {
-		release(r);
-		return ERR_SYSTEM;
+	int err = worker_start(tidy, r, &r->worker);
+	if (err) {
+		free(r);
+		return err;
 	}
 	*ret_retention = r;
 	return ERR_OK;
@@ -196,10 +171,6 @@ void retention_stop(struct retention *r)
 {
 	if (!r)
 		return;
-	pthread_mutex_lock(&r->lock);
-	r->stopping = true;
-	pthread_cond_signal(&r->wake);
-	pthread_mutex_unlock(&r->lock);
-	pthread_join(r->thread, NULL);
-	release(r);
+	worker_stop(r->worker);
+	free(r);
 }

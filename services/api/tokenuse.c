@@ -1,6 +1,5 @@
 #include "tokenuse.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,6 +8,7 @@
 #include "cleanup.h"
 #include "lifecycle.h"
 #include "log.h"
+#include "worker.h"
 
 #define EVERY_MS 60000
 #define FORGET_US INT64_C(3600000000) /* of a token that is gone; another hub may know one that is new */
@@ -25,10 +25,7 @@ static const char *const sql[SQL_COUNT] = {
 struct tokenuse {
 	struct db_settings settings;
 	struct store *store;
-	pthread_t thread;
-	pthread_mutex_t lock; /* guards stopping */
-	pthread_cond_t wake;
-	bool stopping;
+	struct worker *worker;
 };
 
 /* Rows of parameters, and the text that they borrow. */
@@ -153,28 +150,14 @@ static void run(struct tokenuse *t)
 	store_tokens_release(tokens, count);
 }
 
-static void *tokenuse_main(void *arg)
+static void keep(struct worker *worker, void *arg)
 {
-	struct tokenuse *t = arg;
-	bool stopping = false;
+	bool go_on;
 
-	while (!stopping) {
-		const struct timespec until = clock_mono_at(clock_mono_ms() + EVERY_MS);
-		pthread_mutex_lock(&t->lock);
-		while (!t->stopping && pthread_cond_timedwait(&t->wake, &t->lock, &until) == 0)
-			;
-		stopping = t->stopping;
-		pthread_mutex_unlock(&t->lock);
-		run(t);
-	}
-	return NULL;
-}
-
-static void release(struct tokenuse *t)
-{
-	pthread_cond_destroy(&t->wake);
-	pthread_mutex_destroy(&t->lock);
-	free(t);
+	do {
+		go_on = worker_pause(worker, EVERY_MS);
+		run(arg);
+	} while (go_on);
 }
 
 int tokenuse_start(const struct db_settings *db, struct store *store, struct tokenuse **ret_tokenuse)
@@ -185,11 +168,10 @@ int tokenuse_start(const struct db_settings *db, struct store *store, struct tok
 		return ERR_NOMEM;
 	t->settings = *db;
 	t->store = store;
-	pthread_mutex_init(&t->lock, NULL);
-	clock_cond_init(&t->wake);
-	if (pthread_create(&t->thread, NULL, tokenuse_main, t)) {
-		release(t);
-		return ERR_SYSTEM;
+	int err = worker_start(keep, t, &t->worker);
+	if (err) {
+		free(t);
+		return err;
 	}
 	*ret_tokenuse = t;
 	return ERR_OK;
@@ -199,10 +181,6 @@ void tokenuse_stop(struct tokenuse *t)
 {
 	if (!t)
 		return;
-	pthread_mutex_lock(&t->lock);
-	t->stopping = true;
-	pthread_cond_signal(&t->wake);
-	pthread_mutex_unlock(&t->lock);
-	pthread_join(t->thread, NULL);
-	release(t);
+	worker_stop(t->worker);
+	free(t);
 }
