@@ -45,7 +45,44 @@ def url(api, path):
 ADMIN = ("admin", "admin-secret")
 
 
-def test_the_updater_as_rendered_reports_and_ends(cluster, api):
+@pytest.fixture(scope="module")
+def silent(cluster):
+    """A server that takes a request and says nothing."""
+    with Impostor(cluster.gateway, lambda *_: threading.Event().wait()) as silent:
+        yield silent
+
+
+@pytest.fixture(scope="module")
+def ingress(cluster, api, silent, tmp_path_factory):
+    return Nginx(cluster, cluster.get("Ingress", "silodns"), tmp_path_factory.mktemp("nginx"), [f"{ANSWERING}:8080"], silent.upstream)
+
+
+class Quiet(threading.Thread):
+    """Reads an answer as long as it goes on, through the nginx that gives up after IMPATIENT_S."""
+
+    def __init__(self, ingress, path):
+        super().__init__(daemon=True)
+        self.connection = http.client.HTTPConnection(ingress.address, IMPATIENT_PORT, timeout=60)
+        self.path, self.status, self.seconds = path, None, None
+        self.start()
+
+    def run(self):
+        started = time.monotonic()
+        self.connection.request("GET", self.path, headers={"Authorization": "Basic " + base64.b64encode(":".join(ADMIN).encode()).decode()})
+        answer = self.connection.getresponse()
+        self.status = answer.status
+        while answer.readline():
+            pass
+        self.seconds = time.monotonic() - started
+
+
+@pytest.fixture(scope="module")
+def quiet(ingress):
+    """Begins with the first test here, so that the last one need not wait for it."""
+    return time.monotonic(), Quiet(ingress, "/watch?silo=nothing-ever-happens"), Quiet(ingress, "/other")
+
+
+def test_the_updater_as_rendered_reports_and_ends(cluster, api, quiet):
     """With nothing done by hand: its token is in a Secret of its own, and the hub has made it of the same secret."""
     job = cluster.start("CronJob", "silodns-updater")
     seen = wait_until(lambda: job.address() or not job.is_running(), what="its address")
@@ -106,57 +143,10 @@ def test_the_examples_sidecar_with_the_token_that_it_tells_to_make(cluster, api)
     assert token.strip() not in sidecar.log()
 
 
-def test_a_backup_as_the_docs_tell_is_noticed_when_it_is_restored(database, api):
-    dump, restore = commands(DOCS, "statefulset/silodns-mariadb")
-    assert get(url(api, "/silos/kept"), user=ADMIN, method="PUT", body={"dnsrecords": [{"hostname": "h", "ip": "192.0.2.1"}]})[0] == 201
-    backup, before = database.execute(*dump).stdout, json.loads(get(url(api, "/readyz"))[1])["hub"]
-    assert get(url(api, "/silos/kept"), user=ADMIN, method="DELETE")[0] == 204
-    database.execute(*restore, input=backup)
-    wait_until(lambda: get(url(api, "/silos/kept"), user=ADMIN)[0] == 200, what="the silo of the backup")
-    wait_until(lambda: json.loads(get(url(api, "/readyz"))[1]).get("hub") not in (None, before), what="the hub's new identity")
-
-
 # ---- behind a real nginx, as the Ingress and its annotations say ----
 
 
-@pytest.fixture(scope="module")
-def silent(cluster):
-    """A server that takes a request and says nothing."""
-    with Impostor(cluster.gateway, lambda *_: threading.Event().wait()) as silent:
-        yield silent
-
-
-@pytest.fixture(scope="module")
-def ingress(cluster, api, silent, tmp_path_factory):
-    return Nginx(cluster, cluster.get("Ingress", "silodns"), tmp_path_factory.mktemp("nginx"), [f"{ANSWERING}:8080"], silent.upstream)
-
-
-class Quiet(threading.Thread):
-    """Reads an answer as long as it goes on, through the nginx that gives up after IMPATIENT_S."""
-
-    def __init__(self, ingress, path):
-        super().__init__(daemon=True)
-        self.connection = http.client.HTTPConnection(ingress.address, IMPATIENT_PORT, timeout=60)
-        self.path, self.status, self.seconds = path, None, None
-        self.start()
-
-    def run(self):
-        started = time.monotonic()
-        self.connection.request("GET", self.path, headers={"Authorization": "Basic " + base64.b64encode(":".join(ADMIN).encode()).decode()})
-        answer = self.connection.getresponse()
-        self.status = answer.status
-        while answer.readline():
-            pass
-        self.seconds = time.monotonic() - started
-
-
-@pytest.fixture(scope="module")
-def quiet(ingress):
-    """Begins with the first test here, so that the last one need not wait for it."""
-    return time.monotonic(), Quiet(ingress, "/watch?silo=nothing-ever-happens"), Quiet(ingress, "/other")
-
-
-def test_the_ingress_tells_the_clients_address_and_not_what_it_claims(ingress, quiet):
+def test_the_ingress_tells_the_clients_address_and_not_what_it_claims(ingress):
     for claim in ({"X-Forwarded-For": "198.51.100.9"}, {"Forwarded": "for=198.51.100.9"}):
         assert json.loads(get(ingress.url("/ip"), headers=claim)[1]) == {"ip": ingress.gateway}
 
@@ -221,6 +211,16 @@ def test_a_watch_with_nothing_to_say_goes_on_by_the_hubs_signs_of_life(ingress, 
     assert (watch.status, watch.seconds) == (200, None), "the stream has ended"
     assert silence.status == 504 and IMPATIENT_S <= silence.seconds < IMPATIENT_S + 2
     assert int(annotations(ingress.ingress)["proxy-read-timeout"]) >= 4 * 15
+
+
+def test_a_backup_as_the_docs_tell_is_noticed_when_it_is_restored(database, api):
+    dump, restore = commands(DOCS, "statefulset/silodns-mariadb")
+    assert get(url(api, "/silos/kept"), user=ADMIN, method="PUT", body={"dnsrecords": [{"hostname": "h", "ip": "192.0.2.1"}]})[0] == 201
+    backup, before = database.execute(*dump).stdout, json.loads(get(url(api, "/readyz"))[1])["hub"]
+    assert get(url(api, "/silos/kept"), user=ADMIN, method="DELETE")[0] == 204
+    database.execute(*restore, input=backup)
+    wait_until(lambda: get(url(api, "/silos/kept"), user=ADMIN)[0] == 200, what="the silo of the backup")
+    wait_until(lambda: json.loads(get(url(api, "/readyz"))[1]).get("hub") not in (None, before), what="the hub's new identity")
 
 
 def test_the_hub_ends_within_its_grace_and_no_log_has_a_secret(cluster, api):
