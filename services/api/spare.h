@@ -12,8 +12,8 @@
 
 #define SPARE_SMALL ((size_t)1 << 10)
 #define SPARE_SMALL_COUNT 6144
-#define SPARE_LARGE ((size_t)32 << 10) /* bytes of the largest allocation that is helped */
-#define SPARE_LARGE_COUNT 256
+#define SPARE_LARGE ((size_t)128 << 10) /* bytes of the largest allocation that is helped */
+#define SPARE_LARGE_COUNT 128
 
 /* Before anything of Ulfius is called: from now on orcania allocates by these. */
 void spare_begin(void);

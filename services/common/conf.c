@@ -43,18 +43,6 @@ struct target {
 
 extern char **environ;
 
-void conf_variable_name(const char *name, const char *suffix, char ret_name[static CONF_NAME_SIZE])
-{
-	snprintf(ret_name, CONF_NAME_SIZE, "%s%s%s", CONF_PREFIX, name, suffix);
-}
-
-void conf_flag_name(const char *name, const char *suffix, char ret_name[static CONF_NAME_SIZE])
-{
-	snprintf(ret_name, CONF_NAME_SIZE, "--%s%s", name, suffix);
-	for (char *c = ret_name; *c; c++)
-		*c = *c == '_' ? '-' : (char)tolower((unsigned char)*c);
-}
-
 static void loader_release(struct loader *loader)
 {
 	for (size_t i = 0; loader->flags && i < loader->program->option_count; i++)

@@ -1,4 +1,19 @@
-#include "conf.h"
+#include <ctype.h>
+#include <stdio.h>
+
+#include "conf_internal.h"
+
+void conf_variable_name(const char *name, const char *suffix, char ret_name[static CONF_NAME_SIZE])
+{
+	snprintf(ret_name, CONF_NAME_SIZE, "%s%s%s", CONF_PREFIX, name, suffix);
+}
+
+void conf_flag_name(const char *name, const char *suffix, char ret_name[static CONF_NAME_SIZE])
+{
+	snprintf(ret_name, CONF_NAME_SIZE, "--%s%s", name, suffix);
+	for (char *c = ret_name; *c; c++)
+		*c = *c == '_' ? '-' : (char)tolower((unsigned char)*c);
+}
 
 /* The last three are docker-compose.yml's own. */
 const char *const conf_all_names[] = {
