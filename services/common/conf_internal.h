@@ -1,5 +1,6 @@
 /*
- * The inside of conf: shared by conf.c (where values come from), conf_value.c (what they mean), conf_names.c and conf_help.c.
+ * The inside of conf: shared by conf.c (where values come from), conf_value.c (what they mean), conf_names.c and
+ * conf_help.c.
  */
 #ifndef SILODNS_CONF_INTERNAL_H
 #define SILODNS_CONF_INTERNAL_H
