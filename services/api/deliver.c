@@ -123,8 +123,9 @@ static int deliver_stream(struct reply *reply, const struct line *line, struct _
 
 	if (!outlet)
 		return ERR_NOMEM;
-	*outlet = (struct outlet){
-		.source = {.release = release_outlet}, .class = reply->stream_class, .stream = TAKE_PTR(reply->stream)};
+	outlet->source = (struct source){.release = release_outlet};
+	outlet->class = reply->stream_class;
+	outlet->stream = TAKE_PTR(reply->stream);
 	outlet->class->attach(outlet->stream, line);
 	return hand_over(&outlet->source, read_outlet, U_STREAM_SIZE_UNKNOWN, ENDLESS_BLOCK, reply->status, response,
 			 ret_source);
@@ -137,7 +138,8 @@ int deliver_body(struct reply *reply, const struct line *line, struct _u_respons
 	if (reply->stream)
 		return deliver_stream(reply, line, response, ret_source);
 	if (silo && silo->len >= COPIED_MAX) {
-		const struct text text = {{0}, silo->json, silo->len, TAKE_PTR(reply->silo), release_silo};
+		const struct text text = {{0}, silo->json, silo->len, silo, release_silo};
+		reply->silo = NULL;
 		return deliver_text(&text, reply->status, response, ret_source);
 	}
 	if (silo && reply_body(reply, "application/json", silo->json, silo->len))

@@ -33,7 +33,7 @@ struct request_ext {
 	bool waited;             /* or may have */
 	struct request *request; /* owned; while one is at work, or waits for what it will finish with */
 	struct reply *reply;     /* this and the next within answer() */
-	struct source **source;  /* of the reply's body */
+	struct source *source;   /* of the reply's body */
 	bool last;
 	struct connection_info_struct *info;
 	struct request_ext *prev, *next; /* in `unfinished` */
@@ -174,7 +174,7 @@ static int fill_request(struct request *request, struct request_ext *ext)
 /* --- answering ---------------------------------------------------------------------------------------------------- */
 
 /* For HEAD and 304 libmicrohttpd sends the length of the body, and not the body. */
-static int deliver(const struct exchange *exchange, const struct request_ext *ext, struct reply *reply,
+static int deliver(const struct exchange *exchange, struct request_ext *ext, struct reply *reply,
 		   struct _u_response *response)
 {
 	const struct line line = {.handle = ext->connection, .suspend = suspend, .resume = resume};
@@ -189,7 +189,7 @@ static int deliver(const struct exchange *exchange, const struct request_ext *ex
 		failed |= u_map_put(response->map_header, "Strict-Transport-Security", exchange->hsts);
 	if (ext->last)
 		failed |= u_map_put(response->map_header, "Connection", "close");
-	return failed ? ERR_NOMEM : deliver_body(reply, &line, response, ext->source);
+	return failed ? ERR_NOMEM : deliver_body(reply, &line, response, &ext->source);
 }
 
 /* A proxy in front may see another end of such a request, and so another beginning of the next one (RFC 9112, 6.3 and
@@ -215,7 +215,7 @@ static int check_head(struct request *request, const struct request_ext *ext)
 int exchange_on_request(const struct _u_request *raw, struct _u_response *response, void *arg)
 {
 	const struct exchange *exchange = arg;
-	const struct request_ext *ext = (const struct request_ext *)raw;
+	struct request_ext *ext = (struct request_ext *)(uintptr_t)raw; /* which is ours */
 	struct reply *reply = ext->reply;
 
 	/* libmicrohttpd 0.9 would send the end of an endless body: to the client, the beginning of the next answer. */
@@ -346,15 +346,14 @@ static bool make_reply(struct exchange *exchange, struct request_ext *ext, struc
 static enum MHD_Result answer(struct exchange *exchange, struct request_ext *ext, const struct call *call)
 {
 	struct reply *reply = calloc(1, sizeof *reply); /* not a part of `ext`, which a stream keeps for hours */
-	struct source *source = NULL;
 
 	arrivals_here(arrival_of(call->connection));
 	if (!reply)
 		return MHD_NO;
 	ext->reply = reply;
-	ext->source = &source;
 	enum MHD_Result result = make_reply(exchange, ext, reply) ? pass_on(exchange, call) : MHD_YES;
-	deliver_end(source, result == MHD_YES);
+	deliver_end(ext->source, result == MHD_YES);
+	ext->source = NULL;
 	reply_release(reply);
 	free(reply);
 	return result;

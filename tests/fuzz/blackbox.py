@@ -32,7 +32,7 @@ IDLE_TIMEOUT = "1s"
 SETTLED_SECONDS = 2
 QUIET_SECONDS = 20 * SLOW  # nothing comes for so long, and the connection stays open: it hangs
 # So few that the tables that remember clients (docs/limits.md) and the threads' stacks are as full as they get before the last third.
-ADDRESSES, HUB_THREADS = 128, 16
+ADDRESSES, HUB_THREADS = 128, 4
 # What memory may grow by in the last third; what it is made of: docs/testing.md.
 FLAT_KB = (8 << 10) if BUILD.name == "asan" else (1 << 10)
 FLAT_REQUESTS = 20_000  # in a shorter run ASan's quarantine and stacks and the threads' arenas still fill: by so much between the first third and the end
