@@ -30,6 +30,7 @@ from mariadb import Database, MariaDB, wait_until  # noqa: E402
 THREADS = 48  # many requests are incomplete, and wait for the hub's patience to end
 IDLE_TIMEOUT = "1s"
 SETTLED_SECONDS = 2
+PATIENCE_SECONDS = 0.05
 QUIET_SECONDS = 20 * SLOW  # nothing comes for so long, and the connection stays open: it hangs
 # So few that the tables that remember clients (docs/limits.md) and the threads' stacks are as full as they get before the last third.
 ADDRESSES, HUB_THREADS = 128, 4
@@ -151,6 +152,15 @@ def is_other_version(text):
     return re.search(rb"HTTP/[02-9]\.[0-9]", text) is not None
 
 
+def first_of(peer):
+    """The beginning of an answer, if it comes soon: a hub that is told first that nothing follows need not answer a request with a body."""
+    peer.settimeout(PATIENCE_SECONDS)
+    try:
+        return peer.recv(65536)
+    except TimeoutError:
+        return b""
+
+
 class Attack:
     def __init__(self, hub, seed):
         self.hub, self.seed = hub, seed
@@ -179,7 +189,9 @@ class Attack:
                 if breaks_off:
                     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     return text, b""
+                answer = first_of(peer)
                 peer.shutdown(socket.SHUT_WR)
+                peer.settimeout(QUIET_SECONDS)
                 while more := peer.recv(65536):
                     answer += more
                     if b"text/event-stream" in answer:  # it has no end
