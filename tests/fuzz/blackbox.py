@@ -192,10 +192,8 @@ class Attack:
                 answer = first_of(peer)
                 peer.shutdown(socket.SHUT_WR)
                 peer.settimeout(QUIET_SECONDS)
-                while more := peer.recv(65536):
+                while b"text/event-stream" not in answer and (more := peer.recv(65536)):  # (a stream has no end)
                     answer += more
-                    if b"text/event-stream" in answer:  # it has no end
-                        break
             except TimeoutError:
                 self.finding(number, f"nothing for {QUIET_SECONDS} s, and the connection stays open", text)
             except OSError:  # closed by the hub, with bytes unread
