@@ -70,7 +70,7 @@ help:
 	@echo 'make run        everything on this machine: database, hub, updater, hosts keeper (PORT=, RUN_DIR=)'
 	@echo 'make test       every test that this machine can run'
 	@echo 'make test-faults  the fault tests in their long form: 20 minutes'
-	@echo 'make test-cluster  several hubs, nginx and a Galera cluster in network namespaces: four minutes, as root'
+	@echo 'make test-cluster  several hubs, nginx and a Galera cluster in network namespaces: six minutes, as root'
 	@echo 'make unit       the unit tests only;  make unit SANITIZE=asan  under ASan and UBSan'
 	@echo 'make bench      every figure beside its ceiling (FIGURES="get put": only these);  make bench-churn  memory, 15 minutes'
 	@echo 'make fuzz       every parser under libFuzzer, SECONDS=60 each (needs Clang; TARGET="silo conf", RUNS=)'

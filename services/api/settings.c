@@ -155,8 +155,8 @@ static const struct conf_option options[] = {
 	 CONF_FIELD(db_tls_ca),
 	 .arg = "FILE",
 	 .help = "Use TLS (1.2 or 1.3) to MariaDB, and verify by this CA (PEM) that its certificate is good and for "
-		 "DB_HOST. "
-		 "Without it the connection may be plain: for one machine, or a network that nobody else listens to."},
+		 "DB_HOST, of several for the one that is spoken to. Without it the connection may be plain: for one "
+		 "machine, or a network that nobody else listens to."},
 	{.name = "DB_TIMEOUT",
 	 .type = CONF_DURATION,
 	 CONF_FIELD(db_timeout_ms),

@@ -1,8 +1,8 @@
 /*
  * Watchers on a network: --watchers streams, watcher n of silo n % --silos. A stream that ends or is refused is opened
- * again where it was, after the pause that the server asked for. Says so in one line of JSON once all are synced; when
- * standard input ends and each has heard of the newest state that any has heard of (or --grace-ms later), says in
- * another one what they have seen.
+ * again where it was, after the pause that the server asked for. Says so in one line of JSON once all are synced. Then
+ * a line is awaited on standard input: the revisions that the silos have in the end. When each has heard of them (or
+ * --grace-ms later), says in another line what they have seen.
  *
  * Wrong is: a state that is no newer than the one before it, and one of another silo.
  */
@@ -45,9 +45,9 @@ struct crowd {
 	long watchers, silos, grace_ms;
 	struct traffic traffic;
 	struct watcher *list;
-	uint64_t *newest; /* of each silo, that any has heard of */
+	uint64_t *newest; /* of each silo, that any has heard of, or is to hear of */
 	int epoll;
-	bool told; /* standard input has ended */
+	bool told; /* the line has come */
 	size_t synced_count;
 	uint64_t events, resets, refused, wrong;
 	char first_refused[128], first_wrong[128];
@@ -168,6 +168,19 @@ static void read_stream(struct watcher *watcher)
 		end_stream(watcher, watcher->sse.over);
 }
 
+/* --- the end ------------------------------------------------------------------------------------------------------ */
+
+/* The line comes in one piece, as far as anybody could tell: what is still to come is waited for. */
+static void read_revisions(struct crowd *crowd)
+{
+	unsigned long long revision;
+
+	for (long i = 0; i < crowd->silos && scanf("%llu", &revision) == 1; i++)
+		crowd->newest[i] = revision > crowd->newest[i] ? revision : crowd->newest[i];
+	crowd->told = true;
+	epoll_ctl(crowd->epoll, EPOLL_CTL_DEL, STDIN_FILENO, NULL);
+}
+
 /* --- the loop ----------------------------------------------------------------------------------------------------- */
 
 static void open_what_is_due(struct crowd *crowd)
@@ -187,12 +200,10 @@ static void turn(struct crowd *crowd)
 	if (count < 0 && errno != EINTR)
 		program_fail("epoll: %s", strerror(errno));
 	for (int i = 0; i < count; i++) {
-		if (events[i].data.ptr) {
+		if (events[i].data.ptr)
 			read_stream(events[i].data.ptr);
-			continue;
-		}
-		crowd->told = true;
-		epoll_ctl(crowd->epoll, EPOLL_CTL_DEL, STDIN_FILENO, NULL);
+		else
+			read_revisions(crowd);
 	}
 	open_what_is_due(crowd);
 }

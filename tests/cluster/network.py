@@ -5,7 +5,7 @@ import subprocess
 BRIDGE = "br-silodns"
 HOME = "10.77.0.1"  # of the test itself
 SECOND_HOME = "10.77.0.2"  # as well: two ways through the test may have the same port
-NICENESS = -5
+NICENESS = -10
 NOBODY = "02:00:00:00:00:01"  # a link-layer address that no machine has
 
 

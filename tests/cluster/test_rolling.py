@@ -13,7 +13,7 @@ from mariadb import wait_until
 
 WATCHERS, RATE, SILOS = 3000, 2000, 300  # each change, a tenth of the requests, is told to ten watchers
 AT_LEAST = 0.5  # of the rate, which a quiet machine keeps to: two cores carry databases, hubs, nginx and clients, and perhaps other work
-CONNECTIONS = 200  # at most; nginx ends each behind its answer, so each request has one of its own
+CONNECTIONS = 64  # at most: further requests wait, which counts. nginx ends each behind its answer, so each request has one of its own
 BACK_WITHIN = 5
 PRE_STOP = 2  # seconds from being taken out of nginx to the end
 
@@ -22,7 +22,7 @@ class Clients:
     """Requests at a rate, a tenth of them changes, and watchers that come back: through nginx, each kind in a process of its own (tests/bench)."""
 
     def __init__(self, front, rate=RATE, watchers=WATCHERS):
-        self.processes = []
+        self.front, self.processes = front, []
         for n in range(SILOS):
             records = {"a.example.net": "10.0.0.0", "b.example.net": "192.0.2.7"}
             wait_until(lambda: front.put_silo(f"s{n:07}", records).status in (200, 201), what="a silo")  # noqa: B023
@@ -38,13 +38,13 @@ class Clients:
         return self.processes[-1]
 
     def finish(self):
-        """What the load and then the watchers have seen."""
-        seen = []
-        for process in (self.load, self.watch):
-            process.stdin.close()
-            seen.append(json.loads(process.stdout.read()))
-            process.wait(30)
-        return seen
+        """What the load has seen, and the watchers, until they have heard of what it has made."""
+        load, _ = self.load.communicate(timeout=60)
+        revisions = [int(self.front.get(f"/silos/s{n:07}").headers["ETag"].strip('"')) for n in range(SILOS)]
+        watch, _ = self.watch.communicate(" ".join(map(str, revisions)) + "\n", timeout=60)
+        watch = json.loads(watch)
+        assert watch["newest"] == revisions, "a watcher was told of a revision that is none of its silo's"
+        return json.loads(load), watch
 
     def close(self):
         for process in self.processes:
@@ -87,8 +87,6 @@ def check(several, clients, figure, what, rate=RATE):
     assert watch["synced"] == watch["watchers"] and watch["came_back"] >= watch["watchers"] and not watch["behind"], watch
     assert watch["away_us"]["max"] <= BACK_WITHIN * 1e6
     assert not watch["wrong"] and not watch["resets"], watch
-    revisions = [int(several.front.get(f"/silos/s{n:07}").headers["ETag"].strip('"')) for n in range(SILOS)]
-    assert watch["newest"] == revisions
     several.check()
 
 
