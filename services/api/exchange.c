@@ -28,7 +28,7 @@ struct request_ext {
 	bool begun, bad_target;
 	bool known;        /* its credentials have been verified before; asked only when bodies are many */
 	bool body_refused; /* is read to its end, and not kept */
-	size_t held;       /* of the body */
+	size_t room, held; /* for the body; of it */
 	struct access_waiter waiter;
 	bool waited;             /* or may have */
 	struct request *request; /* owned; while one is at work, or waits for what it will finish with */
@@ -263,18 +263,24 @@ static void refuse_body(struct exchange *exchange, struct request_ext *ext)
 	ext->body_refused = true;
 	o_free(ext->base.binary_body);
 	ext->base.binary_body = NULL;
-	ext->base.binary_body_length = 0;
+	ext->base.binary_body_length = ext->room = 0;
 }
 
 static bool append_body(struct request_ext *ext, const char *data, size_t len)
 {
-	char *body = o_realloc(ext->base.binary_body, ext->base.binary_body_length + len);
+	size_t have = ext->base.binary_body_length, need = have + len;
 
-	if (!body)
-		return false;
-	memcpy(body + ext->base.binary_body_length, data, len);
-	ext->base.binary_body = body;
-	ext->base.binary_body_length += len;
+	if (need > ext->room) {
+		/* It comes in pieces: of a few bytes each, where the headers leave little room. */
+		size_t room = have ? need + need / 4 : need;
+		char *body = o_realloc(ext->base.binary_body, room);
+		if (!body)
+			return false;
+		ext->base.binary_body = body;
+		ext->room = room;
+	}
+	memcpy((char *)ext->base.binary_body + have, data, len);
+	ext->base.binary_body_length = need;
 	return true;
 }
 
