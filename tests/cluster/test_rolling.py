@@ -13,7 +13,7 @@ from mariadb import wait_until
 
 WATCHERS, RATE, SILOS = 3000, 2000, 300  # each change, a tenth of the requests, is told to ten watchers
 AT_LEAST = 0.5  # of the rate, which a quiet machine keeps to: two cores carry databases, hubs, nginx and clients, and perhaps other work
-CONNECTIONS = 64  # at most: further requests wait, which counts. nginx ends each behind its answer, so each request has one of its own
+CONNECTIONS = 150  # at most: further requests wait, which counts. nginx ends each behind its answer, so each request has one of its own
 BACK_WITHIN = 5
 PRE_STOP = 2  # seconds from being taken out of nginx to the end
 
