@@ -189,22 +189,28 @@ def test_a_round_of_the_updater_without_memory_is_made_good_by_the_next(hub, mem
         memory.fail(0)
         after["published"], after["log"] = is_at(hub, hub.my_ip), len(log.read_text())
 
+    def round_tells(n, attempt):
+        """Whether a round without memory has published the address, or said why not; the next one publishes it."""
+        before, now = hub.my_ip, f"9.9.{9 + attempt}.{n % 250 + 1}"
+        logged, after["n"], hub.my_ip = len(log.read_text()), n, now
+        hub.script = [Scripted(path="/ip", before=starve, serve=True), Scripted(path="/ip", before=feed, serve=True)]
+        process.send_signal(signal.SIGHUP)
+
+        def is_published():
+            assert process.poll() is None, log.read_text()[-3000:]
+            assert is_at(hub, before) or is_at(hub, now), hub.get("s")
+            return is_at(hub, now) and not hub.script
+
+        wait_until(is_published, 20 * SLOW, f"the address after allocation {n}")
+        said = log.read_text()[logged:after["log"]]
+        return after["published"] or "level=warn" in said or "level=error" in said
+
     try:
         hub.wait_for_requests(1, 30 * SLOW, "GET", "/silos/s")
         for n in turns(memory):
-            before, now = hub.my_ip, f"9.9.9.{n % 250 + 1}"
-            logged, after["n"], hub.my_ip = len(log.read_text()), n, now
-            hub.script = [Scripted(path="/ip", before=starve, serve=True), Scripted(path="/ip", before=feed, serve=True)]
-            process.send_signal(signal.SIGHUP)
-
-            def is_published():
-                assert process.poll() is None, log.read_text()[-3000:]
-                assert is_at(hub, before) or is_at(hub, now), hub.get("s")
-                return is_at(hub, now) and not hub.script
-
-            wait_until(is_published, 20 * SLOW, f"the address after allocation {n}")
-            said = log.read_text()[logged:after["log"]]
-            assert after["published"] or "level=warn" in said or "level=error" in said, f"allocation {n}: nothing was said"
+            # libcurl asks a second time by itself when a kept connection breaks: then the round that is looked at has not ended.
+            tells = any(round_tells(n, attempt) for attempt in range(3))
+            assert tells, f"allocation {n}: nothing was said"
         process.send_signal(signal.SIGTERM)
         assert process.wait(20 * SLOW) == 0
     finally:

@@ -341,11 +341,11 @@ def test_sighup_makes_it_look_at_once(fresh, tmp_path):
 
 
 def test_sigterm_ends_it_while_a_command_runs(fresh, tmp_path):
-    running = tmp_path / "running"
-    process = follow(fresh.url, tmp_path, SOURCE=f"command:exec >&-; touch {running}; sleep 78.5", TIMEOUT="1m")
+    running, command = tmp_path / "running", f"sleep 78.{os.getpid()}"  # no other run's
+    process = follow(fresh.url, tmp_path, SOURCE=f"command:exec >&-; touch {running}; {command}", TIMEOUT="1m")
     try:
         wait_until(running.exists, what="the command")
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
-    assert subprocess.run(["pgrep", "-f", "sleep 78.5"], stdout=subprocess.DEVNULL).returncode == 1
+    assert subprocess.run(["pgrep", "-f", command], stdout=subprocess.DEVNULL).returncode == 1
