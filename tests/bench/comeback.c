@@ -142,15 +142,13 @@ static void end_stream(struct watcher *watcher, const char *reason)
 static void open_stream(struct watcher *watcher)
 {
 	struct crowd *crowd = watcher->crowd;
-	struct epoll_event event = {.events = EPOLLIN, .data.ptr = watcher};
 	char request[TRAFFIC_REQUEST_MAX];
 	size_t len = traffic_watch(&crowd->traffic, false, watcher->silo, watcher->since,
 				   watcher->since ? watcher->hub : NULL, request);
 
 	watcher->sse = (struct sse){.event.data = ""};
 	watcher->fd = client_connect(&crowd->server);
-	if (epoll_ctl(crowd->epoll, EPOLL_CTL_ADD, watcher->fd, &event))
-		program_fail("epoll: %s", strerror(errno));
+	client_listen(crowd->epoll, watcher->fd, watcher);
 	if (!client_try_send_all(watcher->fd, request, len))
 		end_stream(watcher, strerror(errno));
 }
@@ -251,7 +249,6 @@ static void report(const struct crowd *crowd)
 
 static void set_up(struct crowd *crowd)
 {
-	struct epoll_event told = {.events = EPOLLIN, .data.ptr = NULL};
 	int64_t now = clock_mono_us();
 
 	program_raise_descriptor_limit();
@@ -260,8 +257,7 @@ static void set_up(struct crowd *crowd)
 	crowd->newest = calloc((size_t)crowd->silos, sizeof *crowd->newest);
 	if (!crowd->list || !crowd->newest || crowd->epoll < 0)
 		program_fail("out of memory or descriptors");
-	if (epoll_ctl(crowd->epoll, EPOLL_CTL_ADD, STDIN_FILENO, &told))
-		program_fail("epoll: %s", strerror(errno));
+	client_listen(crowd->epoll, STDIN_FILENO, NULL);
 	for (long i = 0; i < crowd->watchers; i++) {
 		struct watcher *watcher = &crowd->list[i];
 		watcher->crowd = crowd;

@@ -67,11 +67,8 @@ struct load {
 
 static void open_connection(struct load *load, struct slot *slot)
 {
-	struct epoll_event event = {.events = EPOLLIN, .data.ptr = slot};
-
 	client_open(&slot->client, &load->server);
-	if (epoll_ctl(load->epoll, EPOLL_CTL_ADD, slot->client.fd, &event))
-		program_fail("epoll: %s", strerror(errno));
+	client_listen(load->epoll, slot->client.fd, slot);
 }
 
 /* --- what is asked ------------------------------------------------------------------------------------------------ */
@@ -283,8 +280,6 @@ static void run(struct load *load)
 
 static void open_connections(struct load *load)
 {
-	struct epoll_event told = {.events = EPOLLIN, .data.ptr = NULL};
-
 	load->epoll = epoll_create1(EPOLL_CLOEXEC);
 	load->slots = calloc((size_t)load->connections, sizeof *load->slots);
 	load->idle = calloc((size_t)load->connections, sizeof(struct slot *));
@@ -296,8 +291,8 @@ static void open_connections(struct load *load)
 		if (!load->patient) /* else when there is something to ask over it */
 			open_connection(load, &load->slots[i]);
 	}
-	if (!load->duration_ms && epoll_ctl(load->epoll, EPOLL_CTL_ADD, STDIN_FILENO, &told))
-		program_fail("epoll: %s", strerror(errno));
+	if (!load->duration_ms)
+		client_listen(load->epoll, STDIN_FILENO, NULL);
 }
 
 static void report(const struct load *load)

@@ -160,14 +160,6 @@ static bool is_writer(const struct watching *w, const void *at)
 	return (const char *)at >= (const char *)w->writers && (const char *)at < (const char *)(w->writers + WRITERS);
 }
 
-static void add_to_epoll(struct watching *w, int fd, void *owner)
-{
-	struct epoll_event event = {.events = EPOLLIN, .data.ptr = owner};
-
-	if (epoll_ctl(w->epoll, EPOLL_CTL_ADD, fd, &event))
-		program_fail("epoll: %s", strerror(errno));
-}
-
 static void open_watcher(struct watching *w, struct watcher *watcher)
 {
 	char request[TRAFFIC_REQUEST_MAX];
@@ -183,7 +175,7 @@ static void open_watcher(struct watching *w, struct watcher *watcher)
 	if (!watcher->heard)
 		program_fail("out of memory");
 	memset(watcher->heard, 0, (size_t)w->silos * sizeof *watcher->heard);
-	add_to_epoll(w, watcher->fd, watcher);
+	client_listen(w->epoll, watcher->fd, watcher);
 	client_send_all(watcher->fd, request, len);
 }
 
@@ -267,7 +259,7 @@ static void open_all(struct watching *w)
 	}
 	for (unsigned i = 0; i < WRITERS; i++) {
 		client_open(&w->writers[i].client, &w->server);
-		add_to_epoll(w, w->writers[i].client.fd, &w->writers[i]);
+		client_listen(w->epoll, w->writers[i].client.fd, &w->writers[i]);
 	}
 	program_print_take(json_pack("{s:f}", "synced_seconds", (double)(clock_mono_us() - started) / 1e6));
 	if (getchar() == EOF)

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -27,6 +28,14 @@ int client_connect(const struct client_server *server)
 	if (connect(fd, (const struct sockaddr *)&address, sizeof address) && errno != EINPROGRESS)
 		program_fail("cannot connect to %s:%ld: %s", server->address, server->port, strerror(errno));
 	return fd;
+}
+
+void client_listen(int epoll, int fd, void *owner)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = owner};
+
+	if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event))
+		program_fail("epoll: %s", strerror(errno));
 }
 
 void client_open(struct client *client, const struct client_server *server)

@@ -33,6 +33,8 @@ struct client_server {
 
 /* A socket without delay that does not block and is connected soon: client_send_all() waits for it. */
 int client_connect(const struct client_server *server);
+/* `owner` is told when there is something to read: as event.data.ptr of epoll_wait(2). */
+void client_listen(int epoll, int fd, void *owner);
 void client_open(struct client *client, const struct client_server *server);
 void client_close(struct client *client); /* one that is closed may be closed */
 
