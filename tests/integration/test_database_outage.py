@@ -239,18 +239,23 @@ def test_changes_that_wait_hold_no_thread(make_hub, database, put):
 def test_more_changes_than_may_wait_are_refused_at_once(make_hub, database):
     hub = make_hub(database)
     hub.put_silo("known", {"h": "192.0.2.1"})
-    changes = [put_silo(hub, n) for n in range(QUEUE_MAX + 100)]
-    with revision_locked(database):
-        for change in changes:
-            change.finish()
-        answers = [change.answer() for change in changes]
-    refused = collections.Counter(name for status, name in answers if status == 503)
-    # One batch is with the writer: 256 at most wait no more. Who comes once the first were given up is told that nothing goes on.
-    assert 0 < refused["busy"] <= 100, refused
-    assert all(status in (201, 503) for status, _ in answers)
-    assert sum(status == 201 for status, _ in answers) == len(hub.get("/silos").json) - 1
-    # That the database did not answer is remembered until something has gone through.
-    wait_until(lambda: hub.put_silo("known", {"h": "192.0.2.2"}).status == 200, what="a change that goes through")
+    for attempt in range(5):  # on a busy machine the first may have been given up before the last are sent
+        there = len(hub.get("/silos").json)
+        changes = [put_silo(hub, attempt * 10_000 + n) for n in range(QUEUE_MAX + 100)]
+        with revision_locked(database):
+            for change in changes:
+                change.finish()
+            answers = [change.answer() for change in changes]
+        refused = collections.Counter(name for status, name in answers if status == 503)
+        # One batch is with the writer: 256 at most wait no more. Who comes once the first were given up is told that nothing goes on.
+        assert refused["busy"] <= 100, refused
+        assert all(status in (201, 503) for status, _ in answers)
+        assert sum(status == 201 for status, _ in answers) == len(hub.get("/silos").json) - there
+        # That the database did not answer is remembered until something has gone through.
+        wait_until(lambda: hub.put_silo("known", {"h": f"192.0.2.{attempt + 2}"}).status == 200, what="a change that goes through")  # noqa: B023
+        if refused["busy"]:
+            return
+    raise AssertionError(refused)
 
 
 def test_a_database_killed_under_load_loses_nothing_acknowledged_and_makes_nothing_refused(own_mariadb, make_hub):
