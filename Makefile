@@ -71,6 +71,7 @@ help:
 	@echo 'make test       every test that this machine can run'
 	@echo 'make test-faults  the fault tests in their long form: 20 minutes'
 	@echo 'make test-cluster  several hubs, nginx and a Galera cluster in network namespaces: six minutes, as root'
+	@echo 'make test-k8s   deploy/k8s on a Kubernetes of one node, which it compiles: long the first time, as root'
 	@echo 'make unit       the unit tests only;  make unit SANITIZE=asan  under ASan and UBSan'
 	@echo 'make bench      every figure beside its ceiling (FIGURES="get put": only these);  make bench-churn  memory, 15 minutes'
 	@echo 'make fuzz       every parser under libFuzzer, SECONDS=60 each (needs Clang; TARGET="silo conf", RUNS=)'
@@ -211,6 +212,11 @@ test-faults:
 test-cluster:
 	$(Q)scripts/setup build run test cluster
 	$(Q)exec tests/run cluster
+
+.PHONY: test-k8s
+test-k8s:
+	$(Q)scripts/setup test containers node
+	$(Q)exec tests/run node
 
 c_files = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h')
 .PHONY: format lint
