@@ -16,7 +16,8 @@ class Hub:
         return Hub(address, self.admin[1])
 
     def ask(self, path, method="GET", **more):
-        return get(self.url + path, user=self.admin, method=method, **more)
+        # A change whose commit was cut off by the loss of the database has its answer after ten seconds
+        return get(self.url + path, timeout=15, user=self.admin, method=method, **more)
 
     def put(self, silo, *records):
         return self.ask(f"/silos/{silo}", "PUT", body={"dnsrecords": [{"hostname": name, "ip": ip} for name, ip in records]})[0]

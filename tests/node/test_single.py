@@ -1,4 +1,4 @@
-"""The overlay single on a cluster, from `kubectl apply` until nothing is left of it, as docs/kubernetes.md tells a newcomer. One story: each test begins where the one before it ended."""
+"""The overlay single, from `kubectl apply` until nothing is left of it, as docs/kubernetes.md tells. One story: each test begins where the one before it ended."""
 
 import json
 import pathlib
