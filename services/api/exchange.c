@@ -31,6 +31,7 @@ struct request_ext {
 	size_t room, held; /* for the body; of it */
 	struct access_waiter waiter;
 	bool waited;             /* or may have */
+	bool answered;           /* Ulfius has been given the whole request */
 	struct request *request; /* owned; while one is at work, or waits for what it will finish with */
 	struct reply *reply;     /* this and the next within answer() */
 	struct source *source;   /* of the reply's body */
@@ -357,7 +358,8 @@ static enum MHD_Result answer(struct exchange *exchange, struct request_ext *ext
 	if (!reply)
 		return MHD_NO;
 	ext->reply = reply;
-	enum MHD_Result result = make_reply(exchange, ext, reply) ? pass_on(exchange, call) : MHD_YES;
+	ext->answered = make_reply(exchange, ext, reply);
+	enum MHD_Result result = ext->answered ? pass_on(exchange, call) : MHD_YES;
 	deliver_end(ext->source, result == MHD_YES);
 	ext->source = NULL;
 	reply_release(reply);
@@ -385,7 +387,8 @@ enum MHD_Result exchange_on_access(void *arg, struct MHD_Connection *connection,
 		*len = 0;
 		return MHD_YES;
 	} else if (ext) {
-		return answer(exchange, ext, &call);
+		/* When it stops, libmicrohttpd says yes to an answer, drops it, and asks again. */
+		return ext->answered ? MHD_NO : answer(exchange, ext, &call);
 	}
 	return pass_on(exchange, &call);
 }
