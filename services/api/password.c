@@ -10,6 +10,8 @@
 #include <sodium.h>
 #include <utlist.h>
 
+#include "lifecycle.h"
+
 /* OWASP's second choice for Argon2id: 19 MiB, 2 passes, 1 lane. */
 #define OPSLIMIT 2
 #define MEMLIMIT (19u << 20)
@@ -97,14 +99,25 @@ struct password_verifier {
 	char decoy[PASSWORD_HASH_MAX]; /* verified in place of an unknown user's hash */
 };
 
-static struct job *take_job(struct password_verifier *v)
+static struct job *take_job(struct password_verifier *v, bool *ret_good)
 {
 	struct job **queue = v->good ? &v->good : &v->others;
 	struct job *job = *queue;
 
+	*ret_good = v->good != NULL;
 	if (job)
 		DL_DELETE(*queue, job);
 	return job;
+}
+
+/* With the lock held. As long as what was done, but for somebody good: strangers get half of the thread's time, so that
+ * a flood of them costs half a processor at most. */
+static void rest(struct password_verifier *v, int64_t ms)
+{
+	const struct timespec until = clock_mono_at(clock_mono_ms() + ms);
+
+	while (!v->stopping && !v->good && pthread_cond_timedwait(&v->work, &v->lock, &until) == 0)
+		;
 }
 
 static void free_job(struct job *job)
@@ -137,21 +150,25 @@ static void *verifier_main(void *arg)
 {
 	struct password_verifier *v = arg;
 	struct job *job;
+	bool good;
 
 	setpriority(PRIO_PROCESS, (id_t)gettid(), VERIFIER_NICENESS);
 	pthread_mutex_lock(&v->lock);
 	while (!v->stopping) {
-		job = take_job(v);
+		job = take_job(v, &good);
 		if (!job) {
 			pthread_cond_wait(&v->work, &v->lock);
 			continue;
 		}
 		pthread_mutex_unlock(&v->lock);
+		int64_t began_ms = clock_mono_ms();
 		run_job(v, job);
 		free_job(job);
 		pthread_mutex_lock(&v->lock);
 		if (!--v->waiting)
 			pthread_cond_broadcast(&v->idle);
+		if (!good)
+			rest(v, clock_mono_ms() - began_ms);
 	}
 	pthread_mutex_unlock(&v->lock);
 	return NULL;
@@ -170,7 +187,7 @@ int password_verifier_start(struct password_verifier **ret_verifier)
 		return ERR_NOMEM;
 	}
 	pthread_mutex_init(&v->lock, NULL);
-	pthread_cond_init(&v->work, NULL);
+	clock_cond_init(&v->work);
 	pthread_cond_init(&v->idle, NULL);
 	if (pthread_create(&v->thread, NULL, verifier_main, v)) {
 		pthread_cond_destroy(&v->work);
@@ -186,12 +203,13 @@ int password_verifier_start(struct password_verifier **ret_verifier)
 void password_verifier_drain(struct password_verifier *v)
 {
 	struct job *job;
+	bool good;
 
 	if (!v)
 		return;
 	pthread_mutex_lock(&v->lock);
 	v->draining = true;
-	while ((job = take_job(v))) {
+	while ((job = take_job(v, &good))) {
 		v->waiting--;
 		pthread_mutex_unlock(&v->lock);
 		job->done(job->arg, ERR_BUSY, false);

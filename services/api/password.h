@@ -1,7 +1,8 @@
 /*
  * Passwords: rules, Argon2id hashing and verification (libsodium; 19 MiB, 2 passes). Hashing costs tens of
  * milliseconds, so it is done by one thread of low priority behind a queue of bounded length, and nobody blocks for it:
- * a flood of log-ins cannot starve other requests. Thread-safe.
+ * a flood of log-ins cannot starve other requests. After the password of somebody who is not `good` (below) it rests
+ * for as long as that took. Thread-safe.
  */
 #ifndef SILODNS_PASSWORD_H
 #define SILODNS_PASSWORD_H
