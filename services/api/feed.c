@@ -290,7 +290,7 @@ static bool say_caught_up(struct feed *feed)
 	return true;
 }
 
-/* All that there is to tell for now. True: it is told and written. */
+/* All that there is to tell at this moment. True: it is told and written. */
 static bool tell(struct feed *feed, char *to, size_t max, size_t *used)
 {
 	return feed->name_count ? tell_names(feed, to, max, used) : tell_order(feed, to, max, used);

@@ -42,7 +42,7 @@ uint32_t feed_owner(const struct feed *feed);
  * it stays so. May be called from any thread. */
 bool feed_is_ahead(const struct feed *feed);
 
-/* Writes up to `max` bytes; returns how many. 0: nothing for now, or feed_is_over(). Never waits. */
+/* Writes up to `max` bytes; returns how many. 0: nothing yet, or feed_is_over(). Never waits. */
 size_t feed_read(struct feed *feed, char *ret_data, size_t max);
 
 void feed_beat(struct feed *feed); /* a sign of life is due, with the revision */

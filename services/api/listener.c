@@ -167,7 +167,7 @@ int listener_open(const char *const *addresses, size_t count, struct listener **
 
 /* --- accepting ---------------------------------------------------------------------------------------------------- */
 
-/* False: no descriptor or memory is left for now. */
+/* False: no descriptor or memory is left at this moment. */
 static bool accept_all(struct listener *listener, int fd)
 {
 	struct sockaddr_storage peer;

@@ -88,7 +88,7 @@ static int remove_old(struct worker *worker, struct retention *r, struct db *db)
 	uint64_t mine = 1, newest = 0, from = 0;
 	bool more = true;
 	/* In a cluster of databases such a lock keeps nobody away; there, of two that remove the same entries one gets
-	 * ERR_DEADLOCK, and has done for now. */
+	 * ERR_DEADLOCK, and leaves it until the next time. */
 	int err = db_is_cluster(db) ? ERR_OK : db_query(db, SQL_ONLY_ONE, NULL, 0, read_u64, &mine);
 
 	if (!err && mine)
