@@ -41,7 +41,7 @@ $(error SANITIZE is asan, tsan, fuzz or empty, not '$(SANITIZE)')
 endif
 
 override CFLAGS += -std=c17 $(warnings) $(hardening) $(sanitize) -pthread
-override CPPFLAGS += -D_GNU_SOURCE -DHASH_NONFATAL_OOM=1 -DSILODNS_VERSION='"$(VERSION)"' -Iservices -Iservices/common
+override CPPFLAGS += -D_GNU_SOURCE -DHASH_NONFATAL_OOM=1 -DSILODNS_VERSION='"$(VERSION)"' -Iservices
 override LDFLAGS += -pie -Wl,-z,relro,-z,now -Wl,--as-needed -pthread $(sanitize)
 
 services := api updater hostsync
@@ -112,7 +112,7 @@ $(BUILD)/migrations.c: $(migrations) scripts/embed-migrations
 $(BUILD)/openapi.c: services/api/openapi.json scripts/embed-file
 	$(call say,EMBED,$<)
 	$(Q)mkdir -p $(@D)
-	$(Q)scripts/embed-file api/openapi.h openapi_json $< >$@.tmp && mv $@.tmp $@
+	$(Q)scripts/embed-file api/routes/openapi.h openapi_json $< >$@.tmp && mv $@.tmp $@
 
 $(BUILD)/obj/migrations.o $(BUILD)/obj/openapi.o: $(BUILD)/obj/%.o: $(BUILD)/%.c $(flags_file)
 	$(call say,CC,$<)
@@ -125,7 +125,7 @@ $(BUILD)/libupdater.a: $(call objects,updater)
 $(BUILD)/libhostsync.a: $(call objects,hostsync)
 $(BUILD)/lib%.a:
 	$(call say,AR,$@)
-	$(Q)mkdir -p $(@D); rm -f $@; $(AR) rcs $@ $^
+	$(Q)mkdir -p $(@D); rm -f $@; $(AR) qcs $@ $^
 
 $(BUILD)/silodns-%: $(BUILD)/obj/services/%/main.o $(BUILD)/lib%.a $(BUILD)/libsilodns.a
 	$(call say,LD,$@)

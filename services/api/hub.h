@@ -1,36 +1,36 @@
 /*
  * What a request handler may use: the rooms of one running hub. Everything is borrowed and outlives the server.
  */
-#ifndef SILODNS_HUB_H
-#define SILODNS_HUB_H
+#ifndef SILODNS_API_HUB_H
+#define SILODNS_API_HUB_H
 
 #include <stdatomic.h>
 #include <stdbool.h>
 
-#include "access.h"
-#include "audit.h"
-#include "history.h"
-#include "ipaddr.h"
-#include "journal.h"
-#include "limits.h"
-#include "metrics.h"
-#include "peer.h"
-#include "retention.h"
-#include "store.h"
-#include "tls.h"
-#include "watch.h"
+#include "api/auth/authenticator.h"
+#include "api/auth/ratelimit.h"
+#include "api/history/history.h"
+#include "api/history/refusals.h"
+#include "api/history/retention.h"
+#include "api/http/forwarded.h"
+#include "api/http/tls.h"
+#include "api/journal/journal.h"
+#include "api/routes/metrics.h"
+#include "api/store/store.h"
+#include "api/watch/watchers.h"
+#include "common/net/ipaddr.h"
 
 struct hub {
-	struct store *store;     /* to read */
-	struct journal *journal; /* to write */
-	struct watch *watch;     /* who follows the store */
-	struct access *access;
-	struct limits *limits;
+	struct store *store;       /* to read */
+	struct journal *journal;   /* to write */
+	struct watchers *watchers; /* who follows the store */
+	struct authenticator *authenticator;
+	struct ratelimit *ratelimit;
 	struct history *history;     /* to read what was */
-	struct audit *audit;         /* what was refused */
+	struct refusals *refusals;   /* what was refused */
 	struct retention *retention; /* NULL: everything is kept */
 	struct tls *tls;             /* NULL: HTTP without TLS */
-	struct peer_trust trust;
+	struct forwarded_trust trust;
 	size_t body_max;    /* bytes */
 	size_t records_max; /* of a silo */
 	struct metrics metrics;

@@ -8,22 +8,22 @@
 
 #include <sodium.h>
 
-#include "access.h"
-#include "cleanup.h"
-#include "clients.h"
-#include "exitcode.h"
-#include "http.h"
-#include "hub.h"
-#include "lifecycle.h"
-#include "log.h"
-#include "migrate.h"
-#include "secrets.h"
-#include "server.h"
-#include "settings.h"
-#include "tls.h"
-#include "tokencmd.h"
-#include "tokenuse.h"
-#include "usercmd.h"
+#include "api/auth/authenticator.h"
+#include "api/cli/secrets.h"
+#include "api/cli/token.h"
+#include "api/cli/user.h"
+#include "api/db/migrate.h"
+#include "api/exitcode.h"
+#include "api/http/server.h"
+#include "api/http/tls.h"
+#include "api/hub.h"
+#include "api/jobs/bootstrap.h"
+#include "api/jobs/token_usage.h"
+#include "api/settings.h"
+#include "common/base/cleanup.h"
+#include "common/base/lifecycle.h"
+#include "common/base/log.h"
+#include "common/net/http.h"
 
 #define RENEW_EVERY_MS 1000 /* how soon a changed certificate is noticed */
 
@@ -128,9 +128,9 @@ static void rehashed(void *arg, const char *old_hash, const char *new_hash)
 }
 
 static int make_limits(const struct settings *settings, const struct cidr *exempt, size_t exempt_count,
-		       struct limits **ret_limits)
+		       struct ratelimit **ret_limits)
 {
-	const struct limits_settings limits = {
+	const struct ratelimit_settings limits = {
 		.address_rate = settings->limit_requests,
 		.address_burst = settings->limit_requests_burst,
 		.user_rate = settings->limit_user_requests,
@@ -142,28 +142,28 @@ static int make_limits(const struct settings *settings, const struct cidr *exemp
 		.exempt_count = exempt_count,
 	};
 
-	return limits_new(&limits, ret_limits);
+	return ratelimit_new(&limits, ret_limits);
 }
 
-static struct clients_settings clients_settings(const struct settings *settings)
+static struct bootstrap_settings bootstrap_settings(const struct settings *settings)
 {
-	return (struct clients_settings){.db = settings_db(settings),
-					 .admin_user = settings->admin_user,
-					 .silos = &settings->client_silos,
-					 .hostnames = &settings->client_hostnames,
-					 .updater_token = settings->updater_token,
-					 .hostsync_token = settings->hostsync_token};
+	return (struct bootstrap_settings){.db = settings_db(settings),
+					   .admin_user = settings->admin_user,
+					   .silos = &settings->client_silos,
+					   .hostnames = &settings->client_hostnames,
+					   .updater_token = settings->updater_token,
+					   .hostsync_token = settings->hostsync_token};
 }
 
 /* What the table of settings cannot know: which go together. */
 static int check_settings(const struct settings *settings)
 {
-	const struct clients_settings clients = clients_settings(settings);
+	const struct bootstrap_settings clients = bootstrap_settings(settings);
 	struct why why = {0};
 
 	if (!settings->tls_cert_file != !settings->tls_key_file)
 		why_set(&why, ERR_INVALID, "", "SILODNS_TLS_CERT_FILE and SILODNS_TLS_KEY_FILE are needed together");
-	else if (!clients_check(&clients, &why))
+	else if (!bootstrap_check(&clients, &why))
 		return ERR_OK;
 	fprintf(stderr, "silodns-api: %s%s%s\n", why.field, why.field[0] ? " " : "", why.text);
 	return ERR_INVALID;
@@ -171,14 +171,14 @@ static int check_settings(const struct settings *settings)
 
 static int run_serve(const struct settings *settings)
 {
-	const struct clients_settings of_clients = clients_settings(settings);
+	const struct bootstrap_settings of_clients = bootstrap_settings(settings);
 	const struct journal_settings journal_settings = {.db = settings_db(settings),
 							  .poll_ms = settings->poll_ms,
 							  .admin_user = settings->admin_user,
 							  .admin_password = settings->admin_password,
 							  .migrate = true};
-	struct tokenuse *tokenuse = NULL;
-	struct clients *clients = NULL;
+	struct token_usage *tokenuse = NULL;
+	struct bootstrap *clients = NULL;
 	_cleanup_free_ struct cidr *proxies = NULL;
 	_cleanup_free_ struct cidr *exempt = NULL;
 	size_t exempt_count = 0;
@@ -202,39 +202,39 @@ static int run_serve(const struct settings *settings)
 	if (!err)
 		err = settings_networks(&settings->limit_exempt, &exempt, &exempt_count);
 	if (!err)
-		err = make_limits(settings, exempt, exempt_count, &hub.limits);
+		err = make_limits(settings, exempt, exempt_count, &hub.ratelimit);
 	if (!err)
-		err = access_new(hub.store, hub.limits, &hub.access);
+		err = authenticator_new(hub.store, hub.ratelimit, &hub.authenticator);
 	if (!err)
 		err = history_new(&journal_settings.db, &hub.history);
 	if (!err)
-		err = watch_start(hub.store, &hub.watch);
+		err = watchers_start(hub.store, &hub.watchers);
 	if (!err)
 		err = journal_start(hub.store, &journal_settings, &hub.journal);
 	if (!err)
-		access_on_rehash(hub.access, rehashed, &hub);
+		authenticator_on_rehash(hub.authenticator, rehashed, &hub);
 	if (!err)
 		err = retention_start(&journal_settings.db, hub.store, settings->history_age_ms, &hub.retention);
 	if (!err)
-		err = audit_start(&journal_settings.db, hub.store, settings->history_age_ms, &hub.audit);
+		err = refusals_start(&journal_settings.db, hub.store, settings->history_age_ms, &hub.refusals);
 	if (!err)
-		err = tokenuse_start(&journal_settings.db, hub.store, &tokenuse);
+		err = token_usage_start(&journal_settings.db, hub.store, &tokenuse);
 	if (!err)
-		err = clients_start(&of_clients, hub.store, hub.journal, &clients);
+		err = bootstrap_start(&of_clients, hub.store, hub.journal, &clients);
 	if (err)
 		log_error("cannot start", LOG_ERR(err));
 	else
 		code = serve_until_stopped(settings, &hub);
-	clients_stop(clients);
-	audit_stop(hub.audit);
-	tokenuse_stop(tokenuse);
+	bootstrap_stop(clients);
+	refusals_stop(hub.refusals);
+	token_usage_stop(tokenuse);
 	retention_stop(hub.retention);
-	access_free(hub.access); /* before the journal, to which it hands new hashes */
+	authenticator_free(hub.authenticator); /* before the journal, to which it hands new hashes */
 	journal_stop(hub.journal);
 	history_free(hub.history);
-	watch_stop(hub.watch);
+	watchers_stop(hub.watchers);
 	tls_free(hub.tls);
-	limits_free(hub.limits);
+	ratelimit_free(hub.ratelimit);
 	store_free(hub.store);
 	if (!code)
 		log_info("stopped", LOG_I64("code", code));
@@ -310,11 +310,11 @@ static int run(const struct settings *settings, char **words, int count)
 	if (!strcmp(word, "migrate") && count == 1)
 		return run_migrate(settings);
 	if (!strcmp(word, "user"))
-		return usercmd_run(settings, words + 1, count - 1);
+		return cli_user_run(settings, words + 1, count - 1);
 	if (!strcmp(word, "token"))
-		return tokencmd_run(settings, words + 1, count - 1);
+		return cli_token_run(settings, words + 1, count - 1);
 	if (!strcmp(word, "secrets") && count >= 2)
-		return secrets_run(settings, words[1], words + 2, count - 2);
+		return cli_secrets_run(settings, words[1], words + 2, count - 2);
 	if (!strcmp(word, "check") && count == 1)
 		return run_check(settings);
 	fprintf(stderr, "silodns-api: unknown or incomplete command \"%s\"; see silodns-api --help\n", word);

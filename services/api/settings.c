@@ -1,13 +1,13 @@
-#include "settings.h"
+#include "api/settings.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#include "conf_rows.h"
-#include "log.h"
-#include "password.h"
-#include "token.h"
+#include "api/auth/password.h"
+#include "api/model/token.h"
+#include "common/base/log.h"
+#include "common/conf/conf_rows.h"
 
 static int check_admin_user(const char *value, struct why *ret_why)
 {

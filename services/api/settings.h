@@ -1,14 +1,14 @@
 /*
  * The api's settings: one table for all subcommands.
  */
-#ifndef SILODNS_SETTINGS_H
-#define SILODNS_SETTINGS_H
+#ifndef SILODNS_API_SETTINGS_H
+#define SILODNS_API_SETTINGS_H
 
 #include <stdbool.h>
 
-#include "conf.h"
-#include "db.h"
-#include "ipaddr.h"
+#include "api/db/db.h"
+#include "common/conf/conf.h"
+#include "common/net/ipaddr.h"
 
 struct settings {
 	struct conf_list listen, trusted_proxies, limit_exempt, db_hosts;

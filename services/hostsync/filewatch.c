@@ -1,11 +1,11 @@
-#include "filewatch.h"
+#include "hostsync/filewatch.h"
 
 #include <limits.h>
 #include <string.h>
 #include <sys/inotify.h>
 
-#include "cleanup.h"
-#include "replace.h"
+#include "common/base/cleanup.h"
+#include "hostsync/replace.h"
 
 #define EVENTS (IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE)
 

@@ -8,7 +8,7 @@
 
 #include <stdbool.h>
 
-#include "err.h"
+#include "common/base/err.h"
 
 struct filewatch {
 	int fd; /* to wait on for readability; -1 = not available */

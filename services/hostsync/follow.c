@@ -1,16 +1,16 @@
-#include "follow.h"
+#include "hostsync/follow.h"
 
 #include <limits.h>
 #include <string.h>
 
-#include "cleanup.h"
-#include "filewatch.h"
-#include "keeper.h"
-#include "lifecycle.h"
-#include "log.h"
-#include "poll.h"
-#include "status.h"
-#include "watch.h"
+#include "common/base/cleanup.h"
+#include "common/base/lifecycle.h"
+#include "common/base/log.h"
+#include "common/hub/status.h"
+#include "hostsync/filewatch.h"
+#include "hostsync/keeper.h"
+#include "hostsync/poll.h"
+#include "hostsync/watch.h"
 
 #define ANSWER_MAX ((size_t)8 << 20)
 #define SETTLE_MS 100        /* lets a program that rewrites the file in several steps finish */

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "settings.h"
+#include "hostsync/settings.h"
 
 /* Runs what the settings ask for (follow, once or print) until done or asked to stop. Logs its failures. */
 enum exit_code follow_run(const struct settings *settings);

@@ -1,4 +1,4 @@
-#include "guard.h"
+#include "hostsync/guard.h"
 
 int64_t guard_wait_ms(const struct guard *guard, int64_t now_ms)
 {

@@ -1,9 +1,9 @@
-#include "hostsfile.h"
+#include "hostsync/hostsfile.h"
 
 #include <arpa/inet.h>
 #include <string.h>
 
-#include "cleanup.h"
+#include "common/base/cleanup.h"
 
 #define MARK_BEGIN "# BEGIN silodns"
 #define MARK_END "# END silodns"

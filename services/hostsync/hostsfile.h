@@ -19,9 +19,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "buf.h"
-#include "err.h"
-#include "silo.h"
+#include "common/base/buf.h"
+#include "common/base/err.h"
+#include "common/hub/silo.h"
 
 #define HOSTSFILE_MAX ((size_t)64 << 20) /* bytes; a longer file is refused */
 

@@ -1,6 +1,6 @@
-#include "hublog.h"
+#include "hostsync/hublog.h"
 
-#include "log.h"
+#include "common/base/log.h"
 
 bool hublog_is_away(int err)
 {

@@ -5,8 +5,8 @@
 #ifndef SILODNS_HUBLOG_H
 #define SILODNS_HUBLOG_H
 
-#include "hubclient.h"
-#include "silos.h"
+#include "common/hub/hubclient.h"
+#include "hostsync/silos.h"
 
 struct hublog {
 	bool away; /* and this has been told */

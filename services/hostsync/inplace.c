@@ -1,11 +1,11 @@
-#include "inplace.h"
+#include "hostsync/inplace.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/statvfs.h>
 
-#include "cleanup.h"
-#include "tempfile.h"
+#include "common/base/cleanup.h"
+#include "hostsync/tempfile.h"
 
 #define SAVED_MAX ((size_t)256 << 20)
 

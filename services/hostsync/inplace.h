@@ -9,7 +9,7 @@
 #ifndef SILODNS_INPLACE_H
 #define SILODNS_INPLACE_H
 
-#include "replace.h"
+#include "hostsync/replace.h"
 
 /* As replace_write(). A failure in the middle puts the old bytes back. */
 int inplace_write(const struct replace_target *target, const struct replace_stamp *expected,

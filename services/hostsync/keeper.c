@@ -1,12 +1,12 @@
-#include "keeper.h"
+#include "hostsync/keeper.h"
 
 #include <string.h>
 
-#include "cleanup.h"
-#include "inplace.h"
-#include "lifecycle.h"
-#include "log.h"
-#include "tempfile.h"
+#include "common/base/cleanup.h"
+#include "common/base/lifecycle.h"
+#include "common/base/log.h"
+#include "hostsync/inplace.h"
+#include "hostsync/tempfile.h"
 
 #define TRIES 5 /* against somebody who writes at the same moment */
 

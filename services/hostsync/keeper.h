@@ -8,12 +8,12 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "guard.h"
-#include "policy.h"
-#include "replace.h"
-#include "report.h"
-#include "settings.h"
-#include "silos.h"
+#include "hostsync/guard.h"
+#include "hostsync/policy.h"
+#include "hostsync/replace.h"
+#include "hostsync/report.h"
+#include "hostsync/settings.h"
+#include "hostsync/silos.h"
 
 struct keeper {
 	const struct settings *settings; /* borrowed */

@@ -6,12 +6,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "cleanup.h"
-#include "follow.h"
-#include "http.h"
-#include "keeper.h"
-#include "lifecycle.h"
-#include "status.h"
+#include "common/base/cleanup.h"
+#include "common/base/lifecycle.h"
+#include "common/hub/status.h"
+#include "common/net/http.h"
+#include "hostsync/follow.h"
+#include "hostsync/keeper.h"
 
 static enum exit_code check(const struct settings *settings)
 {

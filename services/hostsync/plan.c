@@ -1,10 +1,10 @@
-#include "plan.h"
+#include "hostsync/plan.h"
 
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cleanup.h"
+#include "common/base/cleanup.h"
 
 #define HASH_NONFATAL_OOM 1
 #define uthash_nonfatal_oom(entry) ((entry)->not_added = true)

@@ -11,9 +11,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "hostsfile.h"
-#include "policy.h"
-#include "silos.h"
+#include "hostsync/hostsfile.h"
+#include "hostsync/policy.h"
+#include "hostsync/silos.h"
 
 struct plan_name; /* opaque */
 

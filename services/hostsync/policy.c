@@ -1,10 +1,10 @@
-#include "policy.h"
+#include "hostsync/policy.h"
 
 #include <resolv.h>
 #include <string.h>
 #include <strings.h>
 
-#include "cleanup.h"
+#include "common/base/cleanup.h"
 
 /* Names that every machine gives to itself; what lies under "localhost" belongs to them as well (RFC 6761, 6.3). */
 static const char *const reserved[] = {

@@ -10,9 +10,9 @@
 
 #include <stdbool.h>
 
-#include "conf.h"
-#include "hostname.h"
-#include "hostsfile.h"
+#include "common/conf/conf.h"
+#include "common/net/hostname.h"
+#include "hostsync/hostsfile.h"
 
 #define POLICY_OWN_MAX 32
 

@@ -1,4 +1,4 @@
-#include "poll.h"
+#include "hostsync/poll.h"
 
 #define RETRY_FIRST_MS 1000
 #define RETRY_MIN_MS 5000  /* longest wait while the hub is away: at least this, */

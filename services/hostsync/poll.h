@@ -8,11 +8,11 @@
 
 #include <stdint.h>
 
-#include "backoff.h"
-#include "hubclient.h"
-#include "hublog.h"
-#include "settings.h"
-#include "silos.h"
+#include "common/base/backoff.h"
+#include "common/hub/hubclient.h"
+#include "hostsync/hublog.h"
+#include "hostsync/settings.h"
+#include "hostsync/silos.h"
 
 struct poll {
 	struct hubclient *client; /* borrowed */

@@ -1,12 +1,12 @@
-#include "replace.h"
+#include "hostsync/replace.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/xattr.h>
 
-#include "cleanup.h"
-#include "inplace.h"
-#include "tempfile.h"
+#include "common/base/cleanup.h"
+#include "hostsync/inplace.h"
+#include "hostsync/tempfile.h"
 
 #define READ_TRIES 5
 

@@ -18,8 +18,8 @@
 #include <stddef.h>
 #include <sys/stat.h>
 
-#include "buf.h"
-#include "err.h"
+#include "common/base/buf.h"
+#include "common/base/err.h"
 
 /* Where the file really is. */
 struct replace_target {

@@ -1,9 +1,9 @@
-#include "report.h"
+#include "hostsync/report.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "log.h"
+#include "common/base/log.h"
 
 #define HASH_NONFATAL_OOM 1
 #define uthash_nonfatal_oom(entry) ((entry)->not_added = true)

@@ -5,7 +5,7 @@
 #ifndef SILODNS_REPORT_H
 #define SILODNS_REPORT_H
 
-#include "plan.h"
+#include "hostsync/plan.h"
 
 #define REPORT_LINES_MAX 20
 

@@ -1,10 +1,10 @@
-#include "settings.h"
+#include "hostsync/settings.h"
 
 #include <ctype.h>
 #include <string.h>
 
-#include "conf_rows.h"
-#include "policy.h"
+#include "common/conf/conf_rows.h"
+#include "hostsync/policy.h"
 
 static int check_conflict(const char *value, struct why *ret_why)
 {

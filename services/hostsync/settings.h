@@ -6,8 +6,8 @@
 
 #include <stdbool.h>
 
-#include "conf.h"
-#include "log.h"
+#include "common/base/log.h"
+#include "common/conf/conf.h"
 
 enum exit_code {
 	EXIT_DONE = 0,

@@ -1,4 +1,4 @@
-#include "silos.h"
+#include "hostsync/silos.h"
 
 #include <stdlib.h>
 #include <string.h>

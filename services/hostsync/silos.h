@@ -10,10 +10,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "conf.h"
-#include "hostsfile.h"
-#include "hubclient.h"
-#include "silo.h"
+#include "common/conf/conf.h"
+#include "common/hub/hubclient.h"
+#include "common/hub/silo.h"
+#include "hostsync/hostsfile.h"
 
 enum silo_origin {
 	SILO_UNKNOWN,   /* nothing is known: it has no part in the block */

@@ -1,4 +1,4 @@
-#include "tempfile.h"
+#include "hostsync/tempfile.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -6,7 +6,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
-#include "cleanup.h"
+#include "common/base/cleanup.h"
 
 #define RANDOM "XXXXXX"
 

@@ -9,7 +9,7 @@
 #include <limits.h>
 #include <stddef.h>
 
-#include "err.h"
+#include "common/base/err.h"
 
 struct tempfile {
 	char path[PATH_MAX]; /* "" once renamed */

@@ -1,11 +1,11 @@
-#include "watch.h"
+#include "hostsync/watch.h"
 
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "lifecycle.h"
-#include "log.h"
+#include "common/base/lifecycle.h"
+#include "common/base/log.h"
 
 #define RETRY_FIRST_MS 1000 /* until the hub has said its own */
 #define RETRY_MIN_MS 100    /* whatever the hub says */

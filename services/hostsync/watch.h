@@ -19,11 +19,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "backoff.h"
-#include "hublog.h"
-#include "hubwatch.h"
-#include "settings.h"
-#include "silos.h"
+#include "common/base/backoff.h"
+#include "common/hub/hubwatch.h"
+#include "hostsync/hublog.h"
+#include "hostsync/settings.h"
+#include "hostsync/silos.h"
 
 #define WATCH_RETRY_MAX_MS 60000
 #define WATCH_RETRY_INTERVALS 30 /* while the stream cannot be used */

@@ -1,4 +1,4 @@
-#include "command.h"
+#include "updater/command.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,8 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "cleanup.h"
-#include "lifecycle.h"
+#include "common/base/cleanup.h"
+#include "common/base/lifecycle.h"
 
 #define STOP_CHECK_MS 100
 

@@ -6,7 +6,7 @@
 
 #include <stdbool.h>
 
-#include "buf.h"
+#include "common/base/buf.h"
 
 /* Its standard output into `output` (at most output->max bytes; more is ERR_TOO_LARGE), nothing on its standard input.
  * Past `timeout_ms`, or when `stopped` says so, its whole process group is killed: ERR_TIMEOUT, ERR_STOPPED. An exit

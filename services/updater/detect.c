@@ -1,16 +1,16 @@
-#include "detect.h"
+#include "updater/detect.h"
 
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "cleanup.h"
-#include "command.h"
-#include "conf.h"
-#include "extract.h"
-#include "log.h"
-#include "netif.h"
-#include "url.h"
+#include "common/base/cleanup.h"
+#include "common/base/log.h"
+#include "common/conf/conf.h"
+#include "common/net/url.h"
+#include "updater/command.h"
+#include "updater/extract.h"
+#include "updater/netif.h"
 
 #define ANSWER_MAX ((size_t)64 << 10) /* bytes that a web service or a command may say */
 #define SOURCE_MAX 2048               /* bytes of one source's argument */

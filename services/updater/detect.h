@@ -7,8 +7,8 @@
 
 #include <stdbool.h>
 
-#include "hubclient.h"
-#include "ipaddr.h"
+#include "common/hub/hubclient.h"
+#include "common/net/ipaddr.h"
 
 struct detect_settings {
 	struct hubclient *hub; /* for server and socket */

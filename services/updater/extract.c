@@ -1,11 +1,11 @@
-#include "extract.h"
+#include "updater/extract.h"
 
 #include <ctype.h>
 #include <string.h>
 
 #include <jansson.h>
 
-#include "jsontext.h"
+#include "common/base/jsontext.h"
 
 struct finding {
 	int family;

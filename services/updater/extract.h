@@ -6,7 +6,7 @@
 
 #include <stddef.h>
 
-#include "ipaddr.h"
+#include "common/net/ipaddr.h"
 
 /* The one address of `family` (4 or 6) in `text`. In JSON only the strings count, wherever they stand; elsewhere an
  * address stands between any characters that cannot be part of one. ERR_DETECT: there is none; ERR_DOUBTFUL: there are

@@ -7,9 +7,9 @@
 
 #include <sodium.h>
 
-#include "http.h"
-#include "lifecycle.h"
-#include "run.h"
+#include "common/base/lifecycle.h"
+#include "common/net/http.h"
+#include "updater/run.h"
 
 static enum exit_code run(const struct settings *settings)
 {

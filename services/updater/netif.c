@@ -1,4 +1,4 @@
-#include "netif.h"
+#include "updater/netif.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "cleanup.h"
+#include "common/base/cleanup.h"
 
 /* Not /proc/net, which is hidden where /proc shows processes only (systemd's ProcSubset=pid). */
 #define INET6_FILE "/proc/self/net/if_inet6"

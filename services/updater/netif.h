@@ -4,7 +4,7 @@
 #ifndef SILODNS_UPDATER_NETIF_H
 #define SILODNS_UPDATER_NETIF_H
 
-#include "ipaddr.h"
+#include "common/net/ipaddr.h"
 
 /*
  * Of several addresses of `family`: a global one before a unique local or private one, then the interface's first for

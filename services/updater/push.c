@@ -1,10 +1,10 @@
-#include "push.h"
+#include "updater/push.h"
 
 #include <string.h>
 #include <time.h>
 
-#include "backoff.h"
-#include "cleanup.h"
+#include "common/base/backoff.h"
+#include "common/base/cleanup.h"
 
 #define ATTEMPTS_MAX 20
 #define RETRY_FIRST_MS 20

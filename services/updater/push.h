@@ -9,9 +9,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "conf.h"
-#include "hubclient.h"
-#include "ipaddr.h"
+#include "common/conf/conf.h"
+#include "common/hub/hubclient.h"
+#include "common/net/ipaddr.h"
 
 struct push_result {
 	bool changed;      /* something was published */

@@ -1,14 +1,14 @@
-#include "run.h"
+#include "updater/run.h"
 
 #include <limits.h>
 #include <string.h>
 
-#include "backoff.h"
-#include "cleanup.h"
-#include "detect.h"
-#include "lifecycle.h"
-#include "push.h"
-#include "status.h"
+#include "common/base/backoff.h"
+#include "common/base/cleanup.h"
+#include "common/base/lifecycle.h"
+#include "common/hub/status.h"
+#include "updater/detect.h"
+#include "updater/push.h"
 
 #define RETRY_FIRST_MS 1000
 #define RETRY_MAX_MS 60000

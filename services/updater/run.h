@@ -4,7 +4,7 @@
 #ifndef SILODNS_UPDATER_RUN_H
 #define SILODNS_UPDATER_RUN_H
 
-#include "settings.h"
+#include "updater/settings.h"
 
 /* Until done or asked to stop. Logs its failures. */
 enum exit_code run_updater(const struct settings *settings);

@@ -1,10 +1,10 @@
-#include "settings.h"
+#include "updater/settings.h"
 
 #include <string.h>
 
-#include "conf_rows.h"
-#include "detect.h"
-#include "hostname.h"
+#include "common/conf/conf_rows.h"
+#include "common/net/hostname.h"
+#include "updater/detect.h"
 
 static const struct conf_option options[] = {
 	{.name = "URL",

@@ -7,11 +7,11 @@
 
 #include <sodium.h>
 
-#include "api/access.h"
-#include "api/password.h"
-#include "api/store_state.h"
+#include "api/auth/authenticator.h"
+#include "api/auth/password.h"
+#include "api/store/store_state.h"
+#include "common/base/lifecycle.h"
 #include "lib/program.h"
-#include "lifecycle.h"
 
 static const char password[] = "a-password-of-some-length";
 
@@ -33,13 +33,13 @@ static struct store *make_store(void)
 	return store;
 }
 
-static void must_know(struct access *access, const char *header)
+static void must_know(struct authenticator *access, const char *header)
 {
-	struct access_call call = {.peer = NULL};
+	struct authenticator_call call = {.peer = NULL};
 	struct principal principal;
 	struct why why;
 
-	if (access_check(access, header, &call, &principal, &why))
+	if (authenticator_check(access, header, &call, &principal, &why))
 		program_fail("not known: %s", why.text);
 }
 
@@ -48,13 +48,13 @@ int main(int argc, char **argv)
 	char text[64], header[128] = "Basic ";
 	long duration_ms = 1000, calls = 0;
 	const struct flag flags[] = {{.name = "duration-ms", .number = &duration_ms}};
-	struct access *access;
+	struct authenticator *access;
 
 	program_flags(argc, argv, flags, sizeof flags / sizeof flags[0]);
 	if (sodium_init() < 0)
 		program_fail("libsodium");
 	struct store *store = make_store();
-	if (access_new(store, NULL, &access))
+	if (authenticator_new(store, NULL, &access))
 		program_fail("out of memory");
 	snprintf(text, sizeof text, "admin:%s", password);
 	sodium_bin2base64(header + 6, sizeof header - 6, (const unsigned char *)text, strlen(text),
@@ -66,7 +66,7 @@ int main(int argc, char **argv)
 			must_know(access, header);
 	program_print_take(
 		json_pack("{s:I, s:f}", "calls", (json_int_t)calls, "us", (double)(now - started) / (double)calls));
-	access_free(access);
+	authenticator_free(access);
 	store_free(store);
 	return 0;
 }

@@ -11,10 +11,10 @@
 #include <ulfius.h>
 #include <yder.h>
 
-#include "api/listener.h"
-#include "api/server.h"
+#include "api/http/listener.h"
+#include "api/http/server.h"
+#include "common/base/lifecycle.h"
 #include "lib/program.h"
-#include "lifecycle.h"
 
 #define CONNECTION_MEMORY 8192 /* these four: the hub's defaults */
 #define CONNECTIONS_MAX 12000

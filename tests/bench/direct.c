@@ -12,9 +12,9 @@
 
 #include <mysql.h>
 
+#include "common/base/lifecycle.h"
 #include "lib/histogram.h"
 #include "lib/program.h"
-#include "lifecycle.h"
 
 #define CONNECTIONS_MAX 1000
 
@@ -35,7 +35,7 @@ struct direct {
 	int64_t counted_from_us, until_us;
 };
 
-struct worker {
+struct periodic {
 	pthread_t thread;
 	struct direct *direct;
 	unsigned number, turn;
@@ -60,7 +60,7 @@ static MYSQL_BIND number(unsigned long long *value)
 	return (MYSQL_BIND){.buffer_type = MYSQL_TYPE_LONGLONG, .is_unsigned = 1, .buffer = value};
 }
 
-static void execute(struct worker *worker, unsigned statement, MYSQL_BIND *binds)
+static void execute(struct periodic *worker, unsigned statement, MYSQL_BIND *binds)
 {
 	MYSQL_STMT *prepared = worker->statements[statement];
 
@@ -69,7 +69,7 @@ static void execute(struct worker *worker, unsigned statement, MYSQL_BIND *binds
 }
 
 /* Each connection has silos of its own, in turn. */
-static unsigned own_silo(struct worker *worker)
+static unsigned own_silo(struct periodic *worker)
 {
 	unsigned silo = worker->number + (unsigned)worker->direct->connections * worker->turn++;
 
@@ -79,7 +79,7 @@ static unsigned own_silo(struct worker *worker)
 	return worker->number;
 }
 
-static void update(struct worker *worker)
+static void update(struct periodic *worker)
 {
 	unsigned change = atomic_fetch_add(&worker->direct->next_change, 1);
 	char silo[16], ip[20], document[256];
@@ -117,7 +117,7 @@ static const char *setting(const char *name)
 	return value;
 }
 
-static void connect_worker(struct worker *worker)
+static void connect_worker(struct periodic *worker)
 {
 	worker->mysql = mysql_init(NULL);
 	if (!worker->mysql ||
@@ -137,7 +137,7 @@ static void connect_worker(struct worker *worker)
 
 static void *work(void *arg)
 {
-	struct worker *worker = arg;
+	struct periodic *worker = arg;
 	const struct direct *direct = worker->direct;
 
 	for (int64_t now = clock_mono_us(), done; now < direct->until_us; now = done) {
@@ -149,14 +149,14 @@ static void *work(void *arg)
 	return NULL;
 }
 
-static void disconnect_worker(struct worker *worker)
+static void disconnect_worker(struct periodic *worker)
 {
 	for (unsigned i = 0; i < STATEMENT_COUNT; i++)
 		mysql_stmt_close(worker->statements[i]);
 	mysql_close(worker->mysql);
 }
 
-static void report(const struct direct *direct, const struct worker *workers)
+static void report(const struct direct *direct, const struct periodic *workers)
 {
 	static struct histogram all;
 
@@ -182,7 +182,7 @@ int main(int argc, char **argv)
 	program_flags(argc, argv, flags, sizeof flags / sizeof flags[0]);
 	if (direct.connections < 1 || direct.connections > CONNECTIONS_MAX || direct.silos < direct.connections)
 		program_fail("from 1 to %d connections, and a silo for each", CONNECTIONS_MAX);
-	struct worker *workers = calloc((size_t)direct.connections, sizeof *workers);
+	struct periodic *workers = calloc((size_t)direct.connections, sizeof *workers);
 	if (!workers || mysql_library_init(0, NULL, NULL))
 		program_fail("out of memory");
 	atomic_init(&direct.next_change, (unsigned)direct.first_change);

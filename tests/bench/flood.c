@@ -15,8 +15,8 @@
 
 #include <sodium.h>
 
+#include "common/base/lifecycle.h"
 #include "lib/program.h"
-#include "lifecycle.h"
 
 #define LOGINS_MAX 4000 /* under way */
 #define FIRST_ADDRESS 0x7F640000u

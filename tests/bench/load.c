@@ -17,11 +17,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/base/lifecycle.h"
 #include "lib/client.h"
 #include "lib/histogram.h"
 #include "lib/program.h"
 #include "lib/traffic.h"
-#include "lifecycle.h"
 
 #define TICK_MS 1     /* requests that are due within one are sent together */
 #define GRACE_MS 3000 /* for the last answers */

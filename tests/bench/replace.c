@@ -10,9 +10,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/base/lifecycle.h"
 #include "lib/histogram.h"
 #include "lib/program.h"
-#include "lifecycle.h"
 
 static void must(int result, const char *what)
 {

@@ -19,12 +19,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/base/lifecycle.h"
 #include "lib/client.h"
 #include "lib/histogram.h"
 #include "lib/program.h"
 #include "lib/sse.h"
 #include "lib/traffic.h"
-#include "lifecycle.h"
 
 #define READ_SIZE 65536
 #define WRITERS 128

@@ -81,7 +81,7 @@ def test_it_is_whole():
 
 
 def test_it_has_every_route_and_no_other_with_who_may():
-    routes = re.findall(r'^\t\{"(/[^"]*)", "([A-Z]+)", (\w+), handle_\w+\},$', (REPO / "services/api/routes.c").read_text(), re.M)
+    routes = re.findall(r'^\t\{"(/[^"]*)", "([A-Z]+)", (\w+), handle_\w+\},$', (REPO / "services/api/routes/routes.c").read_text(), re.M)
     assert {(path, method) for path, method, _ in routes} == set(operations())
     for path, method, who in routes:
         wanted = {"ANYONE": [], "ADMIN_OR_ANYONE": [{"basic": []}, {"bearer": []}, {}]}.get(who, [{"basic": []}, {"bearer": []}])

@@ -52,8 +52,8 @@ static void take_line(struct sse *sse, const char *line, sse_fn fn, void *arg)
 
 /* --- lines out of bytes ------------------------------------------------------------------------------------------- */
 
-/* The line that ends in `bytes`, without its end, NUL-terminated there or in sse->line; NULL: none does, and what there
- * is was kept. `*used`: bytes taken. */
+/* The line that ends in `bytes`, without its end, NUL-terminated there or in sse->line; NULL: none does, and what
+ * there is was kept. `*used`: bytes taken. */
 static const char *complete_line(struct sse *sse, char *bytes, size_t len, size_t *used)
 {
 	char *end = memchr(bytes, '\n', len), *line = bytes;

@@ -6,13 +6,13 @@
  */
 #include "../lib/fuzz.h"
 
-#include "api/peer.h"
+#include "api/http/forwarded.h"
 
 static const struct cidr proxies[] = {
 	{{.family = 4, .bytes = {10}}, 8},
 	{{.family = 6, .bytes = {0xfd}}, 8},
 };
-static const struct peer_trust trust = {.proxies = proxies, .count = sizeof proxies / sizeof proxies[0]};
+static const struct forwarded_trust trust = {.proxies = proxies, .count = sizeof proxies / sizeof proxies[0]};
 
 static bool same(struct ipaddr a, struct ipaddr b)
 {
@@ -49,8 +49,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	forwarded = forwarded && *forwarded ? forwarded : NULL;
 	x_forwarded_for = x_forwarded_for && *x_forwarded_for ? x_forwarded_for : NULL;
-	FUZZ_CHECK(same(peer_resolve(&stranger, forwarded, x_forwarded_for, &trust), stranger));
-	struct ipaddr peer = peer_resolve(&proxy, forwarded, x_forwarded_for, &trust);
+	FUZZ_CHECK(same(forwarded_resolve(&stranger, forwarded, x_forwarded_for, &trust), stranger));
+	struct ipaddr peer = forwarded_resolve(&proxy, forwarded, x_forwarded_for, &trust);
 	FUZZ_CHECK(peer.family == 4 || peer.family == 6);
 	if (!forwarded && !x_forwarded_for)
 		FUZZ_CHECK(same(peer, proxy));
@@ -58,7 +58,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	bool trusted = cidr_contains(&proxies[0], &peer) || cidr_contains(&proxies[1], &peer);
 	if (!trusted && is_balanced(forwarded) && is_balanced(x_forwarded_for)) {
 		char *lie = prepend(forwarded), *x_lie = prepend(x_forwarded_for);
-		FUZZ_CHECK(same(peer_resolve(&proxy, lie, x_lie, &trust), peer));
+		FUZZ_CHECK(same(forwarded_resolve(&proxy, lie, x_lie, &trust), peer));
 		free(lie);
 		free(x_lie);
 	}

@@ -13,10 +13,10 @@
 #include <jansson.h>
 #include <sodium.h>
 
-#include "api/routes.h"
-#include "cleanup.h"
-#include "lifecycle.h"
-#include "log.h"
+#include "api/routes/routes.h"
+#include "common/base/cleanup.h"
+#include "common/base/lifecycle.h"
+#include "common/base/log.h"
 
 #define ADMIN_HEADER "Basic YWRtaW46cGFzc3dvcmQx" /* admin:password1 */
 
@@ -35,7 +35,7 @@ static void resume(void *handle)
 	sem_post(handle);
 }
 
-static const struct line waiting_line = {.handle = &resumed, .suspend = suspend, .resume = resume};
+static const struct waiter waiting_line = {.handle = &resumed, .suspend = suspend, .resume = resume};
 
 /* Argon2id is not what is looked at here, and takes tens of milliseconds: these stand before libsodium's. */
 int crypto_pwhash_str_alg(char out[crypto_pwhash_STRBYTES], const char *const passwd, unsigned long long len,
@@ -67,7 +67,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 								.password = "x",
 								.timeout_ms = 1000},
 							 .poll_ms = 60000};
-	static const struct limits_settings no_limits = {.address_burst = 1, .user_burst = 1};
+	static const struct ratelimit_settings no_limits = {.address_burst = 1, .user_burst = 1};
 	struct store_state *state = store_state_new();
 	struct user admin = {
 		.id = 1, .role = ROLE_ADMIN, .name = "admin", .password_hash = "$argon2id$", .revision = 1};
@@ -82,11 +82,11 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 			   .records_max = SILO_RECORDS_MAX};
 	sem_init(&resumed, 0, 0);
 	FUZZ_CHECK(store_state_add_user(state, &admin) == ERR_OK);
-	FUZZ_CHECK(store_state_add_silo_take(state, "a", silo_body_new(json, sizeof json - 1, 1, 2)) == ERR_OK);
+	FUZZ_CHECK(store_state_add_silo_take(state, "a", document_new(json, sizeof json - 1, 1, 2)) == ERR_OK);
 	store_replace_take(hub.store, state, "0123456789abcdef0123456789abcdef", 2);
-	FUZZ_CHECK(limits_new(&no_limits, &hub.limits) == ERR_OK);
-	FUZZ_CHECK(access_new(hub.store, hub.limits, &hub.access) == ERR_OK &&
-		   watch_start(hub.store, &hub.watch) == ERR_OK);
+	FUZZ_CHECK(ratelimit_new(&no_limits, &hub.ratelimit) == ERR_OK);
+	FUZZ_CHECK(authenticator_new(hub.store, hub.ratelimit, &hub.authenticator) == ERR_OK &&
+		   watchers_start(hub.store, &hub.watchers) == ERR_OK);
 	FUZZ_CHECK(history_new(&settings.db, &hub.history) == ERR_OK);
 	FUZZ_CHECK(journal_start(hub.store, &settings, &hub.journal) == ERR_OK);
 	for (int64_t until = clock_mono_ms() + 20000; status.database_up || !status.reason[0];) {
@@ -168,7 +168,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	char *text = fuzz_string(data, size), *at = text, *method = fuzz_next_line(&at);
 	struct request request = {
-		.hub = &hub, .line = &waiting_line, .connection = {.family = 4, .bytes = {10, 0, 0, 1}}};
+		.hub = &hub, .waiter = &waiting_line, .connection = {.family = 4, .bytes = {10, 0, 0, 1}}};
 	struct reply reply = {0};
 	struct precondition precondition;
 

@@ -2,7 +2,7 @@
  */
 #include "../lib/fuzz.h"
 
-#include "ipaddr.h"
+#include "common/net/ipaddr.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -8,7 +8,7 @@
 #include <sodium.h>
 #include <unistd.h>
 
-#include "conf.h"
+#include "common/conf/conf.h"
 
 #define WORDS_MAX 4
 #define SECRET "correct-horse-battery"

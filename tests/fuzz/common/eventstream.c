@@ -4,8 +4,8 @@
  */
 #include "../lib/fuzz.h"
 
-#include "buf.h"
-#include "eventstream.h"
+#include "common/base/buf.h"
+#include "common/net/eventstream.h"
 
 #define TRANSCRIPT_MAX ((size_t)16 << 20)
 

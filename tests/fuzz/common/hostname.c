@@ -3,8 +3,8 @@
 
 #include <strings.h>
 
-#include "hostname.h"
-#include "ipaddr.h"
+#include "common/net/hostname.h"
+#include "common/net/ipaddr.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

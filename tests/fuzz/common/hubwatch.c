@@ -4,7 +4,7 @@
  */
 #include "../lib/fuzz.h"
 
-#include "common/hubwatch.c"
+#include "common/hub/hubwatch.c"
 
 static int take(void *arg, struct hubwatch_event *event)
 {

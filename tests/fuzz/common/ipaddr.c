@@ -3,7 +3,7 @@
 
 #include <arpa/inet.h>
 
-#include "ipaddr.h"
+#include "common/net/ipaddr.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -4,7 +4,7 @@
  */
 #include "../lib/fuzz.h"
 
-#include "silo.h"
+#include "common/hub/silo.h"
 
 static int count_difference(void *arg, const struct record *record, bool removed)
 {

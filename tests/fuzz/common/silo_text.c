@@ -7,7 +7,7 @@
 
 #include <ctype.h>
 
-#include "silo.h"
+#include "common/hub/silo.h"
 
 static bool has_upper_case(const struct silo *silo)
 {

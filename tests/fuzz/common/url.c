@@ -3,7 +3,7 @@
 
 #include <strings.h>
 
-#include "url.h"
+#include "common/net/url.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

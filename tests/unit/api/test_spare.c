@@ -25,7 +25,7 @@ static void *realloc_or_not(void *memory, size_t size)
 
 #define malloc malloc_or_not
 #define realloc realloc_or_not
-#include "api/spare.c"
+#include "api/http/spare.c"
 #undef malloc
 #undef realloc
 

@@ -9,11 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/store.h"
+#include "api/store/store.h"
 
-static struct silo_body *body(const char *text, uint32_t owner, uint64_t revision)
+static struct document *body(const char *text, uint32_t owner, uint64_t revision)
 {
-	struct silo_body *made = silo_body_new(text, strlen(text), owner, revision);
+	struct document *made = document_new(text, strlen(text), owner, revision);
 
 	assert_non_null(made);
 	return made;
@@ -52,18 +52,18 @@ static int teardown(void **state)
 
 static void put(struct store *store, const char *id, const char *text, uint32_t owner, uint64_t revision)
 {
-	struct silo_body *made = body(text, owner, revision);
+	struct document *made = body(text, owner, revision);
 	const struct store_change change = {.op = STORE_PUT_SILO, .subject = id, .body = made};
 
 	assert_int_equal(store_apply(store, &change, 1, revision), ERR_OK);
-	silo_body_unref(made);
+	document_unref(made);
 }
 
 /* The bodies of a listing, as one word. */
 static const char *list(struct store *store, uint32_t owner, const char *after, size_t limit, bool *ret_more)
 {
 	static char word[64];
-	struct silo_body **bodies;
+	struct document **bodies;
 	size_t count;
 	uint64_t revision;
 
@@ -71,7 +71,7 @@ static const char *list(struct store *store, uint32_t owner, const char *after, 
 	assert_int_equal(store_list(store, owner, after, limit, &bodies, &count, ret_more, &revision), ERR_OK);
 	for (size_t i = 0; i < count; i++) {
 		strncat(word, bodies[i]->json, sizeof word - strlen(word) - 1);
-		silo_body_unref(bodies[i]);
+		document_unref(bodies[i]);
 	}
 	free(bodies);
 	return word;
@@ -80,7 +80,7 @@ static const char *list(struct store *store, uint32_t owner, const char *after, 
 static void test_nothing_is_found_before_the_first_load(void **state)
 {
 	struct store *store = store_new();
-	struct silo_body *found = NULL;
+	struct document *found = NULL;
 	bool more = true;
 
 	(void)state;
@@ -94,7 +94,7 @@ static void test_nothing_is_found_before_the_first_load(void **state)
 
 static void test_a_reader_keeps_its_body_when_the_silo_changes(void **state)
 {
-	struct silo_body *old, *new;
+	struct document *old, *new;
 
 	assert_int_equal(store_get(*state, "a", &old), ERR_OK);
 	put(*state, "a", "A2", 1, 4);
@@ -103,8 +103,8 @@ static void test_a_reader_keeps_its_body_when_the_silo_changes(void **state)
 	assert_string_equal(new->json, "A2");
 	assert_int_equal(new->revision, 4);
 	assert_int_equal(store_revision(*state), 4);
-	silo_body_unref(old);
-	silo_body_unref(new);
+	document_unref(old);
+	document_unref(new);
 }
 
 static void test_listings_are_ordered_by_id_and_filtered_by_owner(void **state)
@@ -201,7 +201,7 @@ static void *read_pairs(void *arg)
 	struct race *race = arg;
 
 	while (!atomic_load(&race->stop)) {
-		struct silo_body **bodies;
+		struct document **bodies;
 		size_t count;
 		bool more;
 		uint64_t revision;
@@ -210,7 +210,7 @@ static void *read_pairs(void *arg)
 		for (size_t i = 0; i < count; i++)
 			atomic_fetch_add(&race->torn, strcmp(bodies[i]->json, bodies[0]->json) != 0);
 		for (size_t i = 0; i < count; i++)
-			silo_body_unref(bodies[i]);
+			document_unref(bodies[i]);
 		atomic_fetch_add(&race->seen, count == 10);
 		free(bodies);
 	}
@@ -236,7 +236,7 @@ static void test_readers_never_see_half_of_a_change(void **state)
 		}
 		assert_int_equal(store_apply(*state, changes, 10, 4 + round), ERR_OK);
 		for (int i = 0; i < 10; i++)
-			silo_body_unref(changes[i].body);
+			document_unref(changes[i].body);
 	}
 	atomic_store(&race.stop, true);
 	for (int i = 0; i < 2; i++)

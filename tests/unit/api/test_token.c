@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "api/token.h"
+#include "api/model/token.h"
 
 static struct token *parse(const char *scope)
 {

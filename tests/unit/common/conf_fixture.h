@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "conf.h"
+#include "common/conf/conf.h"
 
 struct settings {
 	char *url, *user, *mode, *hosts_file;

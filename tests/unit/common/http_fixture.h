@@ -13,9 +13,9 @@
 
 #include <time.h>
 
+#include "common/base/lifecycle.h"
+#include "common/net/http.h"
 #include "fake_server.h"
-#include "http.h"
-#include "lifecycle.h"
 
 #define SECRET "hunter2:x"
 #define SECRET_BASE64 "YWxpY2U6aHVudGVyMjp4" /* alice:hunter2:x */

@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "backoff.h"
+#include "common/base/backoff.h"
 
 #define ROUNDS 2000
 

@@ -9,8 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cleanup.h"
-#include "eventstream.h"
+#include "common/base/cleanup.h"
+#include "common/net/eventstream.h"
 
 #define MAX 200 /* of most streams here */
 

@@ -3,7 +3,7 @@
 
 #include <poll.h>
 
-#include "http_stream.h"
+#include "common/net/http_stream.h"
 
 #define HEAD "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 

@@ -3,8 +3,8 @@
 
 #include <poll.h>
 
-#include "hubwatch.h"
-#include "lifecycle.h"
+#include "common/base/lifecycle.h"
+#include "common/hub/hubwatch.h"
 
 #define HEAD "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 

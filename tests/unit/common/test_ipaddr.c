@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ipaddr.h"
+#include "common/net/ipaddr.h"
 
 static struct ipaddr parsed(const char *text)
 {

@@ -17,7 +17,7 @@ static void *malloc_or_not(size_t size)
 }
 
 #define malloc malloc_or_not
-#include "jsontext.c"
+#include "common/base/jsontext.c"
 #undef malloc
 
 /* Each of its allocations fails in turn, then none. */

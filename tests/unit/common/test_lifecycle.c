@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "lifecycle.h"
+#include "common/base/lifecycle.h"
 
 #define LONG_MS 20000 /* a wait that must not last */
 

@@ -17,7 +17,7 @@
 
 #include <jansson.h>
 
-#include "log.h"
+#include "common/base/log.h"
 
 static char text[1 << 20];
 static int capture[2], saved_stderr;

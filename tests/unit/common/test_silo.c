@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "buf.h"
-#include "silo.h"
+#include "common/base/buf.h"
+#include "common/hub/silo.h"
 
 /* What the documents themselves may not be is tested over HTTP (tests/integration/test_bad_input.py). */
 

@@ -13,8 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "lifecycle.h"
-#include "status.h"
+#include "common/base/lifecycle.h"
+#include "common/hub/status.h"
 
 static char dir[] = "/tmp/test_status.XXXXXX", path[64];
 

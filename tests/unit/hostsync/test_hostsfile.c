@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "cleanup.h"
+#include "common/base/cleanup.h"
 #include "hostsync/hostsfile.h"
 
 #define BEGIN "# BEGIN silodns: kept by silodns-hostsync, changes between these two lines are lost\n"

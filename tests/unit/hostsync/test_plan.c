@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "cleanup.h"
+#include "common/base/cleanup.h"
 #include "hostsync/plan.h"
 
 static char *no_items[1];

@@ -14,7 +14,7 @@
 #include <sys/xattr.h>
 #include <time.h>
 
-#include "cleanup.h"
+#include "common/base/cleanup.h"
 #include "hostsync/inplace.h"
 #include "hostsync/replace.h"
 #include "hostsync/tempfile.h"

@@ -1,0 +1,74 @@
+#include "api/cli/cmd.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "api/exitcode.h"
+#include "common/base/lifecycle.h"
+
+#define DATABASE_WAIT_MS 10000
+
+static const struct principal command_line = {.role = ROLE_ADMIN};
+
+int cmd_report(int err, const char *text)
+{
+	fprintf(stderr, "silodns-api: %s\n", text);
+	return err == ERR_UNAVAILABLE || err == ERR_BUSY || err == ERR_UNKNOWN_OUTCOME ? EXIT_DATABASE : EXIT_FAILED;
+}
+
+int cmd_submit(struct cmd *cmd, const char *subject, struct change *change, struct outcome *ret_outcome)
+{
+	change->subject = subject;
+	change->actor = &command_line;
+	int err = journal_submit(cmd->journal, change, ret_outcome);
+	return err ? cmd_report(err, ret_outcome->why.text) : 0;
+}
+
+static int wait_for_database(struct cmd *cmd)
+{
+	int64_t until = clock_mono_ms() + DATABASE_WAIT_MS;
+	struct journal_status status;
+
+	for (;;) {
+		journal_status(cmd->journal, &status);
+		if (status.database_up)
+			return 0;
+		if (clock_mono_ms() >= until || lifecycle_wait(20, -1) == LIFECYCLE_STOP)
+			break;
+	}
+	fprintf(stderr, "silodns-api: cannot reach the database: %s\n", status.reason);
+	return EXIT_DATABASE;
+}
+
+int cmd_run(const struct settings *settings, const struct cmd_word *words, size_t word_count, const char *usage,
+	    int (*check)(char *const args[], int count, struct why *ret_why), char **args, int arg_count)
+{
+	struct cmd cmd = {.settings = settings, .args = args + 1, .arg_count = arg_count - 1};
+	const struct journal_settings journal_settings = {
+		.db = settings_db(settings), .poll_ms = 1000, .migrate = true};
+	struct why why;
+	size_t i = 0;
+
+	while (i < word_count && (arg_count < 1 || strcmp(args[0], words[i].word) != 0 ||
+				  cmd.arg_count < words[i].min || cmd.arg_count > words[i].max))
+		i++;
+	if (i == word_count) {
+		fprintf(stderr, "silodns-api: %s\n", usage);
+		return EXIT_USAGE;
+	}
+	if (check(cmd.args, cmd.arg_count, &why)) {
+		fprintf(stderr, "silodns-api: %s\n", why.text);
+		return EXIT_USAGE;
+	}
+	cmd.store = store_new();
+	if (!cmd.store || journal_start(cmd.store, &journal_settings, &cmd.journal)) {
+		store_free(cmd.store);
+		return cmd_report(ERR_NOMEM, "out of memory");
+	}
+	int code = wait_for_database(&cmd);
+	if (!code)
+		code = words[i].run(&cmd);
+	journal_stop(cmd.journal);
+	store_free(cmd.store);
+	return code;
+}

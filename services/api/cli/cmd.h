@@ -1,0 +1,37 @@
+/*
+ * What the subcommands that change the hub have in common: straight on the database, by way of a journal like any other
+ * hub's on it; so a running hub knows within one poll.
+ */
+#ifndef SILODNS_API_CLI_CMD_H
+#define SILODNS_API_CLI_CMD_H
+
+#include <stddef.h>
+
+#include "api/journal/journal.h"
+#include "api/settings.h"
+
+struct cmd {
+	const struct settings *settings;
+	struct store *store;
+	struct journal *journal;
+	char **args; /* behind the word, checked */
+	int arg_count;
+};
+
+struct cmd_word {
+	const char *word;
+	int min, max; /* arguments */
+	int (*run)(struct cmd *cmd);
+};
+
+/* Finds the word, has its arguments checked, and runs it with the database there. `args` begins with the word. Prints
+ * what is wrong; returns the exit code. */
+int cmd_run(const struct settings *settings, const struct cmd_word *words, size_t word_count, const char *usage,
+	    int (*check)(char *const args[], int count, struct why *ret_why), char **args, int arg_count);
+
+/* Prints the text; returns the exit code that the error stands for. */
+int cmd_report(int err, const char *text);
+/* As whoever may use the database: everything is allowed. Reports failure; 0 or an exit code. */
+int cmd_submit(struct cmd *cmd, const char *subject, struct change *change, struct outcome *ret_outcome);
+
+#endif

@@ -1,0 +1,136 @@
+#include "api/cli/secrets.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <sodium.h>
+
+#include "api/auth/password.h"
+#include "api/exitcode.h"
+#include "api/model/token.h"
+#include "common/base/cleanup.h"
+
+#define SECRET_LEN 32 /* characters of 32 letters: 160 bits */
+
+#define NAME_LEN_MAX 40
+
+static const char *const default_names[] = {"db-password", "admin-password"};
+
+static int fill(int fd, const char *secret, size_t len, mode_t mode)
+{
+	while (len > 0) {
+		ssize_t n = write(fd, secret, len);
+		if (n < 0 && errno != EINTR)
+			return ERR_SYSTEM;
+		secret += n > 0 ? n : 0;
+		len -= n > 0 ? (size_t)n : 0;
+	}
+	return fchmod(fd, mode) || fsync(fd) ? ERR_SYSTEM : ERR_OK;
+}
+
+/* What a token is for stands in the hub's settings; here it is a secret like any other, in the form of a
+ * token's. */
+static void make_text(const char *name, char ret_text[static TOKEN_SECRET_LEN + 1])
+{
+	static const char token[] = "token";
+	unsigned char hash[TOKEN_HASH_BYTES];
+	size_t len = strlen(name), ending = sizeof token - 1;
+
+	if (len >= ending && !strcmp(name + len - ending, token))
+		token_make_secret(ret_text, hash);
+	else
+		password_random(SECRET_LEN, ret_text);
+}
+
+/* Under a temporary name first: a secret that is half written would be used for ever. */
+static int make_secret(int dir, const char *name, mode_t mode)
+{
+	char temporary[64], unique[9], secret[TOKEN_SECRET_LEN + 2];
+
+	/* Others may be at it at the same moment, in other containers with the same process id. */
+	password_random(sizeof unique - 1, unique);
+	snprintf(temporary, sizeof temporary, ".%s.%s", name, unique);
+	_cleanup_close_ int fd = openat(dir, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return ERR_SYSTEM;
+	make_text(name, secret);
+	size_t len = strlen(secret);
+	secret[len] = '\n'; /* instead of the NUL */
+	int err = fill(fd, secret, len + 1, mode);
+	sodium_memzero(secret, sizeof secret);
+	/* link() instead of rename(): two that start at once agree on the first one's secret. */
+	if (!err && linkat(dir, temporary, dir, name, 0) && errno != EEXIST)
+		err = ERR_SYSTEM;
+	int error = errno; /* the caller's reason */
+	unlinkat(dir, temporary, 0);
+	errno = error;
+	return err || fsync(dir) ? ERR_SYSTEM : ERR_OK;
+}
+
+static bool is_name(const char *name, size_t len)
+{
+	return len >= 1 && len <= NAME_LEN_MAX && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") >= len;
+}
+
+/* "db-password", or "updater/token" in a directory below, which has to be there. */
+static bool is_path(const char *path)
+{
+	const char *slash = strchr(path, '/');
+
+	return (!slash || is_name(path, (size_t)(slash - path))) &&
+	       is_name(slash ? slash + 1 : path, strlen(slash ? slash + 1 : path));
+}
+
+/* 1: made, 0: there already, or an error. */
+static int make_missing(int top, const char *path, mode_t mode)
+{
+	const char *slash = strchr(path, '/'), *name = slash ? slash + 1 : path;
+	char below[NAME_LEN_MAX + 1] = ".";
+
+	if (slash)
+		snprintf(below, sizeof below, "%.*s", (int)(slash - path), path);
+	_cleanup_close_ int dir = openat(top, below, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0)
+		return ERR_SYSTEM;
+	if (faccessat(dir, name, F_OK, 0) == 0)
+		return 0;
+	return make_secret(dir, name, mode) ? ERR_SYSTEM : 1;
+}
+
+int cli_secrets_run(const struct settings *settings, const char *dir_path, char *const *given, int given_count)
+{
+	const char *const *names = given_count ? (const char *const *)given : default_names;
+	size_t count = given_count ? (size_t)given_count : sizeof default_names / sizeof default_names[0];
+	mode_t mode = (mode_t)strtoul(settings->mode, NULL, 8);
+	_cleanup_close_ int dir = open(dir_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (dir < 0) {
+		fprintf(stderr, "silodns-api: %s: %s\n", dir_path, strerror(errno));
+		return EXIT_FAILED;
+	}
+	for (size_t i = 0; i < count; i++)
+		if (!is_path(names[i])) {
+			fprintf(stderr,
+				"silodns-api: \"%s\" cannot be a secret's name: 1 to %d of a-z, 0-9 and -, perhaps "
+				"after "
+				"a directory and /\n",
+				names[i], NAME_LEN_MAX);
+			return EXIT_USAGE;
+		}
+	for (size_t i = 0; i < count; i++) {
+		int made = make_missing(dir, names[i], mode);
+		if (made < 0) {
+			fprintf(stderr, "silodns-api: %s/%s: %s\n", dir_path, names[i], strerror(errno));
+			return EXIT_FAILED;
+		}
+		if (made)
+			printf("made %s/%s\n", dir_path, names[i]);
+	}
+	return 0;
+}

@@ -1,0 +1,27 @@
+/*
+ * The inside of db: shared by db.c (the connection, its errors, transactions) and db_statement.c (prepared statements,
+ * values in and out).
+ */
+#ifndef SILODNS_API_DB_DB_INTERNAL_H
+#define SILODNS_API_DB_DB_INTERNAL_H
+
+#include <mysql.h>
+
+#include "api/db/db.h"
+
+struct db {
+	MYSQL *mysql;
+	const char *const *sql;
+	size_t sql_count;
+	MYSQL_STMT **statements; /* sql_count entries, NULL until first used */
+	size_t host;             /* its place in the settings' list, of so many */
+	size_t host_count;
+	bool broken, cluster;
+	char error[256];
+};
+
+/* Sorts the error, keeps its text, and returns its enum err. The second: the statement's last one. */
+int db_fail(struct db *db, unsigned code, const char *text);
+int db_fail_statement(struct db *db, MYSQL_STMT *statement);
+
+#endif

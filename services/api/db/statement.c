@@ -1,0 +1,289 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/db/db_internal.h"
+#include "common/base/cleanup.h"
+
+#define COLUMNS_MAX 16
+#define BULK_ROWS_MAX 10000
+#define BULK_BYTES_MAX (4u << 20) /* a quarter of max_allowed_packet's default */
+#define TEXT_COLUMN_FIRST 512     /* bytes; grows to what a row needs */
+
+static int db_statement(struct db *db, unsigned index, MYSQL_STMT **ret_statement)
+{
+	if (index >= db->sql_count)
+		return ERR_INTERNAL;
+	if (!db->statements[index]) {
+		MYSQL_STMT *statement = mysql_stmt_init(db->mysql);
+		if (!statement)
+			return db_fail(db, mysql_errno(db->mysql), mysql_error(db->mysql));
+		if (mysql_stmt_prepare(statement, db->sql[index], (unsigned long)-1)) {
+			int err = db_fail_statement(db, statement);
+			mysql_stmt_close(statement);
+			return err;
+		}
+		db->statements[index] = statement;
+	}
+	*ret_statement = db->statements[index];
+	return ERR_OK;
+}
+
+static int db_run(struct db *db, MYSQL_STMT *statement, MYSQL_BIND *binds, unsigned rows)
+{
+	if (mysql_stmt_attr_set(statement, STMT_ATTR_ARRAY_SIZE, &rows) ||
+	    (binds && mysql_stmt_bind_param(statement, binds)) || mysql_stmt_execute(statement))
+		return db_fail_statement(db, statement);
+	return ERR_OK;
+}
+
+static int db_run_one(struct db *db, MYSQL_STMT *statement, const struct db_value *params, size_t count)
+{
+	MYSQL_BIND binds[COLUMNS_MAX];
+	unsigned long lengths[COLUMNS_MAX];
+	unsigned long long numbers[COLUMNS_MAX];
+
+	if (count > COLUMNS_MAX || mysql_stmt_param_count(statement) != count)
+		return db_fail(db, 0, "wrong number of parameters");
+	memset(binds, 0, sizeof binds);
+	for (size_t i = 0; i < count; i++) {
+		lengths[i] = params[i].len;
+		numbers[i] = params[i].u64;
+		switch (params[i].type) {
+		case DB_NULL:
+			binds[i].buffer_type = MYSQL_TYPE_NULL;
+			break;
+		case DB_U64:
+			binds[i].buffer_type = MYSQL_TYPE_LONGLONG;
+			binds[i].is_unsigned = 1;
+			binds[i].buffer = &numbers[i];
+			break;
+		case DB_TEXT:
+			binds[i].buffer_type = MYSQL_TYPE_STRING;
+			binds[i].buffer = (void *)(uintptr_t)params[i].text;
+			binds[i].buffer_length = params[i].len;
+			binds[i].length = &lengths[i];
+			break;
+		}
+	}
+	return db_run(db, statement, count ? binds : NULL, 0);
+}
+
+int db_exec(struct db *db, unsigned index, const struct db_value *params, size_t param_count)
+{
+	MYSQL_STMT *statement;
+	int err = db_statement(db, index, &statement);
+
+	return err ? err : db_run_one(db, statement, params, param_count);
+}
+
+/* One column of a bulk execution, as Connector/C wants it: an array of values, of lengths, of NULL indicators. */
+struct bulk_column {
+	void *values; /* unsigned long long[] or char *[] */
+	unsigned long *lengths;
+	char *indicators;
+};
+
+static void bulk_columns_free(struct bulk_column columns[static COLUMNS_MAX])
+{
+	for (size_t c = 0; c < COLUMNS_MAX; c++) {
+		free(columns[c].values);
+		free(columns[c].lengths);
+		free(columns[c].indicators);
+	}
+}
+
+static int bulk_column_fill(struct bulk_column *column, MYSQL_BIND *bind, const struct db_value *first, size_t stride,
+			    size_t rows)
+{
+	enum db_type type = DB_NULL; /* of the column: that of its first value that is not NULL */
+
+	for (size_t r = 0; r < rows && type == DB_NULL; r++)
+		type = first[r * stride].type;
+	column->values = calloc(rows, sizeof(unsigned long long));
+	column->lengths = calloc(rows, sizeof *column->lengths);
+	column->indicators = calloc(rows, 1);
+	if (!column->values || !column->lengths || !column->indicators)
+		return ERR_NOMEM;
+
+	for (size_t r = 0; r < rows; r++) {
+		const struct db_value *value = &first[r * stride];
+		column->indicators[r] = value->type == DB_NULL ? STMT_INDICATOR_NULL : STMT_INDICATOR_NONE;
+		column->lengths[r] = value->len;
+		if (type == DB_U64)
+			((unsigned long long *)column->values)[r] = value->u64;
+		else
+			((char **)column->values)[r] = (char *)(uintptr_t)(value->type == DB_TEXT ? value->text : "");
+	}
+	bind->buffer_type = type == DB_U64 ? MYSQL_TYPE_LONGLONG : MYSQL_TYPE_STRING;
+	bind->is_unsigned = type == DB_U64;
+	bind->buffer = column->values;
+	bind->length = column->lengths;
+	bind->u.indicator = column->indicators;
+	return ERR_OK;
+}
+
+static int db_bulk_chunk(struct db *db, unsigned index, const struct db_value *rows, size_t columns, size_t row_count)
+{
+	MYSQL_STMT *statement;
+	MYSQL_BIND binds[COLUMNS_MAX];
+	struct bulk_column arrays[COLUMNS_MAX] = {0};
+
+	if (row_count == 1)
+		return db_exec(db, index, rows, columns);
+	int err = db_statement(db, index, &statement);
+	if (err)
+		return err;
+	if (columns > COLUMNS_MAX || mysql_stmt_param_count(statement) != columns)
+		return db_fail(db, 0, "wrong number of parameters");
+
+	memset(binds, 0, sizeof binds);
+	for (size_t c = 0; c < columns && !err; c++)
+		err = bulk_column_fill(&arrays[c], &binds[c], rows + c, columns, row_count);
+	if (!err)
+		err = db_run(db, statement, binds, (unsigned)row_count);
+	bulk_columns_free(arrays);
+	return err;
+}
+
+int db_bulk(struct db *db, unsigned index, const struct db_value *rows, size_t columns, size_t row_count)
+{
+	int err = ERR_OK;
+
+	/* One packet holds a chunk: it must stay below max_allowed_packet. */
+	while (row_count && !err) {
+		size_t chunk = 0, bytes = 0;
+		do {
+			for (size_t c = 0; c < columns; c++)
+				bytes += 16 + rows[chunk * columns + c].len;
+		} while (++chunk < row_count && chunk < BULK_ROWS_MAX && bytes < BULK_BYTES_MAX);
+		err = db_bulk_chunk(db, index, rows, columns, chunk);
+		rows += chunk * columns;
+		row_count -= chunk;
+	}
+	return err;
+}
+
+/* One row's buffers; a text column grows when a value does not fit. */
+struct row_buffers {
+	unsigned count;
+	MYSQL_BIND binds[COLUMNS_MAX];
+	unsigned long lengths[COLUMNS_MAX];
+	my_bool nulls[COLUMNS_MAX];
+	unsigned long long numbers[COLUMNS_MAX];
+	char *texts[COLUMNS_MAX];
+	unsigned long capacities[COLUMNS_MAX];
+};
+
+static void row_buffers_release(struct row_buffers *row)
+{
+	for (unsigned c = 0; c < row->count; c++)
+		free(row->texts[c]);
+}
+
+static bool is_number(enum enum_field_types type)
+{
+	return type == MYSQL_TYPE_TINY || type == MYSQL_TYPE_SHORT || type == MYSQL_TYPE_INT24 ||
+	       type == MYSQL_TYPE_LONG || type == MYSQL_TYPE_LONGLONG;
+}
+
+static int row_buffers_bind(struct db *db, MYSQL_STMT *statement, struct row_buffers *row)
+{
+	MYSQL_RES *meta = mysql_stmt_result_metadata(statement);
+
+	if (!meta)
+		return db_fail_statement(db, statement);
+	row->count = mysql_num_fields(meta);
+	if (row->count > COLUMNS_MAX) {
+		row->count = 0;
+		mysql_free_result(meta);
+		return db_fail(db, 0, "too many columns");
+	}
+	int err = ERR_OK;
+	for (unsigned c = 0; c < row->count; c++) {
+		MYSQL_BIND *bind = &row->binds[c];
+		bind->length = &row->lengths[c];
+		bind->is_null = &row->nulls[c];
+		if (is_number(mysql_fetch_field_direct(meta, c)->type)) {
+			bind->buffer_type = MYSQL_TYPE_LONGLONG;
+			bind->is_unsigned = 1;
+			bind->buffer = &row->numbers[c];
+			continue;
+		}
+		row->capacities[c] = TEXT_COLUMN_FIRST;
+		row->texts[c] = malloc(TEXT_COLUMN_FIRST);
+		if (!row->texts[c])
+			err = ERR_NOMEM;
+		bind->buffer_type = MYSQL_TYPE_STRING;
+		bind->buffer = row->texts[c];
+		bind->buffer_length = TEXT_COLUMN_FIRST - 1;
+	}
+	mysql_free_result(meta);
+	if (!err && mysql_stmt_bind_result(statement, row->binds))
+		err = db_fail_statement(db, statement);
+	return err;
+}
+
+/* Fetches the columns that were cut again, whole. */
+static int row_buffers_complete(struct db *db, MYSQL_STMT *statement, struct row_buffers *row)
+{
+	bool grown = false;
+
+	for (unsigned c = 0; c < row->count; c++) {
+		if (!row->texts[c] || row->nulls[c] || row->lengths[c] < row->capacities[c])
+			continue;
+		char *text = realloc(row->texts[c], row->lengths[c] + 1);
+		if (!text)
+			return ERR_NOMEM;
+		row->texts[c] = text;
+		row->capacities[c] = row->lengths[c] + 1;
+		row->binds[c].buffer = text;
+		row->binds[c].buffer_length = row->lengths[c];
+		if (mysql_stmt_fetch_column(statement, &row->binds[c], c, 0))
+			return db_fail_statement(db, statement);
+		grown = true;
+	}
+	return grown && mysql_stmt_bind_result(statement, row->binds) ? db_fail_statement(db, statement) : ERR_OK;
+}
+
+static void row_buffers_values(struct row_buffers *row, struct db_value values[static COLUMNS_MAX])
+{
+	for (unsigned c = 0; c < row->count; c++) {
+		if (row->nulls[c]) {
+			values[c] = (struct db_value){.type = DB_NULL};
+		} else if (row->texts[c]) {
+			row->texts[c][row->lengths[c]] = '\0';
+			values[c] = DB_TEXT_VALUE(row->texts[c], row->lengths[c]);
+		} else {
+			values[c] = DB_U64_VALUE(row->numbers[c]);
+		}
+	}
+}
+
+int db_query(struct db *db, unsigned index, const struct db_value *params, size_t param_count, db_row_fn fn, void *arg)
+{
+	MYSQL_STMT *statement;
+	_cleanup_(row_buffers_release) struct row_buffers row = {0};
+	struct db_value values[COLUMNS_MAX];
+	int err = db_statement(db, index, &statement);
+
+	if (!err)
+		err = db_run_one(db, statement, params, param_count);
+	if (err)
+		return err;
+	err = row_buffers_bind(db, statement, &row);
+	while (!err) {
+		int status = mysql_stmt_fetch(statement);
+		if (status == MYSQL_NO_DATA)
+			break;
+		if (status == MYSQL_DATA_TRUNCATED)
+			err = row_buffers_complete(db, statement, &row);
+		else if (status)
+			err = db_fail_statement(db, statement);
+		if (!err) {
+			row_buffers_values(&row, values);
+			err = fn(arg, values, row.count);
+		}
+	}
+	mysql_stmt_free_result(statement); /* also reads away what the callback did not want */
+	return err;
+}

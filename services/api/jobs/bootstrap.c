@@ -1,0 +1,293 @@
+#include "api/jobs/bootstrap.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+#include <sodium.h>
+
+#include "api/jobs/periodic.h"
+#include "common/base/cleanup.h"
+#include "common/base/jsontext.h"
+#include "common/base/lifecycle.h"
+#include "common/base/log.h"
+
+#define AGAIN_MS 100 /* while there is no database, or another hub is at it, too */
+
+enum { SQL_TAKEN, SQL_TAKE, SQL_COUNT };
+
+static const char *const sql[SQL_COUNT] = {
+	[SQL_TAKEN] = "SELECT hash FROM client_secret WHERE hash = ?",
+	[SQL_TAKE] = "INSERT IGNORE INTO client_secret (hash) VALUES (?)",
+};
+
+/* The two kinds; their names are the tokens'. One updates its hostnames, the other reads. */
+static const struct kind {
+	const char *name;
+	bool updates;
+} kinds[] = {{"updater", true}, {"hostsync", false}};
+enum { KIND_COUNT = sizeof kinds / sizeof kinds[0] };
+
+struct bootstrap {
+	struct bootstrap_settings settings;
+	struct store *store;
+	struct journal *journal;
+	struct periodic *worker;
+};
+
+static const char *secret_of(const struct bootstrap_settings *settings, const struct kind *kind)
+{
+	return kind->updates ? settings->updater_token : settings->hostsync_token;
+}
+
+/* --- what a token is to be ---------------------------------------------------------------------------------------- */
+
+/* Each once: what comes together from several settings may name one twice. NULL: no memory. */
+static json_t *names_json(const struct conf_list *list)
+{
+	_cleanup_free_ char **names = calloc(list->count + 1, sizeof *names);
+	size_t count = 0;
+
+	for (size_t i = 0; names && i < list->count; i++) {
+		size_t before = 0;
+		while (strcmp(list->items[before], list->items[i]) != 0)
+			before++;
+		if (before == i)
+			names[count++] = list->items[i];
+	}
+	return names ? jsontext_list(names, count) : NULL;
+}
+
+/* NULL: no memory. */
+static char *scope_text(const struct bootstrap_settings *settings, const struct kind *kind)
+{
+	json_auto_t *scope = json_object();
+	json_t *hostnames = kind->updates ? names_json(settings->hostnames) : NULL;
+	int err = jsontext_set(scope, "verbs", true,
+			       kind->updates ? json_pack("[s, s]", "read", "update") : json_pack("[s]", "read"));
+
+	err |= jsontext_set(scope, "silos", true, names_json(settings->silos));
+	err |= jsontext_set(scope, "hostnames", kind->updates, hostnames);
+	return err ? NULL : json_dumps(scope, JSON_COMPACT);
+}
+
+static int make_token(const struct bootstrap_settings *settings, const struct kind *kind, struct token **ret_token,
+		      struct why *ret_why)
+{
+	_cleanup_free_ char *text = scope_text(settings, kind);
+	const char *secret = secret_of(settings, kind);
+	int err = text ? token_parse(text, strlen(text), ret_token, ret_why) : ERR_NOMEM;
+
+	if (!err && !token_hash_secret(secret, strlen(secret), (*ret_token)->hash)) {
+		token_unref(*ret_token);
+		err = ERR_INTERNAL; /* the table of settings has checked it */
+	}
+	return err;
+}
+
+int bootstrap_check(const struct bootstrap_settings *settings, struct why *ret_why)
+{
+	for (size_t i = 0; i < KIND_COUNT; i++) {
+		struct token *token;
+		if (!secret_of(settings, &kinds[i]))
+			continue;
+		if (!settings->silos->count || (kinds[i].updates && !settings->hostnames->count))
+			return why_set(ret_why, ERR_INVALID, "", "a token of the %s needs SILODNS_CLIENT_SILOS%s",
+				       kinds[i].name, kinds[i].updates ? " and SILODNS_CLIENT_HOSTNAMES" : "");
+		int err = make_token(settings, &kinds[i], &token, ret_why);
+		if (err)
+			return err;
+		token_unref(token);
+	}
+	return ERR_OK;
+}
+
+/* --- making it so ------------------------------------------------------------------------------------------------- */
+
+static const struct principal hub_itself = {.role = ROLE_ADMIN};
+
+static int submit(struct bootstrap *c, struct change *change, const char *subject, struct why *ret_why)
+{
+	struct outcome outcome;
+
+	change->subject = subject;
+	change->actor = &hub_itself;
+	int err = journal_submit(c->journal, change, &outcome);
+	*ret_why = outcome.why;
+	document_unref(outcome.body);
+	return err;
+}
+
+static int find_owner(struct bootstrap *c, char ret_name[static USER_NAME_MAX + 1])
+{
+	_cleanup_free_ struct user *users = NULL;
+	size_t count;
+	int err = store_users(c->store, &users, &count);
+
+	ret_name[0] = '\0';
+	for (size_t i = 0; i < count && !err; i++)
+		if (users[i].role == ROLE_ADMIN && (!ret_name[0] || !strcmp(users[i].name, c->settings.admin_user)))
+			memcpy(ret_name, users[i].name, sizeof users[i].name);
+	return err || ret_name[0] ? err : ERR_NOT_FOUND;
+}
+
+static int make_silos(struct bootstrap *c, const char *owner, struct why *ret_why)
+{
+	for (size_t i = 0; i < c->settings.silos->count; i++) {
+		struct silo silo = {0};
+		struct change change = {.kind = CHANGE_SILO_PUT,
+					.precondition = {.kind = PRECONDITION_NONE_MATCH, .any = true},
+					.silo = &silo,
+					.owner = owner};
+		snprintf(silo.id, sizeof silo.id, "%s", c->settings.silos->items[i]);
+		int err = submit(c, &change, silo.id, ret_why);
+		silo_release(&silo);
+		if (err && err != ERR_PRECONDITION) /* it is there */
+			return err;
+	}
+	return ERR_OK;
+}
+
+static int found(void *arg, const struct db_value *row, size_t columns)
+{
+	(void)row;
+	(void)columns;
+	*(bool *)arg = true;
+	return ERR_OK;
+}
+
+static int remove_token(struct bootstrap *c, const char *subject, struct why *ret_why)
+{
+	struct change change = {.kind = CHANGE_TOKEN_DELETE};
+	int err = submit(c, &change, subject, ret_why);
+
+	return err == ERR_NOT_FOUND ? ERR_OK : err;
+}
+
+/* Makes `token`, in place of `former`, which has its secret, or of the one that has its name. ERR_CONFLICT: look again.
+ */
+static int replace(struct bootstrap *c, struct token *token, const struct token *former, struct why *ret_why)
+{
+	struct change change = {.kind = CHANGE_TOKEN_PUT, .token = token};
+	char subject[TOKEN_SUBJECT_MAX + 1];
+	int err = former ? remove_token(c, former->subject, ret_why) : ERR_OK;
+
+	snprintf(subject, sizeof subject, "%s", token->subject);
+	if (!err)
+		err = submit(c, &change, subject, ret_why);
+	if (!err)
+		log_info("token made as the settings say", LOG_STR("token", subject),
+			 LOG_STR("scope", token->document));
+	struct token *made_by_another_hub = NULL;
+	if (err == ERR_CONFLICT && store_token(c->store, token->hash, &made_by_another_hub) != ERR_OK)
+		remove_token(c, subject, ret_why);
+	token_unref(made_by_another_hub);
+	return err;
+}
+
+static void token_cleanup(struct token **token)
+{
+	token_unref(*token);
+}
+
+static int ensure(struct bootstrap *c, struct db *db, const struct kind *kind, const char *owner, struct why *ret_why)
+{
+	_cleanup_(token_cleanup) struct token *token = NULL;
+	_cleanup_(token_cleanup) struct token *current = NULL;
+	char hash[TOKEN_HASH_HEX + 1];
+	bool taken = false;
+	int err = make_token(&c->settings, kind, &token, ret_why);
+
+	if (err)
+		return err;
+	token_set_subject(token, owner, kind->name);
+	sodium_bin2hex(hash, sizeof hash, token->hash, sizeof token->hash);
+	const struct db_value param = DB_TEXT_VALUE(hash, strlen(hash));
+	bool there = store_token(c->store, token->hash, &current) == ERR_OK;
+	if (!there)
+		err = db_query(db, SQL_TAKEN, &param, 1, found, &taken);
+	if (!err && taken) {
+		log_warn("a token of the settings was revoked: it stays so; give it another secret",
+			 LOG_STR("token", token->subject));
+		return ERR_OK;
+	}
+	if (!err && !there)
+		err = make_silos(c, owner, ret_why);
+	if (!err && (!there || strcmp(current->document, token->document) != 0))
+		err = replace(c, token, current, ret_why);
+	return err ? err : db_exec(db, SQL_TAKE, &param, 1);
+}
+
+static int ensure_all(struct bootstrap *c, struct why *ret_why)
+{
+	char owner[USER_NAME_MAX + 1];
+	struct db *db = NULL;
+	int err = find_owner(c, owner);
+
+	if (err)
+		return why_set(ret_why, err, "", "there is no admin whose they could be");
+	err = db_open(&c->settings.db, sql, SQL_COUNT, &db, ret_why);
+	for (size_t i = 0; i < KIND_COUNT && !err; i++)
+		if (secret_of(&c->settings, &kinds[i]))
+			err = ensure(c, db, &kinds[i], owner, ret_why);
+	if (err && !ret_why->text[0])
+		why_set(ret_why, err, "", "%s", db ? db_error(db) : err_name(err));
+	db_close(db);
+	return err;
+}
+
+/* --- the thread --------------------------------------------------------------------------------------------------- */
+
+/* True once there is nothing more to do. Another hub, starting at the same moment, may have been faster (conflict):
+ * then what it made is looked at. */
+static bool try(struct bootstrap *c)
+{
+	struct journal_status status;
+	struct why why = {0};
+
+	journal_status(c->journal, &status);
+	int err = status.database_up ? ensure_all(c, &why) : ERR_UNAVAILABLE;
+	if (!err)
+		return true;
+	if (err == ERR_CONFLICT || err_info(err)->retryable)
+		return false;
+	log_error("the clients' tokens cannot be made", LOG_ERR(err), LOG_STR("reason", why.text));
+	return true;
+}
+
+static void make_them(struct periodic *worker, void *arg)
+{
+	while (!try(arg) && periodic_pause(worker, AGAIN_MS))
+		;
+}
+
+int bootstrap_start(const struct bootstrap_settings *settings, struct store *store, struct journal *journal,
+		    struct bootstrap **ret_clients)
+{
+	struct bootstrap *c = NULL;
+
+	*ret_clients = NULL;
+	if (!settings->updater_token && !settings->hostsync_token)
+		return ERR_OK;
+	c = calloc(1, sizeof *c);
+	if (!c)
+		return ERR_NOMEM;
+	c->settings = *settings;
+	c->store = store;
+	c->journal = journal;
+	int err = periodic_start(make_them, c, &c->worker);
+	if (err) {
+		free(c);
+		return err;
+	}
+	*ret_clients = c;
+	return ERR_OK;
+}
+
+void bootstrap_stop(struct bootstrap *c)
+{
+	if (!c)
+		return;
+	periodic_stop(c->worker);
+	free(c);
+}

@@ -1,0 +1,35 @@
+/*
+ * The tokens of the clients beside the hub, whose secrets somebody chose before there was a hub: docker-compose.yml and
+ * deploy/k8s put them into files, one for the hub and one for the client. So a whole system comes up by itself, and no
+ * client holds more than it needs.
+ *
+ * The updater's may set its hostnames, the hostsyncs' may read, both in the silos of the settings, which are made,
+ * empty, when they are not there. They are tokens of the admin as any others. As long as the settings name a secret,
+ * its token is as the settings say: when the hub starts, one that is missing is made, and one with another secret or
+ * scope is replaced. But each secret is taken once: one that was revoked is revoked, whatever the settings say.
+ *
+ * One thread, which ends when all is as it should be.
+ */
+#ifndef SILODNS_API_JOBS_BOOTSTRAP_H
+#define SILODNS_API_JOBS_BOOTSTRAP_H
+
+#include "api/journal/journal.h"
+#include "common/conf/conf.h"
+
+struct bootstrap_settings {
+	struct db_settings db;
+	const char *admin_user; /* whose they are; if it is no admin: any admin's */
+	const struct conf_list *silos, *hostnames;
+	const char *updater_token, *hostsync_token; /* secrets, or NULL */
+};
+
+struct bootstrap;
+
+/* What `settings` lack or have too much of. ERR_INVALID with the reason. */
+int bootstrap_check(const struct bootstrap_settings *settings, struct why *ret_why);
+/* Strings of `settings` are borrowed. Without any secret nothing is done, and `*ret_clients` is NULL. */
+int bootstrap_start(const struct bootstrap_settings *settings, struct store *store, struct journal *journal,
+		    struct bootstrap **ret_clients);
+void bootstrap_stop(struct bootstrap *clients); /* NULL is allowed */
+
+#endif

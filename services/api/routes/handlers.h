@@ -1,0 +1,40 @@
+/*
+ * The hub's handlers: one file per resource; what each answers is stated in docs/http.md, and who may call it in
+ * routes.c. They read the store and submit to the journal, never the database. See request.h for the rules.
+ */
+#ifndef SILODNS_API_ROUTES_HANDLERS_H
+#define SILODNS_API_ROUTES_HANDLERS_H
+
+#include "api/http/reply.h"
+#include "api/http/request.h"
+
+int handle_index(struct request *request, struct reply *reply);
+int handle_ping(struct request *request, struct reply *reply);
+int handle_ip(struct request *request, struct reply *reply);
+int handle_healthz(struct request *request, struct reply *reply);
+int handle_readyz(struct request *request, struct reply *reply);
+int handle_openapi(struct request *request, struct reply *reply);
+int handle_metrics(struct request *request, struct reply *reply);
+
+int handle_silos_list(struct request *request, struct reply *reply);
+int handle_silo_get(struct request *request, struct reply *reply);
+int handle_silo_put(struct request *request, struct reply *reply);
+int handle_silo_delete(struct request *request, struct reply *reply);
+
+int handle_history_get(struct request *request, struct reply *reply);
+int handle_hosts_get(struct request *request, struct reply *reply);
+int handle_watch(struct request *request, struct reply *reply);
+
+int handle_users_list(struct request *request, struct reply *reply);
+int handle_user_get(struct request *request, struct reply *reply);
+int handle_user_put(struct request *request, struct reply *reply);
+int handle_user_delete(struct request *request, struct reply *reply);
+
+int handle_audit_get(struct request *request, struct reply *reply);
+
+int handle_tokens_list(struct request *request, struct reply *reply);
+int handle_token_get(struct request *request, struct reply *reply);
+int handle_token_put(struct request *request, struct reply *reply);
+int handle_token_delete(struct request *request, struct reply *reply);
+
+#endif

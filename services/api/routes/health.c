@@ -1,0 +1,48 @@
+#include <string.h>
+
+#include "api/routes/handlers.h"
+#include "common/base/cleanup.h"
+#include "common/base/jsontext.h"
+#include "common/base/lifecycle.h"
+
+int handle_healthz(struct request *request, struct reply *reply)
+{
+	(void)request;
+	return reply_json_take(reply, 200, json_pack("{s:s}", "status", "ok"));
+}
+
+/* Why this process should get no requests now; NULL: it should. */
+static const char *unready_reason(struct hub *hub, const struct journal_status *journal)
+{
+	if (atomic_load(&hub->draining))
+		return "the hub is stopping";
+	if (!journal->database_up)
+		return journal->reason[0] ? journal->reason : "the database is not there";
+	if (!store_is_loaded(hub->store))
+		return "the hub has not loaded its state from the database yet";
+	return NULL;
+}
+
+int handle_readyz(struct request *request, struct reply *reply)
+{
+	struct hub *hub = request->hub;
+	struct journal_status journal;
+	char identity[HUB_IDENTITY_LEN + 1] = "";
+
+	journal_status(hub->journal, &journal);
+	const char *reason = unready_reason(hub, &journal);
+	json_auto_t *json = json_object();
+	char expires[CLOCK_TEXT_MAX] = "";
+	bool loaded = store_is_loaded(hub->store);
+	if (loaded)
+		store_identity(hub->store, identity);
+	if (hub->tls)
+		clock_format(tls_expires_us(hub->tls), expires);
+	int err = jsontext_set(json, "status", true, json_string(reason ? "unavailable" : "ready"));
+	err |= jsontext_set(json, "reason", reason, json_string(reason ? reason : ""));
+	err |= jsontext_set(json, "hub", loaded, json_string(identity));
+	err |= jsontext_set(json, "revision", loaded, json_integer((json_int_t)store_revision(hub->store)));
+	err |= jsontext_set(json, "database", true, json_string(journal.database_up ? "up" : "down"));
+	err |= jsontext_set(json, "certificate_expires", hub->tls, json_string(expires));
+	return err ? ERR_NOMEM : reply_json_take(reply, reason ? 503 : 200, TAKE_PTR(json));
+}

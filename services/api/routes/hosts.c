@@ -1,0 +1,37 @@
+#include "api/routes/handlers.h"
+#include "api/routes/silo_access.h"
+#include "common/base/cleanup.h"
+#include "common/hub/silo.h"
+
+#define HOSTS_MAX (SILO_RECORDS_MAX * (IPADDR_TEXT_MAX + HOSTNAME_LEN_MAX + 2)) /* bytes */
+
+int handle_hosts_get(struct request *request, struct reply *reply)
+{
+	_cleanup_(document_cleanup) struct document *body = NULL;
+	_cleanup_(silo_release) struct silo silo = {0};
+	_cleanup_(buf_release) struct buf text = BUF_INIT(HOSTS_MAX);
+	size_t len;
+	int err = request_query_only(request, NULL);
+
+	if (!err)
+		err = silo_to_read(request, &body);
+	if (!err)
+		err = silo_parse(body->json, body->len, NULL, NULL, &silo, &request->why);
+	if (err)
+		return err;
+	silo_append_hosts(&silo, &text);
+	buf_append_str(&text, ""); /* so that a silo without records has a text, too */
+	if (text.err)
+		return text.err;
+
+	/* As GET /silos/{id}: a 304 takes the same way. */
+	err = reply_header(reply, "Cache-Control", "no-cache");
+	if (!err)
+		err = reply_etag(reply, body->revision);
+	if (err)
+		return err;
+	reply_status(reply, request_has_revision(request, body->revision) ? 304 : 200);
+	char *taken = buf_take(&text, &len);
+	reply_body_take(reply, "text/plain; charset=utf-8", taken, len);
+	return ERR_OK;
+}

@@ -1,0 +1,209 @@
+#include "api/routes/metrics.h"
+
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "api/hub.h"
+#include "common/base/cleanup.h"
+#include "common/base/lifecycle.h"
+
+static const char *const methods[METRICS_METHODS] = {"GET", "HEAD", "PUT", "POST", "DELETE", "other"};
+
+/* Errors with which a request may be answered; the others do not leave the hub. */
+static const int shown_errors[] = {
+	ERR_MALFORMED,       ERR_INVALID,  ERR_TOO_LARGE, ERR_UNAUTHORIZED, ERR_FORBIDDEN, ERR_NOT_FOUND,
+	ERR_METHOD,          ERR_CONFLICT, ERR_QUOTA,     ERR_PRECONDITION, ERR_RATE,      ERR_BUSY,
+	ERR_UNKNOWN_OUTCOME, ERR_NOMEM,    ERR_INTERNAL,  ERR_UNAVAILABLE,
+};
+
+void metrics_count(struct metrics *metrics, const char *method, int status, int err, int64_t took_us)
+{
+	size_t m = 0;
+	int class = status / 100 - 2;
+
+	while (m < METRICS_METHODS - 1 && strcmp(method, methods[m]) != 0)
+		m++;
+	if (class >= 0 && class < METRICS_CLASSES)
+		atomic_fetch_add_explicit(&metrics->requests[m][class], 1, memory_order_relaxed);
+	if (err < 0 && err > ERR_LAST_)
+		atomic_fetch_add_explicit(&metrics->errors[-err], 1, memory_order_relaxed);
+	if (took_us > 0)
+		atomic_fetch_add_explicit(&metrics->request_us, (uint64_t)took_us, memory_order_relaxed);
+}
+
+/* --- single values ------------------------------------------------------------------------------------------------ */
+
+/* What is asked of the rooms, at one time. */
+struct sample {
+	double database_up, database_unreachable, queue, loads, history_removed;
+	double revision, silos, users, tokens, store_bytes, refusals_lost;
+	double connections, in_progress, body_bytes, watchers, passwords_waiting, passwords_verified;
+	double certificate_expiry;
+	double resident, cpu, started;
+};
+
+#define AT(field) offsetof(struct sample, field)
+
+static const struct {
+	const char *name, *type, *help;
+	size_t offset;
+} values[] = {
+	{"silodns_database_up", "gauge", "Whether the database can be reached.", AT(database_up)},
+	{"silodns_database_unreachable_seconds", "gauge", "Since the database could last be reached; 0 while it can.",
+	 AT(database_unreachable)},
+	{"silodns_queue_changes", "gauge", "Changes that wait to be written.", AT(queue)},
+	{"silodns_store_loads_total", "counter",
+	 "Times that everything was loaded from the database: at the start, and when the log does not continue what is "
+	 "in memory.",
+	 AT(loads)},
+	{"silodns_history_removed_total", "counter", "Entries of the log removed because of their age.",
+	 AT(history_removed)},
+	{"silodns_revision", "gauge", "The newest change that this hub knows.", AT(revision)},
+	{"silodns_silos", "gauge", "Silos.", AT(silos)},
+	{"silodns_users", "gauge", "Users.", AT(users)},
+	{"silodns_tokens", "gauge", "Tokens.", AT(tokens)},
+	{"silodns_store_bytes", "gauge", "Memory of silos, users and tokens, without the allocator's overhead.",
+	 AT(store_bytes)},
+	{"silodns_http_connections", "gauge", "Open connections.", AT(connections)},
+	{"silodns_http_requests_in_progress", "gauge", "Requests under way, streams included.", AT(in_progress)},
+	{"silodns_http_body_bytes", "gauge", "Bodies of requests under way.", AT(body_bytes)},
+	{"silodns_password_verifications_waiting", "gauge", "Passwords waiting to be verified or hashed.",
+	 AT(passwords_waiting)},
+	{"silodns_audit_lost_total", "counter", "Refused attempts that there was no room for in the audit.",
+	 AT(refusals_lost)},
+	{"silodns_password_verifications_total", "counter",
+	 "Log-ins verified, right or wrong; those that are remembered are not.", AT(passwords_verified)},
+	{"silodns_watchers", "gauge", "Streams that follow changes.", AT(watchers)},
+	{"silodns_tls_certificate_expiry_timestamp_seconds", "gauge",
+	 "When the certificate expires, in seconds since 1970; 0 without TLS.", AT(certificate_expiry)},
+	{"process_resident_memory_bytes", "gauge", "Resident memory.", AT(resident)},
+	{"process_cpu_seconds_total", "counter", "Processor time, user and system.", AT(cpu)},
+	{"process_start_time_seconds", "gauge", "When the process started, in seconds since 1970.", AT(started)},
+};
+
+static double resident_bytes(void)
+{
+	_cleanup_fclose_ FILE *file = fopen("/proc/self/statm", "re");
+	unsigned long size, resident = 0;
+
+	if (!file || fscanf(file, "%lu %lu", &size, &resident) != 2)
+		return 0;
+	return (double)resident * (double)sysconf(_SC_PAGESIZE);
+}
+
+static double seconds(const struct timeval *time)
+{
+	return (double)time->tv_sec + (double)time->tv_usec / 1e6;
+}
+
+static double unreachable_seconds(const struct hub *hub)
+{
+	return store_is_loaded(hub->store) ? (double)store_age_ms(hub->store) / 1e3
+					   : (double)(clock_wall_us() - hub->metrics.started_us) / 1e6;
+}
+
+static void take_sample(const struct hub *hub, const struct journal_status *journal, struct sample *ret_sample)
+{
+	struct store_size size = store_size(hub->store);
+	struct rusage usage = {0};
+
+	getrusage(RUSAGE_SELF, &usage);
+	*ret_sample = (struct sample){
+		.database_up = journal->database_up,
+		.database_unreachable = unreachable_seconds(hub),
+		.queue = (double)journal->waiting,
+		.loads = (double)journal->reloads,
+		.history_removed = (double)retention_removed(hub->retention),
+		.revision = (double)store_revision(hub->store),
+		.silos = (double)size.silos,
+		.users = (double)size.users,
+		.tokens = (double)size.tokens,
+		.refusals_lost = (double)refusals_lost(hub->refusals),
+		.store_bytes = (double)size.bytes,
+		.connections = (double)atomic_load(&hub->metrics.connections),
+		.in_progress = (double)atomic_load(&hub->metrics.in_progress),
+		.body_bytes = (double)atomic_load(&hub->metrics.body_bytes),
+		.watchers = (double)watchers_count(hub->watchers),
+		.passwords_waiting = (double)authenticator_waiting(hub->authenticator),
+		.passwords_verified = (double)authenticator_verified(hub->authenticator),
+		.certificate_expiry = hub->tls ? (double)tls_expires_us(hub->tls) / 1e6 : 0,
+		.resident = resident_bytes(),
+		.cpu = seconds(&usage.ru_utime) + seconds(&usage.ru_stime),
+		.started = (double)hub->metrics.started_us / 1e6,
+	};
+}
+
+/* --- the page ----------------------------------------------------------------------------------------------------- */
+
+static void write_head(struct buf *text, const char *name, const char *type, const char *help)
+{
+	buf_append_fmt(text, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void write_values(struct buf *text, const struct sample *sample)
+{
+	for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
+		double value;
+		memcpy(&value, (const char *)sample + values[i].offset, sizeof value);
+		write_head(text, values[i].name, values[i].type, values[i].help);
+		buf_append_fmt(text, "%s %.*f\n", values[i].name, value == (double)(int64_t)value ? 0 : 6, value);
+	}
+}
+
+static void write_requests(struct buf *text, const struct metrics *metrics)
+{
+	uint64_t count = 0;
+
+	write_head(text, "silodns_http_requests_total", "counter", "Answered requests.");
+	for (size_t m = 0; m < METRICS_METHODS; m++)
+		for (int class = 0; class < METRICS_CLASSES; class ++) {
+			uint64_t answered = atomic_load_explicit(&metrics->requests[m][class], memory_order_relaxed);
+			count += answered;
+			buf_append_fmt(text, "silodns_http_requests_total{method=\"%s\",code=\"%dxx\"} %" PRIu64 "\n",
+				       methods[m], class + 2, answered);
+		}
+	write_head(text, "silodns_http_request_duration_seconds", "summary",
+		   "From a request's first line to its answer.");
+	buf_append_fmt(text,
+		       "silodns_http_request_duration_seconds_sum %.6f\n"
+		       "silodns_http_request_duration_seconds_count %" PRIu64 "\n",
+		       (double)atomic_load_explicit(&metrics->request_us, memory_order_relaxed) / 1e6, count);
+	write_head(text, "silodns_http_errors_total", "counter", "Requests that were refused, by the error's name.");
+	for (size_t i = 0; i < sizeof shown_errors / sizeof shown_errors[0]; i++)
+		buf_append_fmt(
+			text, "silodns_http_errors_total{error=\"%s\"} %" PRIu64 "\n", err_name(shown_errors[i]),
+			(uint64_t)atomic_load_explicit(&metrics->errors[-shown_errors[i]], memory_order_relaxed));
+}
+
+static void write_batches(struct buf *text, const struct journal_status *journal)
+{
+	uint64_t upto = 0;
+
+	write_head(text, "silodns_batch_changes", "histogram", "Changes that were committed together.");
+	for (size_t i = 0; i < QUEUE_BATCH_SIZES; i++) {
+		upto += journal->batch_sizes[i];
+		buf_append_fmt(text, "silodns_batch_changes_bucket{le=\"%u\"} %" PRIu64 "\n", 1u << i, upto);
+	}
+	buf_append_fmt(text,
+		       "silodns_batch_changes_bucket{le=\"+Inf\"} %" PRIu64 "\nsilodns_batch_changes_sum %" PRIu64
+		       "\nsilodns_batch_changes_count %" PRIu64 "\n",
+		       journal->batches, journal->changes, journal->batches);
+}
+
+void metrics_write(const struct hub *hub, struct buf *text)
+{
+	struct journal_status journal;
+	struct sample sample;
+
+	journal_status(hub->journal, &journal);
+	take_sample(hub, &journal, &sample);
+	write_head(text, "silodns_build_info", "gauge", "Always 1.");
+	buf_append_str(text, "silodns_build_info{version=\"" SILODNS_VERSION "\"} 1\n");
+	write_values(text, &sample);
+	write_batches(text, &journal);
+	write_requests(text, &hub->metrics);
+}

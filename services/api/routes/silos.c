@@ -1,0 +1,125 @@
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/routes/handlers.h"
+#include "common/base/buf.h"
+#include "common/base/cleanup.h"
+
+#define LIST_MAX 10000
+#define LIST_BYTES_MAX (8u << 20) /* a page ends before this is exceeded, whatever the limit says */
+
+struct page {
+	struct document **bodies; /* owned, with one reference each */
+	size_t count;
+	bool more;
+};
+
+static void page_release(struct page *page)
+{
+	for (size_t i = 0; i < page->count; i++)
+		document_unref(page->bodies[i]);
+	free(page->bodies);
+}
+
+/* Writes the array; returns how many silos had room in it: at least one, so that reading on comes to an end. */
+static size_t write_page(const struct page *page, struct buf *text)
+{
+	size_t used = 0;
+
+	buf_append_str(text, "[");
+	for (; used < page->count; used++) {
+		if (used && text->len + page->bodies[used]->len + 2 > LIST_BYTES_MAX)
+			break;
+		if (used)
+			buf_append_str(text, ",");
+		buf_append(text, page->bodies[used]->json, page->bodies[used]->len);
+	}
+	buf_append_str(text, "]");
+	return used;
+}
+
+static int silo_of_token(struct request *request, const char *id, struct document **ret_body)
+{
+	const struct principal *who = &request->principal;
+	int err = store_get(request->hub->store, id, ret_body);
+
+	if (!err && who->role != ROLE_ADMIN && (*ret_body)->owner != who->user_id) {
+		document_unref(*ret_body);
+		err = ERR_NOT_FOUND;
+	}
+	return err;
+}
+
+/* Of a token for some silos, whose ids are in order. */
+static int list_of_token(struct request *request, const struct token_names *silos, const char *after, size_t limit,
+			 struct page *page)
+{
+	struct document *body;
+
+	page->bodies = calloc(silos->count, sizeof(struct document *));
+	if (!page->bodies)
+		return ERR_NOMEM;
+	for (size_t i = 0; i < silos->count; i++) {
+		if ((after && strcmp(silos->items[i], after) <= 0) || silo_of_token(request, silos->items[i], &body))
+			continue;
+		page->more = page->count == limit;
+		if (page->more) {
+			document_unref(body);
+			break;
+		}
+		page->bodies[page->count++] = body;
+	}
+	return ERR_OK;
+}
+
+static int list_silos(struct request *request, const char *after, size_t limit, struct page *page)
+{
+	const struct principal *who = &request->principal;
+	uint32_t owner = who->role == ROLE_ADMIN ? 0 : who->user_id;
+	uint64_t revision;
+
+	if (who->token && who->token->silos.count)
+		return list_of_token(request, &who->token->silos, after, limit, page);
+	return store_list(request->hub->store, owner, after, limit, &page->bodies, &page->count, &page->more,
+			  &revision);
+}
+
+static int link_next(struct reply *reply, const struct document *last, uint64_t limit)
+{
+	char id[SILO_ID_MAX + 1], link[REPLY_HEADER_VALUE_MAX];
+
+	document_id(last, id);
+	snprintf(link, sizeof link, "</silos?limit=%" PRIu64 "&after=%s>; rel=\"next\"", limit, id);
+	return reply_header(reply, "Link", link);
+}
+
+int handle_silos_list(struct request *request, struct reply *reply)
+{
+	static const char *const known[] = {"limit", "after", NULL};
+	_cleanup_(page_release) struct page page = {0};
+	_cleanup_(buf_release) struct buf text = BUF_INIT(SIZE_MAX / 4);
+	const char *after = NULL;
+	uint64_t limit = LIST_MAX;
+	size_t len;
+	int err = request_query_only(request, known);
+
+	if (!err)
+		err = request_query_number(request, "limit", LIST_MAX, &limit);
+	if (!err)
+		err = request_query(request, "after", &after);
+	if (!err)
+		err = list_silos(request, after, limit, &page);
+	if (err)
+		return err;
+	size_t used = write_page(&page, &text);
+	if (text.err)
+		return text.err;
+	if (page.more || used < page.count)
+		err = link_next(reply, page.bodies[used - 1], limit);
+	if (err)
+		return err;
+	char *body = buf_take(&text, &len);
+	reply_body_take(reply, "application/json", body, len);
+	return ERR_OK;
+}

@@ -1,0 +1,213 @@
+#include "api/routes/user.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "api/auth/password.h"
+#include "api/routes/handlers.h"
+#include "common/base/cleanup.h"
+#include "common/base/jsontext.h"
+#include "common/base/log.h"
+
+#define QUOTA_MAX 1000000
+
+json_t *user_json(const struct user *user)
+{
+	return json_pack("{s:s, s:s, s:I, s:I}", "name", user->name, "role",
+			 user->role == ROLE_ADMIN ? "admin" : "common", "quota", (json_int_t)user->quota, "silos",
+			 (json_int_t)user->silos);
+}
+
+static int check_name(struct request *request)
+{
+	int err = user_name_check(request->subject, request->subject_len, &request->why);
+
+	return err ? err : request_query_only(request, NULL);
+}
+
+static bool is_own(const struct request *request)
+{
+	return strcmp(request->subject, request->principal.name) == 0;
+}
+
+static int reply_user(struct request *request, struct reply *reply, int status)
+{
+	struct user user;
+
+	if (store_user(request->hub->store, request->subject, &user))
+		return why_set(&request->why, ERR_NOT_FOUND, "", "there is no user \"%s\"", request->subject);
+	return reply_json_take(reply, status, user_json(&user));
+}
+
+int handle_user_get(struct request *request, struct reply *reply)
+{
+	int err = check_name(request);
+
+	if (err)
+		return err;
+	if (request->principal.role != ROLE_ADMIN && !is_own(request))
+		return why_set(&request->why, ERR_FORBIDDEN, "", "only an admin may see other users");
+	return reply_user(request, reply, 200);
+}
+
+/* --- PUT ---------------------------------------------------------------------------------------------------------- */
+
+struct user_put {
+	struct change change;
+	const char *password; /* borrowed from the document; NULL: not given */
+	size_t password_len;
+};
+
+static int take_password(const json_t *value, struct user_put *put, struct why *why)
+{
+	if (!json_is_string(value))
+		return why_set(why, ERR_INVALID, "password", "is a string");
+	put->password = json_string_value(value);
+	put->password_len = json_string_length(value);
+	return password_check(put->password, put->password_len, why);
+}
+
+static int take_role(const json_t *value, struct user_put *put, struct why *why)
+{
+	const char *role = json_is_string(value) ? json_string_value(value) : "";
+
+	if (strcmp(role, "admin") != 0 && strcmp(role, "common") != 0)
+		return why_set(why, ERR_INVALID, "role", "is \"admin\" or \"common\"");
+	put->change.role = strcmp(role, "admin") == 0 ? ROLE_ADMIN : ROLE_COMMON;
+	put->change.set_role = true;
+	return ERR_OK;
+}
+
+static int take_quota(const json_t *value, struct user_put *put, struct why *why)
+{
+	json_int_t quota = json_is_integer(value) ? json_integer_value(value) : -1;
+
+	if (quota < 0 || quota > QUOTA_MAX)
+		return why_set(why, ERR_INVALID, "quota", "is a whole number from 0 to %d", QUOTA_MAX);
+	put->change.quota = (uint32_t)quota;
+	put->change.set_quota = true;
+	return ERR_OK;
+}
+
+static const struct {
+	const char *name;
+	int (*take)(const json_t *value, struct user_put *put, struct why *why);
+} members[] = {{"password", take_password}, {"role", take_role}, {"quota", take_quota}};
+
+static int take_member(const char *name, const json_t *value, struct user_put *put, struct why *why)
+{
+	for (size_t i = 0; i < sizeof members / sizeof members[0]; i++)
+		if (strcmp(members[i].name, name) == 0)
+			return members[i].take(value, put, why);
+	return why_set(why, ERR_INVALID, name, "is not a member of a user: password, role and quota are");
+}
+
+/* `*ret_document` holds the password that `put` borrows. */
+static int parse_user(struct request *request, struct user_put *put, json_t **ret_document)
+{
+	json_error_t error;
+	const char *name;
+	json_t *value;
+	json_t *document = NULL;
+	int err = jsontext_parse(request->body ? request->body : "", request->body_len, JSON_REJECT_DUPLICATES,
+				 &document, &error);
+
+	if (err == ERR_NOMEM)
+		return err;
+	if (err) /* (the library's text may quote the body, and so the password) */
+		return why_set(&request->why, err, "", "the body is not JSON: line %d, column %d", error.line,
+			       error.column);
+	*ret_document = document;
+	if (!json_is_object(document))
+		return why_set(&request->why, ERR_INVALID, "",
+			       "the body is an object such as {\"password\":\"…\",\"role\":\"common\",\"quota\":5}");
+	json_object_foreach(document, name, value)
+	{
+		err = take_member(name, value, put, &request->why);
+		if (err)
+			return err;
+	}
+	return ERR_OK;
+}
+
+/* ERR_PENDING: the handler is called again when there is a hash. */
+static int hash_password(struct request *request, struct user_put *put)
+{
+	struct password_hashing *hashing = request->kept;
+	int err;
+
+	if (!put->password)
+		return ERR_OK;
+	if (hashing) {
+		err = password_hash_result(hashing, &put->change.password_hash);
+	} else {
+		err = authenticator_hash_password(request->hub->authenticator, put->password, put->password_len,
+						  request->waiter, &hashing);
+		if (err == ERR_PENDING) {
+			request_keep_take(request, hashing, password_hashing_free);
+			request->finish = handle_user_put;
+			return err;
+		}
+	}
+	return err ? why_set(&request->why, err, "", "too many passwords are being set; try again in a moment")
+		   : ERR_OK;
+}
+
+static int collect(struct request *request, struct outcome *ret_outcome)
+{
+	int err = request_collect(request, ret_outcome);
+
+	if (!err && ret_outcome->changed)
+		log_info("user changed", LOG_STR("name", request->subject), LOG_U64("revision", ret_outcome->revision),
+			 LOG_STR("user", request->principal.name), LOG_STR("token", request->claim.token),
+			 LOG_IP("peer", &request->peer), LOG_MS("ms", request_ms(request)));
+	return err;
+}
+
+static int finish_put(struct request *request, struct reply *reply)
+{
+	struct outcome outcome;
+	int err = collect(request, &outcome);
+
+	return err ? err : reply_user(request, reply, outcome.created ? 201 : 200);
+}
+
+int handle_user_put(struct request *request, struct reply *reply)
+{
+	json_auto_t *document = NULL;
+	struct user_put put = {.change = {.kind = CHANGE_USER_PUT}};
+	int err = check_name(request);
+
+	(void)reply;
+	if (err)
+		return err;
+	if (request->principal.role != ROLE_ADMIN && !is_own(request))
+		return why_set(&request->why, ERR_FORBIDDEN, "", "only an admin may change other users");
+	err = parse_user(request, &put, &document);
+	if (err)
+		return err;
+	if (request->principal.role != ROLE_ADMIN && (put.change.set_role || put.change.set_quota))
+		return why_set(&request->why, ERR_FORBIDDEN, "",
+			       "only an admin may change role and quota; the password is yours to change");
+	err = hash_password(request, &put);
+	return err ? err : request_submit(request, &put.change, finish_put);
+}
+
+static int finish_delete(struct request *request, struct reply *reply)
+{
+	struct outcome outcome;
+	int err = collect(request, &outcome);
+
+	if (!err)
+		reply_status(reply, 204);
+	return err;
+}
+
+int handle_user_delete(struct request *request, struct reply *reply)
+{
+	struct change change = {.kind = CHANGE_USER_DELETE};
+	int err = check_name(request);
+
+	(void)reply;
+	return err ? err : request_submit(request, &change, finish_delete);
+}

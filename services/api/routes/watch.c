@@ -1,0 +1,93 @@
+#include <string.h>
+
+#include "api/routes/handlers.h"
+#include "api/watch/watchers.h"
+
+#define REVISION_DIGITS_MAX 19
+
+_Static_assert(TOKEN_SILOS_MAX <= FEED_NAMES_MAX, "all silos of a token can be followed at once");
+
+struct names {
+	const char *items[FEED_NAMES_MAX];
+	size_t count;
+};
+
+static bool is_known(const struct names *names, const char *name)
+{
+	for (size_t i = 0; i < names->count; i++)
+		if (strcmp(names->items[i], name) == 0)
+			return true;
+	return false;
+}
+
+static int read_names(struct request *request, struct names *names)
+{
+	const char *name;
+	size_t at = 0;
+
+	while ((name = request_query_next(request, "silo", &at))) {
+		int err = silo_id_check(name, strlen(name), &request->why);
+		if (err)
+			return err;
+		if (is_known(names, name))
+			continue;
+		if (names->count == FEED_NAMES_MAX)
+			return why_set(&request->why, ERR_INVALID, "silo",
+				       "up to %d silos may be named; without any, all that you may read are followed",
+				       FEED_NAMES_MAX);
+		names->items[names->count++] = name;
+	}
+	return ERR_OK;
+}
+
+/* A browser that comes back sends the newest as a header, beside the query that it began with. */
+static int read_since(struct request *request, struct subscription_wish *wish)
+{
+	const char *text = request_header(request, "Last-Event-ID");
+	const char *field = "Last-Event-ID";
+
+	if (!text || !text[0]) {
+		field = "since";
+		int err = request_query(request, "since", &text);
+		if (err || !text)
+			return err;
+	}
+	size_t len = strlen(text);
+	if (!len || len > REVISION_DIGITS_MAX || strspn(text, "0123456789") != len)
+		return why_set(&request->why, ERR_INVALID, field, "is a revision: digits, as the id of an event");
+	wish->has_since = true;
+	for (; *text; text++)
+		wish->since = wish->since * 10 + (uint64_t)(*text - '0');
+	return ERR_OK;
+}
+
+int handle_watch(struct request *request, struct reply *reply)
+{
+	static const char *const known[] = {"silo", "since", "hub", NULL};
+	struct names names = {.count = 0};
+	struct subscription_wish wish = {.who = request->principal};
+	struct watcher *watcher;
+	int err = request_query_only(request, known);
+
+	if (!err)
+		err = read_names(request, &names);
+	if (!err)
+		err = read_since(request, &wish);
+	if (!err)
+		err = request_query(request, "hub", &wish.hub);
+	if (err)
+		return err;
+	/* A token for some silos follows these, and not all of its owner's. */
+	const struct token *token = request->principal.token;
+	if (!names.count && token)
+		for (; names.count < token->silos.count; names.count++)
+			names.items[names.count] = token->silos.items[names.count];
+	wish.names = names.items;
+	wish.name_count = names.count;
+	err = watchers_open(request->hub->watchers, &wish, &watcher);
+	if (err)
+		return why_set(&request->why, err, "", "%s",
+			       err == ERR_UNAVAILABLE ? "the hub is stopping" : "out of memory");
+	reply_stream_take(reply, "text/event-stream", &watcher_stream, watcher);
+	return reply_header(reply, "X-Accel-Buffering", "no"); /* nginx would wait for more */
+}

@@ -1,0 +1,99 @@
+#include "api/watch/sse.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static size_t body_len(const struct sse_event *event)
+{
+	return event->body ? event->body->len - 1 : 0;
+}
+
+bool sse_is_written(const struct sse_event *event)
+{
+	return event->written == event->text_len + body_len(event);
+}
+
+void sse_release(struct sse_event *event)
+{
+	document_unref(event->body);
+	event->body = NULL;
+	event->text_len = event->head_len = event->written = 0;
+}
+
+static size_t copy_part(const char *part, size_t len, size_t from, char *to, size_t max)
+{
+	size_t count = len - from < max ? len - from : max;
+
+	memcpy(to, part + from, count);
+	return count;
+}
+
+/* Writes on; once all is written, the document is let go. */
+static size_t write_on(struct sse_event *event, char *to, size_t max)
+{
+	size_t head = event->head_len, body = body_len(event), at = event->written, count;
+
+	if (at < head)
+		count = copy_part(event->text, head, at, to, max);
+	else if (at < head + body)
+		count = copy_part(event->body->json, body, at - head, to, max);
+	else
+		count = copy_part(event->text + head, event->text_len - head, at - head - body, to, max);
+	event->written += count;
+	if (sse_is_written(event))
+		sse_release(event);
+	return count;
+}
+
+bool sse_write(struct sse_event *event, char *to, size_t max, size_t *used)
+{
+	while (!sse_is_written(event) && *used < max)
+		*used += write_on(event, to + *used, max - *used);
+	return sse_is_written(event) && *used < max;
+}
+
+void sse_say_text(struct sse_event *event, const char *text)
+{
+	size_t len = strlen(text);
+
+	if (len < sizeof event->text - event->text_len) {
+		memcpy(event->text + event->text_len, text, len);
+		event->text_len += len;
+	}
+	event->head_len = event->text_len;
+}
+
+void sse_say_number(struct sse_event *event, uint64_t number)
+{
+	char digits[21], *at = digits + sizeof digits - 1;
+
+	*at = '\0';
+	do
+		*--at = (char)('0' + number % 10);
+	while (number /= 10);
+	sse_say_text(event, at);
+}
+
+void sse_say(struct sse_event *event, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	int len = vsnprintf(event->text + event->text_len, sizeof event->text - event->text_len, format, args);
+	va_end(args);
+	if (len > 0 && (size_t)len < sizeof event->text - event->text_len)
+		event->text_len += (size_t)len;
+	event->head_len = event->text_len;
+}
+
+void sse_say_silo_take(struct sse_event *event, struct document *body)
+{
+	sse_say_text(event, "event: silo\ndata: ");
+	size_t head = event->text_len;
+	sse_say_text(event, ",\"revision\":");
+	sse_say_number(event, body->revision);
+	sse_say_text(event, "}\n\n");
+	event->head_len = head;
+	event->body = body;
+}

@@ -1,0 +1,39 @@
+/*
+ * One event of an event stream while it is being written: a few lines of text around a silo's document, which is
+ * borrowed from the store by a reference and not copied. No lock: whoever owns it uses it from one thread at a time.
+ */
+#ifndef SILODNS_API_WATCH_SSE_H
+#define SILODNS_API_WATCH_SSE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "api/model/document.h"
+
+#define EVENT_TEXT_MAX                                                                                                 \
+	320 /* bytes without the document: more than any event has; what does not fit is left out whole */
+
+/* What is written: text[0, head_len), the document without its last brace, the rest of text. */
+struct sse_event {
+	char text[EVENT_TEXT_MAX];
+	size_t text_len, head_len, written;
+	struct document *body; /* owned; NULL: none */
+};
+
+void sse_release(struct sse_event *event); /* it is empty then, and can be used again */
+
+/* Text as it is, and a number. (These two write what each event has, and there may be a million a second: too many for
+ * printf.) */
+void sse_say_text(struct sse_event *event, const char *text);
+void sse_say_number(struct sse_event *event, uint64_t number);
+void sse_say(struct sse_event *event, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The event "silo", with the document and its revision. Takes the reference. The last to be said. */
+void sse_say_silo_take(struct sse_event *event, struct document *body);
+
+/* Adds to `to`, of which `*used` bytes of `max` are in use, as far as it goes. True: all is written, and there is room
+ * still. */
+bool sse_write(struct sse_event *event, char *to, size_t max, size_t *used);
+bool sse_is_written(const struct sse_event *event);
+
+#endif

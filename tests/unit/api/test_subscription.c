@@ -1,0 +1,342 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/watch/subscription.h"
+
+#define IDENTITY "0123456789abcdef0123456789abcdef"
+#define TEXT_MAX 65536
+
+struct fixture {
+	struct store *store;
+	struct subscription *feed;
+	uint64_t revision;
+	char text[TEXT_MAX]; /* what the last tell() read */
+};
+
+static struct user user(uint32_t id, const char *name, enum role role)
+{
+	struct user made = {.id = id, .role = role, .quota = 5, .revision = 1};
+
+	snprintf(made.name, sizeof made.name, "%s", name);
+	return made;
+}
+
+/* Users 1 (admin), 2 and 3 (common) at revision 1. */
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof *f);
+	struct store_state *loaded = store_state_new();
+	const struct user users[] = {user(1, "admin", ROLE_ADMIN), user(2, "alice", ROLE_COMMON),
+				     user(3, "bob", ROLE_COMMON)};
+
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(store_state_add_user(loaded, &users[i]), ERR_OK);
+	f->store = store_new();
+	f->revision = 1;
+	store_replace_take(f->store, loaded, IDENTITY, 1);
+	store_confirm(f->store, 60000);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	subscription_close(f->feed);
+	store_free(f->store);
+	free(f);
+	return 0;
+}
+
+static void put(struct fixture *f, const char *id, uint32_t owner)
+{
+	char json[256];
+	int len = snprintf(json, sizeof json, "{\"id\":\"%s\",\"dnsrecords\":[]}", id);
+	struct document *body = document_new(json, (size_t)len, owner, ++f->revision);
+	const struct store_change change = {.op = STORE_PUT_SILO, .subject = id, .body = body};
+
+	assert_int_equal(store_apply(f->store, &change, 1, f->revision), ERR_OK);
+	document_unref(body);
+}
+
+static void delete (struct fixture *f, const char *id)
+{
+	const struct store_change change = {.op = STORE_DELETE_SILO, .subject = id, .revision = ++f->revision};
+
+	assert_int_equal(store_apply(f->store, &change, 1, f->revision), ERR_OK);
+}
+
+static void open_feed(struct fixture *f, uint32_t who, const struct subscription_wish *wish)
+{
+	struct subscription_wish whole = *wish;
+	struct user found;
+
+	assert_int_equal(store_user_by_id(f->store, who, &found), ERR_OK);
+	whole.who = (struct principal){.user_id = who, .role = found.role, .user_revision = found.revision};
+	subscription_close(f->feed);
+	assert_int_equal(subscription_open(f->store, &whole, &f->feed), ERR_OK);
+}
+
+/* Reads all there is, `step` bytes at a time. */
+static const char *tell(struct fixture *f, size_t step)
+{
+	size_t used = 0, got;
+
+	while ((got = subscription_read(f->feed, f->text + used, step)) > 0) {
+		used += got;
+		assert_true(got <= step && used + step < TEXT_MAX);
+	}
+	f->text[used] = '\0';
+	return f->text;
+}
+
+#define GREETING ": silodns\nretry: 2000\n\n"
+#define SILO(id, revision) "event: silo\ndata: {\"id\":\"" id "\",\"dnsrecords\":[],\"revision\":" revision "}\n\n"
+#define ABSENT(kind, id, revision) "event: " kind "\ndata: {\"id\":\"" id "\",\"revision\":" revision "}\n\n"
+#define HUB(kind, revision) "event: " kind "\ndata: {\"hub\":\"" IDENTITY "\",\"revision\":" revision "}\n\n"
+#define ID(revision) "id: " revision "\n"
+
+static void test_a_snapshot_has_no_id_before_its_end(void **state)
+{
+	struct fixture *f = *state;
+
+	put(f, "b", 1);
+	put(f, "a", 2);
+	put(f, "b", 1);
+	delete (f, "a");
+	put(f, "c", 3);
+	open_feed(f, 1, &(struct subscription_wish){0});
+	assert_string_equal(tell(f, 4096), GREETING SILO("b", "4") SILO("c", "6") ID("6") HUB("synced", "6"));
+	assert_string_equal(tell(f, 4096), "");
+}
+
+static void test_every_buffer_size_gives_the_same_text(void **state)
+{
+	struct fixture *f = *state;
+	char whole[TEXT_MAX];
+	char id[16];
+
+	for (unsigned i = 0; i < 40; i++) {
+		snprintf(id, sizeof id, "silo%u", i);
+		put(f, id, 1 + i % 3);
+		if (i % 7 == 0)
+			delete (f, id);
+	}
+	const char *const names[] = {"silo1", "silo7", "silo2", "none"};
+	for (int named = 0; named < 2; named++) {
+		const struct subscription_wish wish = {.names = names, .name_count = named ? 4 : 0};
+		open_feed(f, 1, &wish);
+		memcpy(whole, tell(f, 4096), TEXT_MAX);
+		assert_non_null(strstr(whole, "synced"));
+		for (size_t step = 1; step < 700; step++) {
+			open_feed(f, 1, &wish);
+			assert_string_equal(tell(f, step), whole);
+		}
+	}
+}
+
+static void test_it_continues_with_what_is_newer_and_what_is_gone(void **state)
+{
+	struct fixture *f = *state;
+
+	put(f, "a", 2);
+	put(f, "b", 2);
+	delete (f, "b");
+	put(f, "a", 2);
+	open_feed(f, 2, &(struct subscription_wish){.has_since = true, .since = 2});
+	assert_string_equal(tell(f, 4096),
+			    GREETING ID("4") ABSENT("deleted", "b", "4") ID("5") SILO("a", "5") HUB("synced", "5"));
+	put(f, "a", 3);
+	assert_string_equal(tell(f, 4096), ID("6") ABSENT("forbidden", "a", "6"));
+	put(f, "a", 3);
+	assert_string_equal(tell(f, 4096), "");
+	put(f, "a", 2);
+	assert_string_equal(tell(f, 4096), ID("8") SILO("a", "8"));
+}
+
+static void test_a_named_silo_is_told_whether_it_exists_or_not(void **state)
+{
+	struct fixture *f = *state;
+	const char *const names[] = {"mine", "none", "his"};
+
+	put(f, "mine", 2);
+	put(f, "his", 3);
+	put(f, "other", 2);
+	open_feed(f, 2, &(struct subscription_wish){.names = names, .name_count = 3});
+	assert_string_equal(tell(f, 4096), GREETING ABSENT("deleted", "none", "0") SILO("mine", "2")
+						   ABSENT("forbidden", "his", "3") ID("4") HUB("synced", "4"));
+	put(f, "his", 3);
+	put(f, "other", 2);
+	assert_string_equal(tell(f, 4096), "");
+	put(f, "his", 2);
+	delete (f, "mine");
+	put(f, "none", 2);
+	assert_string_equal(tell(f, 4096),
+			    ID("7") SILO("his", "7") ID("8") ABSENT("deleted", "mine", "8") ID("9") SILO("none", "9"));
+}
+
+static void test_who_knows_more_than_the_store_waits_until_it_has_caught_up(void **state)
+{
+	struct fixture *f = *state;
+
+	put(f, "a", 1);
+	open_feed(f, 1, &(struct subscription_wish){.has_since = true, .since = 4, .hub = IDENTITY});
+	assert_string_equal(tell(f, 4096), GREETING);
+	store_confirm(f->store, 60000); /* may have begun before */
+	put(f, "b", 1);
+	assert_true(subscription_is_ahead(f->feed));
+	assert_string_equal(tell(f, 4096), "");
+	subscription_beat(f->feed);
+	assert_string_equal(tell(f, 4096), ":\n\n");
+	put(f, "a", 1);
+	assert_false(subscription_is_ahead(f->feed));
+	store_confirm(f->store, 60000);
+	put(f, "c", 1);
+	assert_string_equal(tell(f, 4096), ID("5") SILO("c", "5") HUB("synced", "5"));
+}
+
+static void test_who_knows_more_than_the_database_is_reset(void **state)
+{
+	struct fixture *f = *state;
+	const char *const names[] = {"a"};
+
+	put(f, "a", 1);
+	open_feed(f, 1, &(struct subscription_wish){.has_since = true, .since = 3, .names = names, .name_count = 1});
+	assert_string_equal(tell(f, 4096), GREETING);
+	store_confirm(f->store, 60000);
+	store_confirm(f->store, 60000);
+	assert_false(subscription_is_ahead(f->feed));
+	assert_string_equal(tell(f, 4096), ID("0") HUB("reset", "2") SILO("a", "2") ID("2") HUB("synced", "2"));
+}
+
+static void test_what_is_forgotten_or_of_another_hub_is_reset(void **state)
+{
+	struct fixture *f = *state;
+	const struct subscription_wish wishes[] = {
+		{.has_since = true, .since = 3, .hub = "f123456789abcdef0123456789abcdef"},
+		{.has_since = true, .since = 2, .hub = "f123456789abcdef0123456789abcdef"},
+		{.has_since = true, .since = 0},
+	};
+
+	put(f, "a", 1);
+	for (size_t i = 0; i < sizeof wishes / sizeof wishes[0]; i++) {
+		open_feed(f, 1, &wishes[i]);
+		assert_string_equal(tell(f, 4096),
+				    GREETING ID("0") HUB("reset", "2") SILO("a", "2") ID("2") HUB("synced", "2"));
+	}
+	open_feed(f, 1, &(struct subscription_wish){.has_since = true, .since = 1, .hub = IDENTITY});
+	assert_string_equal(tell(f, 4096), GREETING ID("2") SILO("a", "2") HUB("synced", "2"));
+}
+
+static void test_more_deletions_than_are_remembered_are_a_reset_for_whoever_was_away(void **state)
+{
+	struct fixture *f = *state;
+
+	put(f, "kept", 1);
+	for (unsigned i = 0; i < STORE_GONE_MAX + 1; i++) {
+		char id[32];
+		snprintf(id, sizeof id, "s%u", i);
+		put(f, id, 1);
+		delete (f, id);
+	}
+	assert_int_equal(store_size(f->store).gone, STORE_GONE_MAX);
+	open_feed(f, 1, &(struct subscription_wish){.has_since = true, .since = 3});
+	assert_non_null(strstr(tell(f, 4096), "event: reset"));
+	open_feed(f, 1, &(struct subscription_wish){.has_since = true, .since = f->revision - 2});
+	assert_null(strstr(tell(f, 4096), "event: reset"));
+}
+
+static void test_a_store_that_was_replaced_by_another_history_is_a_reset(void **state)
+{
+	struct fixture *f = *state;
+	struct store_state *other = store_state_new();
+	const struct user admin = user(1, "admin", ROLE_ADMIN);
+
+	put(f, "a", 1);
+	open_feed(f, 1, &(struct subscription_wish){0});
+	tell(f, 4096);
+	assert_int_equal(store_state_add_user(other, &admin), ERR_OK);
+	store_replace_take(f->store, other, "ffffffffffffffffffffffffffffffff", 2);
+	const char *text = tell(f, 4096);
+	assert_non_null(strstr(text, "id: 0\nevent: reset\ndata: {\"hub\":\"ffffffffffffffffffffffffffffffff\""));
+	assert_non_null(strstr(text, "event: synced"));
+	assert_null(strstr(text, "event: silo"));
+}
+
+static void test_a_changed_user_ends_it(void **state)
+{
+	struct fixture *f = *state;
+	struct store_change change = {.op = STORE_PUT_USER, .subject = "alice", .user = user(2, "alice", ROLE_COMMON)};
+
+	open_feed(f, 2, &(struct subscription_wish){0});
+	tell(f, 4096);
+	assert_false(subscription_is_over(f->feed));
+	change.user.revision = ++f->revision;
+	assert_int_equal(store_apply(f->store, &change, 1, f->revision), ERR_OK);
+	put(f, "a", 2);
+	assert_string_equal(tell(f, 4096), "");
+	assert_true(subscription_is_over(f->feed));
+}
+
+static void test_a_sign_of_life_has_the_revision_if_it_has_moved(void **state)
+{
+	struct fixture *f = *state;
+	const char *const names[] = {"a"};
+
+	open_feed(f, 1, &(struct subscription_wish){.names = names, .name_count = 1});
+	tell(f, 4096);
+	subscription_beat(f->feed);
+	assert_string_equal(tell(f, 4096), ":\n\n");
+	put(f, "other", 1);
+	assert_string_equal(tell(f, 4096), "");
+	subscription_beat(f->feed);
+	assert_string_equal(tell(f, 4096), ":\n" ID("2") "\n");
+	store_confirm(f->store, -1); /* the next look at the database is overdue */
+	subscription_beat(f->feed);
+	assert_string_equal(tell(f, 4096), ": the database is away, this is as of 0 s ago\n\n");
+}
+
+static void test_a_farewell_waits_for_the_event_under_way(void **state)
+{
+	struct fixture *f = *state;
+	char piece[64];
+
+	put(f, "a", 1);
+	open_feed(f, 1, &(struct subscription_wish){0});
+	assert_int_equal(subscription_read(f->feed, piece, 40), 40);
+	subscription_bid_farewell(f->feed, 1234);
+	const char *rest = tell(f, 4096);
+	assert_non_null(strstr(rest, "\"revision\":2}\n\n: the hub is stopping\nretry: 1234\n\n"));
+	assert_null(strstr(rest, "synced"));
+	assert_true(subscription_is_over(f->feed));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_a_snapshot_has_no_id_before_its_end, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_every_buffer_size_gives_the_same_text, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_it_continues_with_what_is_newer_and_what_is_gone, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_named_silo_is_told_whether_it_exists_or_not, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_who_knows_more_than_the_store_waits_until_it_has_caught_up, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_who_knows_more_than_the_database_is_reset, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_what_is_forgotten_or_of_another_hub_is_reset, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_more_deletions_than_are_remembered_are_a_reset_for_whoever_was_away, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_store_that_was_replaced_by_another_history_is_a_reset, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_a_changed_user_ends_it, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_sign_of_life_has_the_revision_if_it_has_moved, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_farewell_waits_for_the_event_under_way, setup, teardown),
+	};
+	return cmocka_run_group_tests_name("feed", tests, NULL, NULL);
+}
