@@ -8,7 +8,7 @@
 #include <sodium.h>
 #include <uthash.h>
 
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 #include "common/base/log.h"
 
 #define HOUR_US INT64_C(3600000000)

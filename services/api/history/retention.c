@@ -1,6 +1,6 @@
 #include "api/history/retention.h"
 
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 #include "common/base/log.h"
 
 #define EVERY_MAX_MS 60000

@@ -8,7 +8,6 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/jsontext.h"
-#include "common/base/lifecycle.h"
 #include "common/base/log.h"
 
 enum { SQL_TAKEN, SQL_TAKE, SQL_COUNT };

@@ -7,7 +7,7 @@
 
 #include "api/store/store.h"
 #include "common/base/cleanup.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 
 #define FORGET_US INT64_C(3600000000)
 
