@@ -14,6 +14,7 @@
 #include "api/jobs/token_usage.h"
 #include "api/routes/routes.h"
 #include "common/base/cleanup.h"
+#include "common/base/clock.h"
 #include "common/base/lifecycle.h"
 #include "common/base/log.h"
 

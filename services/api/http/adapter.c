@@ -9,7 +9,7 @@
 #include "api/http/reply.h"
 #include "api/http/request.h"
 #include "api/http/spare.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 
 /* --- the connection of a request ---------------------------------------------------------------------------------- */
 

@@ -7,7 +7,7 @@
 #include <utlist.h>
 
 #include "common/base/cleanup.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 #include "common/base/log.h"
 
 struct arrivals {

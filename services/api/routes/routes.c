@@ -9,7 +9,7 @@
 #include "api/routes/handlers.h"
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 #include "common/base/log.h"
 
 /* READ, UPDATE: any user, and a token with this verb. ACCOUNT: any user, and a token with the verb admin, of an admin.
@@ -204,7 +204,7 @@ static void identify(struct call *call)
 	if (path.end == FORWARDED_DIRECT && !forwarded_is_trusted(&hub->trust, &call->peer) &&
 	    ratelimit_is_exempt(hub->ratelimit, &call->peer) && !atomic_flag_test_and_set(&complained))
 		log_warn("a proxy that is not one of SILODNS_TRUSTED_PROXIES: all behind it count as one client",
-			 LOG_IP("proxy", &call->request->connection));
+			 LOG_STR("proxy", IPADDR_TEXT(&call->request->connection)));
 }
 
 static int count_request(struct call *call)
@@ -229,7 +229,7 @@ static int authenticate(struct call *call)
 	call->verdict = login.verdict;
 	call->claim = login.claim;
 	if (login.locked_out)
-		log_warn("too many wrong passwords or tokens: locked out", LOG_IP("peer", &call->peer));
+		log_warn("too many wrong passwords or tokens: locked out", LOG_STR("peer", IPADDR_TEXT(&call->peer)));
 	if (err || !call->limited ||
 	    !ratelimit_take_user(hub->ratelimit, call->principal.user_id, call->request->started_us, &call->verdict))
 		return err;
@@ -309,7 +309,7 @@ static void log_request(const struct call *call, int status)
 		LOG_I64("status", status),
 		LOG_STR("user", call->claim.user),
 		LOG_STR("token", call->claim.token),
-		LOG_IP("peer", &call->peer),
+		LOG_STR("peer", IPADDR_TEXT(&call->peer)),
 		LOG_MS("ms", request_ms(call->request)),
 	};
 	log_write(level,

@@ -69,7 +69,7 @@ static int collect(struct call *call, struct reply *reply, struct outcome *ret_o
 	if (!err && ret_outcome->changed)
 		log_info("silo changed", LOG_STR("silo", call->subject), LOG_U64("revision", ret_outcome->revision),
 			 LOG_STR("user", call->principal.name), LOG_STR("token", call->claim.token),
-			 LOG_IP("peer", &call->peer), LOG_U64("records", ret_outcome->records),
+			 LOG_STR("peer", IPADDR_TEXT(&call->peer)), LOG_U64("records", ret_outcome->records),
 			 LOG_MS("ms", request_ms(call->request)));
 	return err;
 }

@@ -7,7 +7,7 @@
 #include "api/routes/handlers.h"
 #include "common/base/cleanup.h"
 #include "common/base/jsontext.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 #include "common/base/log.h"
 
 /* --- which ----------------------------------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ static int collect(struct call *call, const char *what)
 	if (!err)
 		log_info(what, LOG_STR("owner", call->subject), LOG_STR("name", call->second),
 			 LOG_U64("revision", outcome.revision), LOG_STR("user", call->principal.name),
-			 LOG_STR("token", call->claim.token), LOG_IP("peer", &call->peer),
+			 LOG_STR("token", call->claim.token), LOG_STR("peer", IPADDR_TEXT(&call->peer)),
 			 LOG_MS("ms", request_ms(call->request)));
 	return err;
 }

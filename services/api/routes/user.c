@@ -159,7 +159,7 @@ static int collect(struct call *call, struct outcome *ret_outcome)
 	if (!err && ret_outcome->changed)
 		log_info("user changed", LOG_STR("name", call->subject), LOG_U64("revision", ret_outcome->revision),
 			 LOG_STR("user", call->principal.name), LOG_STR("token", call->claim.token),
-			 LOG_IP("peer", &call->peer), LOG_MS("ms", request_ms(call->request)));
+			 LOG_STR("peer", IPADDR_TEXT(&call->peer)), LOG_MS("ms", request_ms(call->request)));
 	return err;
 }
 
