@@ -21,6 +21,7 @@
 #include "api/jobs/token_usage.h"
 #include "api/settings.h"
 #include "common/base/cleanup.h"
+#include "common/base/clock.h"
 #include "common/base/lifecycle.h"
 #include "common/base/log.h"
 #include "common/net/http.h"

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "api/jobs/periodic.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 #include "common/base/log.h"
 
 #define EVERY_MAX_MS 60000 /* from the end of one look at the log to the next; a tenth of the age, if that is less */

@@ -9,7 +9,6 @@
 #include "api/jobs/periodic.h"
 #include "common/base/cleanup.h"
 #include "common/base/jsontext.h"
-#include "common/base/lifecycle.h"
 #include "common/base/log.h"
 
 #define AGAIN_MS 100 /* while there is no database, or another hub is at it, too */

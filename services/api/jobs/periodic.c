@@ -3,7 +3,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 
 struct periodic {
 	periodic_fn fn;

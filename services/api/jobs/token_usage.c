@@ -7,7 +7,7 @@
 
 #include "api/jobs/periodic.h"
 #include "common/base/cleanup.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 #include "common/base/log.h"
 
 #define EVERY_MS 60000

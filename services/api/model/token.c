@@ -10,7 +10,7 @@
 #include "api/model/user.h"
 #include "common/base/cleanup.h"
 #include "common/base/jsontext.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 
 #define SECRET_BYTES 32
 #define USE_RESOLUTION_US 60000000

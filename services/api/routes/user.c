@@ -160,7 +160,7 @@ static int collect(struct request *request, struct outcome *ret_outcome)
 	if (!err && ret_outcome->changed)
 		log_info("user changed", LOG_STR("name", request->subject), LOG_U64("revision", ret_outcome->revision),
 			 LOG_STR("user", request->principal.name), LOG_STR("token", request->claim.token),
-			 LOG_IP("peer", &request->peer), LOG_MS("ms", request_ms(request)));
+			 LOG_STR("peer", IPADDR_TEXT(&request->peer)), LOG_MS("ms", request_ms(request)));
 	return err;
 }
 

@@ -34,6 +34,11 @@ int silo_id_check(const char *id, size_t len, struct why *ret_why)
 	return ERR_OK;
 }
 
+int silo_id_conf_check(const char *value, struct why *ret_why)
+{
+	return silo_id_check(value, strlen(value), ret_why);
+}
+
 int record_compare(const struct record *a, const struct record *b)
 {
 	int order = strcmp(a->hostname, b->hostname);

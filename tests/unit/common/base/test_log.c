@@ -18,6 +18,7 @@
 #include <jansson.h>
 
 #include "common/base/log.h"
+#include "common/net/ipaddr.h"
 
 static char text[1 << 20];
 static int capture[2], saved_stderr;
@@ -65,7 +66,7 @@ static void logfmt_has_every_type(void **state)
 	log_init("silodns-test", LOG_LEVEL_DEBUG, LOG_FORMAT_LOGFMT);
 	begin();
 	log_warn("listening now", LOG_STR("s", "word"), LOG_STR("none", NULL), LOG_I64("i", INT64_MIN),
-		 LOG_U64("u", UINT64_MAX), LOG_BOOL("b", true), LOG_IP("ip", &ip), LOG_ERR(ERR_NOT_FOUND),
+		 LOG_U64("u", UINT64_MAX), LOG_BOOL("b", true), LOG_STR("ip", IPADDR_TEXT(&ip)), LOG_ERR(ERR_NOT_FOUND),
 		 LOG_MS("took", 1.5));
 	assert_string_equal(
 		rest(end()),
@@ -80,7 +81,7 @@ static void json_has_every_type(void **state)
 	log_init("silodns-test", LOG_LEVEL_DEBUG, LOG_FORMAT_JSON);
 	begin();
 	log_error("a \"b\"", LOG_STR("s", "x\ny"), LOG_I64("i", INT64_MIN), LOG_U64("u", 7), LOG_U64("big", UINT64_MAX),
-		  LOG_BOOL("b", false), LOG_IP("ip", &ip), LOG_ERR(ERR_TLS), LOG_MS("took", 12.3456));
+		  LOG_BOOL("b", false), LOG_STR("ip", IPADDR_TEXT(&ip)), LOG_ERR(ERR_TLS), LOG_MS("took", 12.3456));
 	char *line = end();
 	const char *second = strstr(line, ",\"level\"");
 	assert_non_null(second);

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "common/conf/conf.h"
+#include "common/hub/silo.h"
 
 struct settings {
 	char *url, *user, *mode, *hosts_file;
@@ -53,7 +54,7 @@ static const struct conf_option options[] = {
 	{.name = "USER", .type = CONF_STRING, AT(user), .arg = "NAME", .help = "Who."},
 	{.name = "PASSWORD", .type = CONF_SECRET, AT(password), .check = check_length, .help = "Secret."},
 	{.name = "TOKEN", .type = CONF_SECRET, AT(token), .help = "Also secret."},
-	{.name = "SILOS", .type = CONF_LIST, AT(silos), .check = conf_check_silo_id, .arg = "LIST", .help = "Which."},
+	{.name = "SILOS", .type = CONF_LIST, AT(silos), .check = silo_id_conf_check, .arg = "LIST", .help = "Which."},
 	{.name = "MODE",
 	 .type = CONF_STRING,
 	 AT(mode),

@@ -3,7 +3,7 @@
 
 #include <poll.h>
 
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 #include "common/hub/hubwatch.h"
 
 #define HEAD "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"

@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 #include "common/hub/status.h"
 
 static char dir[] = "/tmp/test_status.XXXXXX", path[64];

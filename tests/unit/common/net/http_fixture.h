@@ -13,7 +13,7 @@
 
 #include <time.h>
 
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 #include "common/net/http.h"
 #include "../fake_server.h"
 

@@ -3,8 +3,8 @@
  * way to keep them current, watch is the other; the keeper of the file depends on neither. Logs when a silo or the hub
  * becomes unreadable and when it is well again, not every attempt. One thread.
  */
-#ifndef SILODNS_POLL_H
-#define SILODNS_POLL_H
+#ifndef SILODNS_POLLING_H
+#define SILODNS_POLLING_H
 
 #include <stdint.h>
 
@@ -14,20 +14,21 @@
 #include "hostsync/settings.h"
 #include "hostsync/silos.h"
 
-struct poll {
+struct polling {
 	struct hubclient *client; /* borrowed */
 	struct hublog *log;       /* borrowed */
 	struct backoff backoff;
 	uint32_t interval_ms;
 };
 
-struct poll_result {
+struct polling_result {
 	int err;          /* the first failure of the round, 0 = every silo was answered for */
 	uint32_t wait_ms; /* until the next round */
 };
 
-void poll_init(struct poll *poll, const struct settings *settings, struct hubclient *client, struct hublog *log);
+void polling_init(struct polling *polling, const struct settings *settings, struct hubclient *client,
+		  struct hublog *log);
 
-struct poll_result poll_round(struct poll *poll, struct silos *silos);
+struct polling_result polling_round(struct polling *polling, struct silos *silos);
 
 #endif
