@@ -4,8 +4,9 @@ import re
 import subprocess
 
 import pytest
-from hub import BUILD, run_program
-from mariadb import wait_until
+
+from tests.lib.hub import BUILD, run_program
+from tests.lib.waiting import wait_until
 
 pytestmark = pytest.mark.hub
 
