@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 
 #include "api/auth/authenticator.h"
+#include "api/auth/password.h"
 #include "api/exitcode.h"
 #include "api/http/server.h"
 #include "api/http/tls.h"
@@ -250,7 +251,7 @@ int serve(const struct settings *settings)
 	if (!err)
 		err = journal_start(hub.store, &journal_settings, &hub.journal);
 	if (!err)
-		authenticator_on_rehash(hub.authenticator, rehashed, &hub);
+		password_on_rehash(authenticator_verifier(hub.authenticator), rehashed, &hub);
 	if (!err)
 		err = refusals_new(settings->history_age_ms, &hub.refusals);
 	struct bootstrap bootstrap = {

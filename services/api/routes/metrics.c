@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "api/auth/password.h"
 #include "api/hub.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
@@ -128,8 +129,8 @@ static void take_sample(const struct hub *hub, const struct journal_status *jour
 		.in_progress = (double)server_in_progress(&hub->http),
 		.body_bytes = (double)atomic_load(&hub->http.body_bytes),
 		.watchers = (double)watchers_count(hub->watchers),
-		.passwords_waiting = (double)authenticator_waiting(hub->authenticator),
-		.passwords_verified = (double)authenticator_verified(hub->authenticator),
+		.passwords_waiting = (double)password_waiting(authenticator_verifier(hub->authenticator)),
+		.passwords_verified = (double)password_verified(authenticator_verifier(hub->authenticator)),
 		.certificate_expiry = hub->tls ? (double)tls_expires_us(hub->tls) / 1e6 : 0,
 		.resident = resident_bytes(),
 		.cpu = seconds(&usage.ru_utime) + seconds(&usage.ru_stime),
