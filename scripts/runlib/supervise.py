@@ -60,7 +60,6 @@ class Child:
                 return
             if code == EXIT_SETTINGS:
                 self.refuses = True
-                self.on_end(f"{self.name} refuses its settings: see {self.log}")
                 return
             pause = RESTART_MIN if time.monotonic() - began > RESTART_MAX else min(pause * 2, RESTART_MAX)
             self.on_end(f"{self.name} ended ({describe(code)}), is started again in {pause:.1f} s")
@@ -106,14 +105,14 @@ class Child:
         while not condition():
             if stop_wanted.is_set():
                 raise Stopped
-            self.check()
-            if time.monotonic() > end:
+            self.check_settings()
+            if self.ends >= 3 or time.monotonic() > end:
                 self.fail("does not come up")
             time.sleep(0.03)
 
-    def check(self):
-        if self.refuses or self.ends >= 3:
-            self.fail("refuses its settings" if self.refuses else "does not come up")
+    def check_settings(self):
+        if self.refuses:
+            self.fail("refuses its settings")
 
     def fail(self, how):
         raise Failure(f"{self.name} {how}; the end of {self.log} says{self.log_tail()}")
