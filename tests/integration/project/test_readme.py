@@ -83,6 +83,8 @@ def test_compose_hands_every_setting_to_its_container():
         settings = set(re.findall(r"`SILODNS_(\w+)`", "\n".join(rows))) - {"ONCE", "CHECK", "PRINT", "REMOVE"}  # flags of `docker compose run`
         has = given[program] | (given["client"] if program != "api" else set())
         assert settings == has, f"{program}: {sorted(settings ^ has)}"
+    for name in re.findall(r"^ENV (SILODNS_\w+)", (REPO / "Dockerfile").read_text(), re.M):
+        assert f" {name}:\n" not in text, f"{name}: a name without a value would take away the image's own"
 
 
 def test_each_program_tolerates_the_settings_of_the_others():
