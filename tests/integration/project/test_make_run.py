@@ -236,7 +236,7 @@ def test_when_nobody_reads_what_it_says_it_stops_all(start):
 
 def test_stopped_while_it_is_still_starting_it_leaves_nothing(start):
     run = start()
-    wait_until(lambda: children(run.process.pid), 30 * SLOW, "the database")
+    wait_until(lambda: "database" in children(run.process.pid), 30 * SLOW, "the database")
     began = time.monotonic()
     assert run.end() == 0
     assert time.monotonic() - began < 30 * SLOW  # not killed when the time to stop was over
