@@ -207,7 +207,7 @@ static int run_serve(const struct settings *settings)
 	if (!err)
 		err = authenticator_new(hub.store, hub.ratelimit, &hub.authenticator);
 	if (!err)
-		err = history_new(&journal_settings.db, &hub.history);
+		err = history_start(&journal_settings.db, &hub.history);
 	if (!err)
 		err = watchers_start(hub.store, &hub.watchers);
 	if (!err)
@@ -232,7 +232,7 @@ static int run_serve(const struct settings *settings)
 	retention_stop(hub.retention);
 	authenticator_free(hub.authenticator); /* before the journal, to which it hands new hashes */
 	journal_stop(hub.journal);
-	history_free(hub.history);
+	history_stop(hub.history);
 	watchers_stop(hub.watchers);
 	tls_free(hub.tls);
 	ratelimit_free(hub.ratelimit);

@@ -10,6 +10,7 @@ import re
 import signal
 import ssl
 import subprocess
+import urllib.parse
 
 import leaks
 from mariadb import free_port, wait_until
@@ -103,6 +104,15 @@ class Endpoint:
 
     def delete(self, path, **more):
         return self.request("DELETE", path, **more)
+
+    def pages(self, path, **more):
+        """The answers to a listing and to what its Link, and that one's, names as the next page."""
+        while path:
+            answer = self.get(path, **more)
+            assert answer.status == 200, answer
+            yield answer
+            link = answer.headers["Link"]
+            path = link and urllib.parse.urljoin(path, re.fullmatch(r'<(\?[^>]*)>; rel="next"', link)[1])
 
     def put_silo(self, silo, records, **more):
         """records: {hostname: address}"""

@@ -1,5 +1,6 @@
 """The hub's end: orderly by SIGTERM, at once by SIGKILL; no answer and no acknowledged change is lost."""
 
+import concurrent.futures
 import http.client
 import json
 import signal
@@ -12,6 +13,7 @@ from hub import ADMIN, SLOW, basic
 from ledger import ACKNOWLEDGED, OPEN, Ledger
 from mariadb import Database, wait_until
 from test_database_outage import paused, revision_locked
+from test_history import log_locked, wait_for_requests
 
 pytestmark = pytest.mark.hub
 
@@ -107,6 +109,16 @@ def test_a_change_that_waits_for_the_database_at_sigterm_is_answered(make_hub, d
     assert hub.stop() == 0
     assert [answer.status for answer in answers] == [503]
     assert database.sql("SELECT COUNT(*) FROM silo") == [["0"]]
+
+
+def test_histories_that_wait_for_the_database_at_sigterm_are_answered(make_hub, database):
+    hub = make_hub(database)
+    hub.put_silo("a", {})
+    with concurrent.futures.ThreadPoolExecutor(4) as pool, log_locked(database):
+        answers = [pool.submit(hub.get, path) for path in ("/audit", "/silos/a/history", "/audit", "/silos/a/history")]
+        wait_for_requests(hub, 4)
+        assert timed_stop(hub) < 10 * SLOW
+        assert [answer.result().status for answer in answers] == [503] * 4
 
 
 def test_a_client_that_never_finishes_holds_the_end_up_for_the_drain_time_only(make_hub, database):

@@ -292,5 +292,6 @@ void server_stop(struct server *server, long drain_ms)
 				 atomic_load(&server->exchange.begun) - atomic_load(&server->exchange.ended)));
 	authenticator_drain(server->hub->authenticator);
 	journal_drain(server->hub->journal);
+	history_drain(server->hub->history);
 	server_free(server);
 }
