@@ -27,7 +27,7 @@ BODIES = {  # name: (body, status, field or None)
     "escaped NUL": (b'{"dnsrecords":[{"hostname":"a\\u0000b","ip":"192.0.2.1"}]}', 400, None),
     "raw NUL": (b'{"dnsrecords":[{"hostname":"a\x00b","ip":"192.0.2.1"}]}', 400, None),
     "only NULs": (b"\x00" * 100, 400, None),
-    "BOM": (b"\xef\xbb\xbf" + record().encode(), 400, None),
+    "BOM in the middle": (b'{\xef\xbb\xbf"dnsrecords":[]}', 400, None),
     "UTF-16": (record().encode("utf-16"), 400, None),
     "comment": (b'{"dnsrecords":[]/* none */}', 400, None),
     "single quotes": (b"{'dnsrecords':[]}", 400, None),
@@ -71,11 +71,12 @@ BODIES = {  # name: (body, status, field or None)
 }
 
 HOSTNAMES = ["", " ", "a b", " a", "a ", "a/b", "a\nb", "a\tb", "a\x7f", "a\r\n127.0.0.1 evil", "a.", "a.b.", ".", ".a", "a..b", "-a", "a-",
-             "a.-b", "a_b", "*.a", "a#b", "ä", "日本", "x" * 64, "a." + "x" * 64 + ".b", ".".join(["x" * 49] * 5) + ".xxxx",
+             "a.-b", "-_", "a_-.b", "a_b.1", "*.a", "a#b", "ä", "日本", "x" * 64, "a." + "x" * 64 + ".b", ".".join(["x" * 49] * 5) + ".xxxx",
              "127.0.0.1", "1.2.3.4", "123", "a.1", "0x7f", "::1", "a:80", "http://a", "xn--\u00e4"]
 
 GOOD_HOSTNAMES = {"a": "a", "A.Example": "a.example", "x" * 63: "x" * 63, "xn--bcher-kva.example": "xn--bcher-kva.example", "1a": "1a",
-                  "a1.b2": "a1.b2", "3com": "3com", "a--b": "a--b", ".".join(["x" * 49] * 5) + ".xxx": ".".join(["x" * 49] * 5) + ".xxx"}
+                  "a1.b2": "a1.b2", "3com": "3com", "a--b": "a--b", "Project_DB_1": "project_db_1", "_http._TCP.a": "_http._tcp.a", "a_": "a_", "_": "_", "a.1_2": "a.1_2",
+                  ".".join(["x" * 49] * 5) + ".xxx": ".".join(["x" * 49] * 5) + ".xxx"}
 
 ADDRESSES = ["", " ", "1.2.3", "1.2.3.4.5", "01.2.3.4", "1.2.3.04", "256.1.1.1", "1.2.3.-4", "0x1.2.3.4", "1.2.3.4 ", " 1.2.3.4", "1.2.3.4\n",
              "1.2.3.4/24", "1.2.3.4:80", "::ffff:1.2.3.4", "::FFFF:1.2.3.4", "fe80::1%eth0", "[::1]", "2001:db8::/32", "2001:db8:::1",
@@ -99,6 +100,14 @@ def test_a_bad_body_is_refused(shared_hub, name):
     said = refused(shared_hub, body, status)
     if field:
         assert said["errors"][0]["field"] == field
+
+
+@pytest.mark.parametrize("path,body", [("/silos/marked", record()), ("/users/marked", '{"password":"long enough"}'),
+                                       ("/users/admin/tokens/marked", '{"verbs":["read"]}')])
+def test_a_body_with_a_byte_order_mark_is_read_and_utf16_is_named(shared_hub, path, body):
+    for encoding in ("utf-16", "utf-16-le"):
+        assert "UTF-16" in problem(shared_hub.put(path, body.encode(encoding)), 400, "malformed")["detail"]
+    assert shared_hub.put(path, body.encode("utf-8-sig")).status == 201
 
 
 @pytest.mark.parametrize("hostname", HOSTNAMES)

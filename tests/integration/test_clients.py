@@ -17,7 +17,7 @@ def new_secret():
 
 @pytest.fixture
 def given():
-    return {"CLIENT_SILOS": "cluster,more cluster", "CLIENT_HOSTNAMES": "me.cluster", "UPDATER_TOKEN": new_secret(), "HOSTSYNC_TOKEN": new_secret()}
+    return {"CLIENT_SILOS": "cluster,more cluster", "CLIENT_HOSTNAMES": "project_me_1", "UPDATER_TOKEN": new_secret(), "HOSTSYNC_TOKEN": new_secret()}
 
 
 def tokens(hub):
@@ -39,11 +39,11 @@ def test_a_new_hub_makes_the_tokens_of_its_settings_and_their_silos(make_hub, da
     hub = make_hub(database, **given)
     are_made(hub)
     assert {name: (token["verbs"], token["silos"], token.get("hostnames")) for name, token in tokens(hub).items()} == {
-        "updater": (["read", "update"], ["cluster", "more"], ["me.cluster"]), "hostsync": (["read"], ["cluster", "more"], None)}
+        "updater": (["read", "update"], ["cluster", "more"], ["project_me_1"]), "hostsync": (["read"], ["cluster", "more"], None)}
     assert hub.get("/silos").json == [{"id": silo, "dnsrecords": []} for silo in ("cluster", "more")]
     updater, hostsync = bearer(given["UPDATER_TOKEN"]), bearer(given["HOSTSYNC_TOKEN"])
-    assert hub.put_silo("cluster", {"me.cluster": "192.0.2.1"}, auth=updater).status == 200
-    refused(hub.put_silo("cluster", {"me.cluster": "192.0.2.1", "other": "192.0.2.1"}, auth=updater), "only those of its own hostnames")
+    assert hub.put_silo("cluster", {"project_me_1": "192.0.2.1"}, auth=updater).status == 200
+    refused(hub.put_silo("cluster", {"project_me_1": "192.0.2.1", "other": "192.0.2.1"}, auth=updater), "only those of its own hostnames")
     assert hub.get("/silos/cluster", auth=hostsync).status == 200
     refused(hub.put_silo("cluster", {}, auth=hostsync), "no verb")
     hub.put_silo("elsewhere", {})
@@ -66,12 +66,12 @@ def test_updater_and_hostsync_take_them_from_files_as_the_units_have_it(make_hub
     by_token = {"PASSWORD_FILE": none}
     by_password = {"TOKEN_FILE": none, "USER": ADMIN[0], "PASSWORD_FILE": tmp_path / "password"}
     for n, credentials in enumerate((by_token, by_password)):
-        done = run_program("silodns-updater", "--once", settings={"URL": hub.url, "TOKEN_FILE": tmp_path / "UPDATER_TOKEN", "SILO": "cluster", "HOSTNAMES": "me.cluster",
+        done = run_program("silodns-updater", "--once", settings={"URL": hub.url, "TOKEN_FILE": tmp_path / "UPDATER_TOKEN", "SILO": "cluster", "HOSTNAMES": "project_me_1",
                                                                   "SOURCE": f"command:echo 9.9.9.{n}", **credentials})
         assert done.returncode == 0, done.stderr
         done = run_program("silodns-hostsync", "--once", settings={"URL": hub.url, "TOKEN_FILE": tmp_path / "HOSTSYNC_TOKEN", "SILOS": "cluster",
                                                                    "HOSTS_FILE": tmp_path / "hosts", **credentials})
-        assert done.returncode == 0 and f"9.9.9.{n}\tme.cluster" in (tmp_path / "hosts").read_text(), done.stderr
+        assert done.returncode == 0 and f"9.9.9.{n}\tproject_me_1" in (tmp_path / "hosts").read_text(), done.stderr
 
 
 def test_one_that_was_revoked_is_not_made_again_but_with_another_secret(make_hub, database, given):
@@ -85,7 +85,7 @@ def test_one_that_was_revoked_is_not_made_again_but_with_another_secret(make_hub
     renewed = new_secret()
     restart(hub, UPDATER_TOKEN=renewed)
     are_made(hub)
-    assert hub.put_silo("cluster", {"me.cluster": "192.0.2.1"}, auth=bearer(renewed)).status == 200
+    assert hub.put_silo("cluster", {"project_me_1": "192.0.2.1"}, auth=bearer(renewed)).status == 200
 
 
 def test_they_follow_the_settings_and_a_silo_that_is_gone_stays_so(make_hub, database, given):
@@ -95,8 +95,8 @@ def test_they_follow_the_settings_and_a_silo_that_is_gone_stays_so(make_hub, dat
     assert hub.delete("/silos/more").status == 204
     restart(hub)
     assert tokens(hub) == made and hub.revision() == 6, "nothing was to be changed"
-    restart(hub, CLIENT_HOSTNAMES="me.cluster you.cluster")
-    wait_until(lambda: tokens(hub).get("updater", {}).get("hostnames") == ["me.cluster", "you.cluster"], what="the new scope")
+    restart(hub, CLIENT_HOSTNAMES="project_me_1 you.cluster")
+    wait_until(lambda: tokens(hub).get("updater", {}).get("hostnames") == ["project_me_1", "you.cluster"], what="the new scope")
     assert tokens(hub)["hostsync"] == made["hostsync"]
     renewed = new_secret()
     restart(hub, HOSTSYNC_TOKEN=renewed)

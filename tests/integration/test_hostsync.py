@@ -159,8 +159,8 @@ def test_names_of_the_machine_denied_ones_and_other_suffixes_are_refused(keeper,
 
 
 def test_the_hostname_beside_the_file_is_the_machines_own(keeper, hub):
-    (keeper.directory / "hostname").write_text("realhost.example.org\n")
-    hub.set("a", [("realhost", "192.0.2.66"), ("realhost.example.org", "192.0.2.66"), ("other", "192.0.2.66")])
+    (keeper.directory / "hostname").write_text("real_host.example.org\n")
+    hub.set("a", [("real_host", "192.0.2.66"), ("real_host.example.org", "192.0.2.66"), ("other", "192.0.2.66")])
     keeper.once()
     assert keeper.text() == LOCAL + block(("a", [("other", "192.0.2.66")]))
 

@@ -138,7 +138,7 @@ def test_tokens_go_with_their_user(make_hub, database):
 @pytest.mark.parametrize("scope,field", [
     ({}, "verbs"), ({"verbs": []}, "verbs"), ({"verbs": "read"}, "verbs"), ({"verbs": ["write"]}, "verbs"), ({"verbs": [1]}, "verbs"),
     ({"verbs": ["read"], "silos": []}, "silos"), ({"verbs": ["read"], "silos": ["a b"]}, "silos"), ({"verbs": ["read"], "silos": ["a", "a"]}, "silos"),
-    ({"verbs": ["read"], "silos": [f"s{n}" for n in range(65)]}, "silos"), ({"verbs": ["update"], "hostnames": ["a_b"]}, "hostnames"),
+    ({"verbs": ["read"], "silos": [f"s{n}" for n in range(65)]}, "silos"), ({"verbs": ["update"], "hostnames": ["a b"]}, "hostnames"),
     ({"verbs": ["update"], "hostnames": [f"h{n}" for n in range(65)]}, "hostnames"), ({"verbs": ["update"], "family": 5}, "family"),
     ({"verbs": ["update"], "family": "4"}, "family"), ({"verbs": ["read"], "networks": ["10.0.0.1/8"]}, "networks"),
     ({"verbs": ["read"], "networks": [f"10.{n}.0.0/16" for n in range(17)]}, "networks"), ({"verbs": ["read"], "networks": ["all"]}, "networks"),

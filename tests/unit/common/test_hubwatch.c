@@ -131,7 +131,7 @@ static void an_id_that_is_no_revision_is_none(void **state)
 static void a_silo_that_makes_no_sense_is_told_by_its_id(void **state)
 {
 	(void)state;
-	assert_int_equal(watch("event: silo\ndata: {\"id\":\"a\",\"dnsrecords\":[{\"hostname\":\"_\",\"ip\":"
+	assert_int_equal(watch("event: silo\ndata: {\"id\":\"a\",\"dnsrecords\":[{\"hostname\":\"-\",\"ip\":"
 			       "\"192.0.2.1\"}],\"revision\":41}\n\n"
 			       "event: silo\ndata: {\"id\":\"b\",\"revision\":42}\n\n"),
 			 0);

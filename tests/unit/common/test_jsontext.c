@@ -74,6 +74,46 @@ static void test_what_is_no_json_is_malformed(void **state)
 	assert_null(json);
 }
 
+static void test_a_body_of_windows_is_read_or_said_to_be_utf16(void **state)
+{
+	static const struct {
+		const char *text;
+		size_t len;
+		int err;
+		const char *says;
+	} cases[] = {
+		{"\xef\xbb\xbf{}", 5, ERR_OK, ""},
+		{"\xef\xbb\xbf", 3, ERR_MALFORMED, "ends before"},
+		{"\xef\xbb\xbf\xef\xbb\xbf{}", 8, ERR_MALFORMED, "column 1"},
+		{"\xef\xbb", 2, ERR_MALFORMED, "not UTF-8"},
+		{"\xff\xfe{\0}", 6, ERR_MALFORMED, "UTF-16, as its first bytes say (ff fe)"},
+		{"\xfe\xff\0{\0}", 6, ERR_MALFORMED, "UTF-16, as its first bytes say (fe ff)"},
+		{"{\0}", 4, ERR_MALFORMED, "UTF-16, as its first bytes say (7b 00)"},
+		{"\0{\0}", 4, ERR_MALFORMED, "UTF-16, as its first bytes say (00 7b)"},
+		{"\0\0", 2, ERR_MALFORMED, "line 1"},
+		{"{\"secret", 8, ERR_MALFORMED, "ends before"},
+		{"{\"secret\":'secret'}", 19, ERR_MALFORMED, "double quotes"},
+		{"{\"secret\":\"\\ud800secret\"}", 26, ERR_MALFORMED, "syntax"},
+		{"{\"secret\":1,\"secret\":1}", 23, ERR_MALFORMED, "twice"},
+		{"{\"secret\":\"\\u0000\"}", 19, ERR_MALFORMED, "NUL"},
+		{"{\"secret\":1e999}", 16, ERR_MALFORMED, "too large"},
+		{"{} secret", 9, ERR_MALFORMED, "behind its end"},
+		{"[\"secret\"]", 10, ERR_INVALID, "such as {\"a\":1}"},
+		{"", 0, ERR_MALFORMED, "such as {\"a\":1}"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		json_t *json = NULL;
+		struct why why = {.text = ""};
+		int err = jsontext_parse_object(cases[i].text, cases[i].len, "{\"a\":1}", &json, &why);
+		if (err != cases[i].err || !strstr(why.text, cases[i].says) || strstr(why.text, "secret"))
+			fail_msg("%zu: %d, %s", i, err, why.text);
+		assert_true(json ? err == ERR_OK : err != ERR_OK);
+		json_decref(json);
+	}
+}
+
 static void test_members_are_strings_or_absent(void **state)
 {
 	static const char text[] = "{\"a\":\"x\",\"b\":5,\"c\":\"x\\u0000y\"}";
@@ -118,6 +158,7 @@ int main(void)
 		cmocka_unit_test(test_a_string_of_any_length_is_read_as_it_is_or_not_at_all),
 		cmocka_unit_test(test_each_allocation_that_fails_is_out_of_memory),
 		cmocka_unit_test(test_what_is_no_json_is_malformed),
+		cmocka_unit_test(test_a_body_of_windows_is_read_or_said_to_be_utf16),
 		cmocka_unit_test(test_members_are_strings_or_absent),
 		cmocka_unit_test(test_nothing_that_is_wanted_is_left_out),
 	};
