@@ -147,6 +147,15 @@ def test_pages_hold_everything_once_and_in_order(shared_hub, limit):
     assert [e["at"] for e in found] == sorted((e["at"] for e in found), reverse=True)
 
 
+@pytest.mark.parametrize("limit", [1, 2, 3, 1000])
+def test_of_one_silo_the_changes_of_one_user(shared_hub, limit):
+    auth = ("sharer", "a-users-password") if shared_hub.get("/users/sharer").status == 200 else shared_hub.add_user("sharer", quota=9)
+    for n in range(9):
+        shared_hub.put(f"/silos/by-{limit}", records(("h", f"192.0.2.{n}")), auth=ADMIN if n % 3 else auth)
+    found = [entry for answer in shared_hub.pages(f"/audit?silo=by-{limit}&user=sharer&limit={limit}") for entry in answer.json]
+    assert [entry["added"][0]["ip"] for entry in found] == ["192.0.2.6", "192.0.2.3", "192.0.2.0"]
+
+
 @pytest.mark.parametrize("query,status", [("?outcome=maybe", 422), ("?user=a%20b", 422), ("?silo=-bad", 422), ("?since=today", 422), ("?until=1", 422),
                                           ("?since=2002-01-01T00:00:00Z&until=2001-01-01T00:00:00Z", 422), ("?before=1", 422), ("?before=1.2.3", 422),
                                           ("?before=-1.1", 422), ("?before=9999999999999999999.1", 422), ("?limit=0", 422), ("?limit=1001", 422), ("?nosuch=1", 400),

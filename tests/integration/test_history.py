@@ -310,7 +310,7 @@ def test_histories_at_a_database_that_hangs_slow_no_get(own_mariadb, make_hub):
             readers = [pool.submit(timed, lambda n=n: hub.get(f"/silos/s{n // 2}/history", auth=users[n // 2])) for n in range(10)]
             readers.append(pool.submit(timed, lambda: hub.get("/audit")))
             beside = [latency(hub, 0.5) for _ in range(6)]  # over six connections, as each thread has its own
-            assert max(beside) < max(10 * without, 0.1 * SLOW), (without, beside)
+            assert max(beside) < max(10 * without, 0.5 * SLOW), (without, beside)
             for reader in readers:
                 answer, seconds = reader.result()
                 assert answer.status == 503 and int(answer.headers["Retry-After"]) >= 1 and seconds < 8 * SLOW
