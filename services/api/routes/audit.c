@@ -12,10 +12,10 @@
 
 /* --- the question ------------------------------------------------------------------------------------------------- */
 
-static int query_outcome(struct request *request, struct history_query *query)
+static int query_outcome(struct call *call, struct history_query *query)
 {
 	const char *text = NULL;
-	int err = request_query(request, "outcome", &text);
+	int err = request_query(call->request, "outcome", &text);
 
 	query->changes = query->refusals = true;
 	if (err || !text)
@@ -24,20 +24,20 @@ static int query_outcome(struct request *request, struct history_query *query)
 	query->refusals = strcmp(text, "refused") == 0;
 	return query->changes || query->refusals
 		       ? ERR_OK
-		       : why_set(&request->why, ERR_INVALID, "outcome", "is \"changed\" or \"refused\"");
+		       : why_set(call->why, ERR_INVALID, "outcome", "is \"changed\" or \"refused\"");
 }
 
-static int query_names(struct request *request, struct history_query *query)
+static int query_names(struct call *call, struct history_query *query)
 {
 	const char *user = NULL, *silo = NULL;
-	int err = request_query(request, "user", &user);
+	int err = request_query(call->request, "user", &user);
 
 	if (!err)
-		err = request_query(request, "silo", &silo);
+		err = request_query(call->request, "silo", &silo);
 	if (!err && user)
-		err = user_name_check(user, strlen(user), &request->why);
+		err = user_name_check(user, strlen(user), call->why);
 	if (!err && silo)
-		err = silo_id_check(silo, strlen(silo), &request->why);
+		err = silo_id_check(silo, strlen(silo), call->why);
 	if (!err) {
 		query->user = user ? user : "";
 		query->silo = silo ? silo : "";
@@ -46,10 +46,10 @@ static int query_names(struct request *request, struct history_query *query)
 }
 
 /* "12.3", as the Link of the page before has it. */
-static int query_before(struct request *request, struct history_cursor *before)
+static int query_before(struct call *call, struct history_cursor *before)
 {
 	const char *text = NULL;
-	int end = 0, err = request_query(request, "before", &text);
+	int end = 0, err = request_query(call->request, "before", &text);
 
 	*before = (struct history_cursor){NUMBER_MAX, NUMBER_MAX};
 	if (err || !text)
@@ -57,29 +57,29 @@ static int query_before(struct request *request, struct history_cursor *before)
 	if (strspn(text, "0123456789.") != strlen(text) || strlen(text) > 38 ||
 	    sscanf(text, "%19" SCNu64 ".%19" SCNu64 "%n", &before->revision, &before->refusal, &end) != 2 ||
 	    text[end] || before->revision > NUMBER_MAX || before->refusal > NUMBER_MAX)
-		return why_set(&request->why, ERR_INVALID, "before", "is what the Link of the page before says");
+		return why_set(call->why, ERR_INVALID, "before", "is what the Link of the page before says");
 	return ERR_OK;
 }
 
-static int parse_query(struct request *request, struct history_query *query)
+static int parse_query(struct call *call, struct history_query *query)
 {
 	static const char *const known[] = {"outcome", "user", "silo", "since", "until", "before", "limit", NULL};
-	int err = request_query_only(request, known);
+	int err = request_query_only(call->request, known);
 
 	if (!err)
-		err = query_outcome(request, query);
+		err = query_outcome(call, query);
 	if (!err)
-		err = query_names(request, query);
+		err = query_names(call, query);
 	if (!err)
-		err = request_query_time(request, "since", &query->since_us);
+		err = request_query_time(call->request, "since", &query->since_us);
 	if (!err)
-		err = request_query_time(request, "until", &query->until_us);
+		err = request_query_time(call->request, "until", &query->until_us);
 	if (!err && query->since_us >= query->until_us)
-		err = why_set(&request->why, ERR_INVALID, "until", "is to be later than since");
+		err = why_set(call->why, ERR_INVALID, "until", "is to be later than since");
 	if (!err)
-		err = query_before(request, &query->before);
+		err = query_before(call, &query->before);
 	if (!err)
-		err = request_query_number(request, "limit", LOG_LIST_LIMIT_MAX, &query->limit);
+		err = request_query_number(call->request, "limit", LOG_LIST_LIMIT_MAX, &query->limit);
 	return err;
 }
 
@@ -140,20 +140,20 @@ static int add_entry(void *arg, const struct history_entry *entry, const struct 
 	return err ? err : log_list_add_take(arg, json_incref(json));
 }
 
-static int finish_get(struct request *request, struct reply *reply)
+static int finish_get(struct call *call, struct reply *reply)
 {
-	const struct history_cursor *next = &log_list_reading(request)->next;
+	const struct history_cursor *next = &log_list_reading(call)->next;
 	char before[48];
 
 	snprintf(before, sizeof before, "%" PRIu64 ".%" PRIu64, next->revision, next->refusal);
-	return log_list_reply(request, reply, before);
+	return log_list_reply(call, reply, before);
 }
 
-int handle_audit_get(struct request *request, struct reply *reply)
+int handle_audit_get(struct call *call, struct reply *reply)
 {
 	struct history_query query = {.until_us = INT64_MAX, .limit = LOG_LIST_LIMIT};
-	int err = parse_query(request, &query);
+	int err = parse_query(call, &query);
 
 	(void)reply;
-	return err ? err : log_list_begin(request, &query, add_entry, finish_get);
+	return err ? err : log_list_begin(call, &query, add_entry, finish_get);
 }

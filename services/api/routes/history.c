@@ -8,32 +8,32 @@
 
 #define REVISION_MAX UINT64_C(1000000000000000000)
 
-static int parse_query(struct request *request, struct history_query *query)
+static int parse_query(struct call *call, struct history_query *query)
 {
 	static const char *const known[] = {"limit", "before", "from", "until", NULL};
-	int err = request_query_only(request, known);
+	int err = request_query_only(call->request, known);
 
 	if (!err)
-		err = request_query_number(request, "limit", LOG_LIST_LIMIT_MAX, &query->limit);
+		err = request_query_number(call->request, "limit", LOG_LIST_LIMIT_MAX, &query->limit);
 	if (!err)
-		err = request_query_number(request, "before", REVISION_MAX, &query->before.revision);
+		err = request_query_number(call->request, "before", REVISION_MAX, &query->before.revision);
 	if (!err)
-		err = request_query_time(request, "from", &query->since_us);
+		err = request_query_time(call->request, "from", &query->since_us);
 	if (!err)
-		err = request_query_time(request, "until", &query->until_us);
+		err = request_query_time(call->request, "until", &query->until_us);
 	if (!err && query->since_us >= query->until_us)
-		err = why_set(&request->why, ERR_INVALID, "until", "is to be later than from");
+		err = why_set(call->why, ERR_INVALID, "until", "is to be later than from");
 	return err;
 }
 
 /* An admin may ask for a silo that there is no more; `*ret_exists` tells. */
-static int check_rights(struct request *request, bool *ret_exists)
+static int check_rights(struct call *call, bool *ret_exists)
 {
 	_cleanup_(document_cleanup) struct document *body = NULL;
-	int err = silo_to_read(request, &body);
+	int err = silo_to_read(call, &body);
 
 	*ret_exists = !err;
-	return err == ERR_NOT_FOUND && request->principal.role == ROLE_ADMIN ? ERR_OK : err;
+	return err == ERR_NOT_FOUND && call->principal.role == ROLE_ADMIN ? ERR_OK : err;
 }
 
 static int add_entry(void *arg, const struct history_entry *entry, const struct history_documents *documents)
@@ -49,37 +49,37 @@ static int add_entry(void *arg, const struct history_entry *entry, const struct 
 	return err ? err : log_list_add_take(arg, json_incref(json));
 }
 
-static int finish_get(struct request *request, struct reply *reply)
+static int finish_get(struct call *call, struct reply *reply)
 {
-	const struct history_reading *reading = log_list_reading(request);
+	const struct history_reading *reading = log_list_reading(call);
 	char before[24];
 	bool exists;
-	int err = check_rights(request, &exists); /* as they are now */
+	int err = check_rights(call, &exists); /* as they are now */
 
 	if (err)
 		return err;
 	if (!reading->err && !reading->silo_is_known && !exists)
-		return why_set(&request->why, ERR_NOT_FOUND, "", "there is no silo \"%s\", and no history of one",
-			       request->subject);
+		return why_set(call->why, ERR_NOT_FOUND, "", "there is no silo \"%s\", and no history of one",
+			       call->subject);
 	snprintf(before, sizeof before, "%" PRIu64, reading->next.revision);
-	return log_list_reply(request, reply, before);
+	return log_list_reply(call, reply, before);
 }
 
-int handle_history_get(struct request *request, struct reply *reply)
+int handle_history_get(struct call *call, struct reply *reply)
 {
 	struct history_query query = {.changes = true,
 				      .user = "",
-				      .silo = request->subject,
+				      .silo = call->subject,
 				      .until_us = INT64_MAX,
 				      .before.revision = REVISION_MAX,
 				      .limit = LOG_LIST_LIMIT};
 	bool exists;
-	int err = parse_query(request, &query);
+	int err = parse_query(call, &query);
 
 	(void)reply;
 	if (!err)
-		err = check_rights(request, &exists);
-	if (request->principal.role != ROLE_ADMIN)
-		query.owner = request->principal.user_id;
-	return err ? err : log_list_begin(request, &query, add_entry, finish_get);
+		err = check_rights(call, &exists);
+	if (call->principal.role != ROLE_ADMIN)
+		query.owner = call->principal.user_id;
+	return err ? err : log_list_begin(call, &query, add_entry, finish_get);
 }

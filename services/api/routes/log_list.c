@@ -19,37 +19,37 @@ static void log_list_free(void *arg)
 	free(list);
 }
 
-static int check_database(struct request *request)
+static int check_database(struct call *call)
 {
 	struct journal_status journal;
 
-	journal_status(request->hub->journal, &journal);
+	journal_status(call->hub->journal, &journal);
 	return journal.database_up ? ERR_OK
-				   : why_set(&request->why, ERR_UNAVAILABLE, "",
+				   : why_set(call->why, ERR_UNAVAILABLE, "",
 					     "the database, which has the log, is away (%s)", journal.reason);
 }
 
-int log_list_begin(struct request *request, const struct history_query *query, history_fn add, handler_fn finish)
+int log_list_begin(struct call *call, const struct history_query *query, history_fn add, handler_fn finish)
 {
 	/* Not newer than what the rights are judged by. */
-	uint64_t newest = store_revision(request->hub->store);
-	int err = check_database(request);
+	uint64_t newest = store_revision(call->hub->store);
+	int err = check_database(call);
 	struct log_list *list = err ? NULL : calloc(1, sizeof *list);
 
 	if (!list)
 		return err ? err : ERR_NOMEM;
-	request_keep_take(request, list, log_list_free);
+	call_keep_take(call, list, log_list_free);
 	list->text = BUF_INIT(SIZE_MAX / 4); /* (the page has its bound) */
 	list->reading = (struct history_reading){.query = *query,
-						 .user_id = request->principal.user_id,
-						 .admin = request->principal.role == ROLE_ADMIN,
+						 .user_id = call->principal.user_id,
+						 .admin = call->principal.role == ROLE_ADMIN,
 						 .fn = add,
 						 .arg = &list->text};
 	if (query->before.revision > newest)
 		list->reading.query.before.revision = newest + 1;
-	err = history_begin(request->hub->history, &list->reading, request->waiter, &request->why);
+	err = history_begin(call->hub->history, &list->reading, call->request->waiter, call->why);
 	if (err == ERR_PENDING)
-		request->finish = finish;
+		call->finish = finish;
 	return err;
 }
 
@@ -65,23 +65,23 @@ int log_list_add_take(void *arg, json_t *entry)
 	return buf_append_str(text, json);
 }
 
-const struct history_reading *log_list_reading(const struct request *request)
+const struct history_reading *log_list_reading(const struct call *call)
 {
-	const struct log_list *list = request->kept;
+	const struct log_list *list = call->kept;
 
 	return &list->reading;
 }
 
-int log_list_reply(struct request *request, struct reply *reply, const char *before)
+int log_list_reply(struct call *call, struct reply *reply, const char *before)
 {
-	struct log_list *list = request->kept;
+	struct log_list *list = call->kept;
 	size_t len;
 	int err = list->reading.err;
 
 	if (err)
-		request->why = list->reading.why;
+		*call->why = list->reading.why;
 	if (!err && list->reading.more)
-		err = request_link_next(request, reply, "before", before);
+		err = request_link_next(call->request, reply, "before", before);
 	if (err)
 		return err;
 	buf_append_str(&list->text, list->text.len ? "]" : "[]");
