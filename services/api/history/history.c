@@ -148,7 +148,7 @@ static void *reader_main(void *arg)
 static bool has_room(const struct history *history, const struct history_reading *reading)
 {
 	unsigned all = 0, own = 0;
-	const struct history_reading *other;
+	const struct history_reading *other = NULL;
 
 	DL_FOREACH2(history->waiting, other, next_waiting)
 	{
