@@ -11,6 +11,7 @@
 
 #include "api/auth/authenticator.h"
 #include "api/auth/password.h"
+#include "api/store/store_state.h"
 
 struct fixture {
 	struct store *store;
