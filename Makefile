@@ -94,6 +94,7 @@ $(BUILD)/obj/services/api/%.o: PKGS = $(PACKAGES_api)
 $(BUILD)/obj/services/updater/%.o: PKGS = $(PACKAGES_updater)
 $(BUILD)/obj/services/hostsync/%.o: PKGS = $(PACKAGES_hostsync)
 $(BUILD)/obj/tests/unit/%.o: PKGS = $(PACKAGES_api) $(PACKAGES_test)
+$(BUILD)/obj/tests/unit/%.o: override CFLAGS += -Wno-unused-parameter # of a test without a state
 $(BUILD)/obj/tests/fuzz/%.o: PKGS = $(PACKAGES_api) $(PACKAGES_test)
 $(BUILD)/obj/tests/bench/%.o: PKGS = $(PACKAGES_api)
 $(BUILD)/obj/$(BUILD)/%.o: PKGS = $(PACKAGES_api)
