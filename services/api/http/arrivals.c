@@ -6,26 +6,23 @@
 
 #include <utlist.h>
 
-#include "api/jobs/periodic.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
 
-#define EVERY_MS 1000
-
 struct arrivals {
 	int64_t patience_ms;
-	struct periodic *worker;
 	pthread_mutex_t lock; /* guards `list` */
 	struct arrival *list;
 };
 
-/* With the lock held. */
-static void shut_late(struct arrivals *arrivals, int64_t now_ms)
+void arrivals_sweep(struct arrivals *arrivals)
 {
+	int64_t now_ms = clock_mono_ms();
 	struct arrival *arrival;
 	uint64_t count = 0;
 
+	pthread_mutex_lock(&arrivals->lock);
 	DL_FOREACH (arrivals->list, arrival) {
 		int64_t due_ms = atomic_load_explicit(&arrival->due_ms, memory_order_relaxed);
 		if (!due_ms || now_ms < due_ms)
@@ -35,22 +32,12 @@ static void shut_late(struct arrivals *arrivals, int64_t now_ms)
 		atomic_store_explicit(&arrival->due_ms, 0, memory_order_relaxed);
 		count++;
 	}
+	pthread_mutex_unlock(&arrivals->lock);
 	if (count)
 		log_debug("requests that did not arrive in time", LOG_U64("connections", count));
 }
 
-static void watch_them(struct periodic *worker, void *arg)
-{
-	struct arrivals *arrivals = arg;
-
-	while (periodic_pause(worker, EVERY_MS)) {
-		pthread_mutex_lock(&arrivals->lock);
-		shut_late(arrivals, clock_mono_ms());
-		pthread_mutex_unlock(&arrivals->lock);
-	}
-}
-
-int arrivals_start(int64_t patience_ms, struct arrivals **ret_arrivals)
+int arrivals_new(int64_t patience_ms, struct arrivals **ret_arrivals)
 {
 	struct arrivals *arrivals = calloc(1, sizeof *arrivals);
 
@@ -58,25 +45,14 @@ int arrivals_start(int64_t patience_ms, struct arrivals **ret_arrivals)
 		return ERR_NOMEM;
 	arrivals->patience_ms = patience_ms;
 	pthread_mutex_init(&arrivals->lock, NULL);
-	int err = periodic_start(watch_them, arrivals, &arrivals->worker);
-	if (err) {
-		arrivals_free(arrivals);
-		return err;
-	}
 	*ret_arrivals = arrivals;
 	return ERR_OK;
-}
-
-void arrivals_stop(struct arrivals *arrivals)
-{
-	periodic_stop(TAKE_PTR(arrivals->worker));
 }
 
 void arrivals_free(struct arrivals *arrivals)
 {
 	if (!arrivals)
 		return;
-	arrivals_stop(arrivals);
 	pthread_mutex_destroy(&arrivals->lock);
 	free(arrivals);
 }
