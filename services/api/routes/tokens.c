@@ -16,7 +16,7 @@
 /* The user that the path names; one that is not the caller is for an admin only. */
 static int check_user(struct call *call, struct user *ret_user)
 {
-	int err = user_name_check(call->subject, call->subject_len, call->why);
+	int err = user_name_check(call->subject, strlen(call->subject), call->why);
 
 	if (!err)
 		err = request_query_only(call->request, NULL);
@@ -35,7 +35,7 @@ static int check_token(struct call *call, char ret_subject[static TOKEN_SUBJECT_
 	int err = check_user(call, &user);
 
 	if (!err)
-		err = token_name_check(call->second, call->second_len, call->why);
+		err = token_name_check(call->second, strlen(call->second), call->why);
 	if (!err)
 		snprintf(ret_subject, TOKEN_SUBJECT_MAX + 1, "%.*s/%.*s", USER_NAME_MAX, call->subject, TOKEN_NAME_MAX,
 			 call->second);

@@ -20,7 +20,7 @@ json_t *user_json(const struct user *user)
 
 static int check_name(struct call *call)
 {
-	int err = user_name_check(call->subject, call->subject_len, call->why);
+	int err = user_name_check(call->subject, strlen(call->subject), call->why);
 
 	return err ? err : request_query_only(call->request, NULL);
 }
