@@ -12,8 +12,8 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 
-/* READ, UPDATE: any user, and a token with this verb. ACCOUNT: any user, and a token with the verb admin, of an admin.
- */
+/* READ, UPDATE: any user, and a token with this verb. ACCOUNT: the user that the path names, an admin, and a token with
+ * the verb admin, of an admin. */
 enum who { ANYONE, READ, UPDATE, ACCOUNT, ADMIN, ADMIN_OR_ANYONE /* as the settings say */ };
 
 /* Rows of one path stand together; {…} becomes call->subject, a second one call->second. HEAD is answered wherever GET
@@ -255,8 +255,13 @@ static int admit(struct call *call)
 		err = admit_token(call, who);
 	if (err)
 		return err;
-	if (who >= ADMIN && call->principal.role != ROLE_ADMIN)
+	if (call->principal.role == ROLE_ADMIN || who < ACCOUNT)
+		return ERR_OK;
+	if (who != ACCOUNT)
 		return why_set(call->why, ERR_FORBIDDEN, "", "only an admin may do this");
+	if (strcmp(call->subject, call->principal.name) != 0)
+		return why_set(call->why, ERR_FORBIDDEN, "", "only an admin may do this for users other than \"%s\"",
+			       call->principal.name);
 	return ERR_OK;
 }
 
