@@ -1,13 +1,7 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 
-#include <cmocka.h>
+#include "../../unit.h"
+
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "api/store/store.h"
 
@@ -83,7 +77,6 @@ static void test_nothing_is_found_before_the_first_load(void **state)
 	struct document *found = NULL;
 	bool more = true;
 
-	(void)state;
 	assert_false(store_is_loaded(store));
 	assert_int_equal(store_get(store, "a", &found), ERR_NOT_FOUND);
 	assert_null(found);
@@ -255,8 +248,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_changed_user_keeps_its_count_and_a_removed_one_is_gone, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_size_returns_to_what_it_was, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_readers_never_see_half_of_a_change, setup, teardown),
-	};
-
+		cmocka_unit_test_setup_teardown(test_readers_never_see_half_of_a_change, setup, teardown)};
 	return cmocka_run_group_tests_name("api-store", tests, NULL, NULL);
 }

@@ -1,12 +1,5 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 
-#include <cmocka.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "../../unit.h"
 
 #include "api/watch/subscription.h"
 
@@ -336,7 +329,6 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(test_a_changed_user_ends_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_sign_of_life_has_the_revision_if_it_has_moved, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_a_farewell_waits_for_the_event_under_way, setup, teardown),
-	};
+		cmocka_unit_test_setup_teardown(test_a_farewell_waits_for_the_event_under_way, setup, teardown)};
 	return cmocka_run_group_tests_name("feed", tests, NULL, NULL);
 }
