@@ -6,6 +6,7 @@
 
 #include "api/auth/authenticator.h"
 #include "api/auth/password.h"
+#include "api/store/store_state.h"
 
 struct fixture {
 	struct store *store;

@@ -2,6 +2,7 @@
 #include "../../unit.h"
 
 #include "api/journal/decide.h"
+#include "api/store/store_state.h"
 
 /* Users: 1 root (admin), 2 alice (common, quota 2), 3 bob (common, quota 1). Silos: "hers" of alice at revision 1. */
 struct fixture {
@@ -28,9 +29,9 @@ static int setup(void **state)
 	for (size_t i = 0; i < sizeof users / sizeof users[0]; i++) {
 		struct user user = {.id = users[i].id, .role = users[i].role, .quota = users[i].quota};
 		snprintf(user.name, sizeof user.name, "%s", users[i].name);
-		assert_int_equal(store_state_add_user(loaded, &user), ERR_OK);
+		store_state_put_user_take(loaded, user_node_new(&user));
 	}
-	assert_int_equal(store_state_add_silo_take(loaded, "hers", document_new(HERS, strlen(HERS), 2, 1)), ERR_OK);
+	store_state_put_silo_take(loaded, document_new("hers", HERS, strlen(HERS), 2, 1), NULL);
 	store_replace_take(f->store, loaded, "identity", 1);
 	batch_init(&f->batch, f->store);
 	*state = f;
