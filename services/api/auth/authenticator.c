@@ -1,6 +1,7 @@
 #include "api/auth/authenticator.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -30,7 +31,7 @@ struct authenticator {
 	struct password_verifier *verifier;
 	struct login_cache *cache;
 	pthread_mutex_t lock; /* guards all below, and the waiters; taken before the verifier's */
-	bool draining;
+	atomic_bool draining;
 	struct verification *under_way;
 	struct login_waiter *unconfirmed;
 };
@@ -58,9 +59,7 @@ int authenticator_new(struct store *store, struct ratelimit *limits, struct auth
 
 void authenticator_drain(struct authenticator *auth)
 {
-	pthread_mutex_lock(&auth->lock);
-	auth->draining = true;
-	pthread_mutex_unlock(&auth->lock);
+	atomic_store(&auth->draining, true);
 	resume_confirmed(auth);
 	password_verifier_drain(auth->verifier);
 }
@@ -91,10 +90,11 @@ static void resume(struct login_waiter **list, struct login_waiter *waiter)
 	waiter->waiter.resume(waiter->waiter.handle); /* from here on it may be gone */
 }
 
-static bool is_confirmed(const struct authenticator *auth, const struct login_waiter *waiter)
+/* Whether the memory is as good as it can be for somebody who came at `since_us`. Needs no lock. */
+static bool is_confirmed(struct authenticator *auth, int64_t since_us)
 {
-	return auth->draining || store_confirmations(auth->store) >= waiter->confirmations ||
-	       store_age_ms(auth->store) || clock_mono_us() >= waiter->patient_until_us;
+	return store_is_confirmed(auth->store, since_us) || store_age_ms(auth->store) || atomic_load(&auth->draining) ||
+	       clock_mono_us() - since_us > CONFIRMED_MAX_US;
 }
 
 /* The verifier's thread, or that which drains: takes the lock. True: somebody still waits. */
@@ -104,30 +104,21 @@ static bool resume_confirmed(void *arg)
 	struct login_waiter *waiter, *next;
 
 	pthread_mutex_lock(&auth->lock);
-	DL_FOREACH_SAFE(auth->unconfirmed, waiter, next)
-	if (is_confirmed(auth, waiter))
-		resume(&auth->unconfirmed, waiter);
+	DL_FOREACH_SAFE (auth->unconfirmed, waiter, next)
+		if (is_confirmed(auth, waiter->asked_us))
+			resume(&auth->unconfirmed, waiter);
 	bool waits = auth->unconfirmed != NULL;
 	pthread_mutex_unlock(&auth->lock);
 	return waits;
 }
 
-/* Before credentials are refused. ERR_PENDING, or ERR_OK: the memory is as good as can be. Takes the lock. */
-static int await_confirmation(struct authenticator *auth, const struct authenticator_call *call)
+/* Before credentials are refused that were looked for in a memory that was not confirmed. Takes the lock. */
+static int await_confirmation(struct authenticator *auth, struct login_waiter *waiter)
 {
-	struct login_waiter *waiter = call->login;
-	int err = ERR_OK;
-
-	if (!waiter->confirmations) {
-		waiter->confirmations = store_confirmations(auth->store) + 2;
-		waiter->patient_until_us = clock_mono_us() + CONFIRMED_MAX_US;
-	}
 	pthread_mutex_lock(&auth->lock);
-	if (!is_confirmed(auth, waiter))
-		err = wait_in(&auth->unconfirmed, waiter);
+	int err = wait_in(&auth->unconfirmed, waiter);
 	pthread_mutex_unlock(&auth->lock);
-	if (err)
-		password_verifier_wake(auth->verifier);
+	password_verifier_wake(auth->verifier);
 	return err;
 }
 
@@ -238,8 +229,8 @@ static int verify(struct authenticator *auth, const char *header, const struct u
 	login_cache_key(auth->cache, header, user, &key);
 	memcpy(&attempt, key.header, sizeof attempt);
 	int err = check_password(auth, user, credentials, &key, call, may == LIMITS_LOGIN_KNOWN, &right);
-	if (!err && !right && await_confirmation(auth, call))
-		return ERR_PENDING;
+	if (!err && !right && !call->login->confirmed)
+		return await_confirmation(auth, call->login);
 	if (call->limited && (err == ERR_RATE || (!err && !right)))
 		call->locked_out =
 			ratelimit_login_failed(auth->limits, call->peer, credentials->user, attempt, call->now_us);
@@ -277,12 +268,12 @@ static int refuse_unknown_token(struct authenticator *auth, const unsigned char 
 {
 	uint64_t attempt;
 
-	if (await_confirmation(auth, call))
-		return ERR_PENDING;
 	memcpy(&attempt, hash, sizeof attempt);
 	if (call->limited && ratelimit_login(auth->limits, call->peer, LIMITS_NO_USER, call->now_us, &call->verdict) !=
 				     LIMITS_LOGIN_OPEN)
 		return refuse_locked_out(call, why);
+	if (!call->login->confirmed)
+		return await_confirmation(auth, call->login);
 	if (call->limited)
 		call->locked_out =
 			ratelimit_login_failed(auth->limits, call->peer, LIMITS_NO_USER, attempt, call->now_us);
@@ -332,6 +323,8 @@ static bool is_recognised(struct authenticator *auth, const char *authorization,
 	    (call->limited &&
 	     ratelimit_login(auth->limits, call->peer, user.name, call->now_us, &call->verdict) != LIMITS_LOGIN_OPEN))
 		return false;
+	if (call->limited && call->login->settled)
+		ratelimit_login_succeeded(auth->limits, call->peer, call->now_us);
 	snprintf(call->claim.user, sizeof call->claim.user, "%s", user.name);
 	set_principal(&user, NULL, ret_principal);
 	return true;
@@ -349,10 +342,13 @@ int authenticator_check(struct authenticator *auth, const char *authorization, s
 	memset(&call->claim, 0, sizeof call->claim);
 	if (!store_is_loaded(auth->store))
 		return why_set(ret_why, ERR_UNAVAILABLE, "", "the hub has not loaded its state from the database yet");
-	if (authorization && hash_bearer(authorization, hash))
-		return check_token(auth, hash, NULL, call, ret_principal, ret_why);
-	if (authorization && is_recognised(auth, authorization, call, ret_principal))
+	bool bearer = authorization && hash_bearer(authorization, hash);
+	if (authorization && !bearer && is_recognised(auth, authorization, call, ret_principal))
 		return ERR_OK;
+	call->login->asked_us = call->now_us;
+	call->login->confirmed = is_confirmed(auth, call->now_us); /* asked before the memory is looked at */
+	if (bearer)
+		return check_token(auth, hash, NULL, call, ret_principal, ret_why);
 	int err = basic_parse(authorization, &credentials, ret_why);
 	if (err)
 		return err;

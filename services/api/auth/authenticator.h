@@ -6,7 +6,7 @@
  * request waits, suspended, and is then looked at again.
  *
  * Another hub may have made the user, token or password a moment ago: before credentials are refused that do not match
- * this hub's memory, that has been confirmed since they came (store_confirmations), as long as the database answers.
+ * this hub's memory, that has been confirmed since they came (store_is_confirmed), as long as the database answers.
  *
  * What somebody may do is decided where the state is known: role checks in the routes, ownership in
  * handlers (reading) and journal (writing). Thread-safe.
@@ -40,8 +40,8 @@ struct login_waiter {
 	struct login_key key;
 	bool settled, right;
 	int err;
-	uint64_t confirmations; /* that are enough; 0: none were waited for yet */
-	int64_t patient_until_us;
+	int64_t asked_us;
+	bool confirmed; /* the memory was, since `asked_us`, before it was looked at */
 };
 
 /* Who asks, from where. */
