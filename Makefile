@@ -51,7 +51,7 @@ programs := $(services:%=$(BUILD)/silodns-%)
 sources = $(filter-out services/$(1)/main.c,$(wildcard services/$(1)/*.c services/$(1)/*/*.c))
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(call sources,$(1)))
 
-unit_sources := $(wildcard tests/unit/*/test_*.c)
+unit_sources := $(wildcard tests/unit/*/test_*.c tests/unit/*/*/test_*.c)
 unit_tests := $(unit_sources:tests/unit/%.c=$(BUILD)/tests/unit/%)
 
 # tests/fuzz/<part>/<name>.c: with the replay of its seeds, or with SANITIZE=fuzz as libFuzzer wants it
@@ -76,7 +76,7 @@ help:
 	@echo 'make bench      every figure beside its ceiling (FIGURES="get put": only these);  make bench-churn  memory, 15 minutes'
 	@echo 'make fuzz       every parser under libFuzzer, SECONDS=60 each (needs Clang; TARGET="silo conf", RUNS=)'
 	@echo 'make fuzz-http  malformed HTTP, to a hub under ASan (REQUESTS=100000, SEED=)'
-	@echo 'make lint       formatter and static analysis'
+	@echo 'make lint       walls between rooms, formatter and static analysis'
 	@echo 'make format     rewrite the sources as .clang-format says'
 	@echo 'make install    into $$(DESTDIR)$$(PREFIX)'
 	@echo 'V=1 shows commands; CC=clang another compiler; SANITIZE=asan|tsan a variant'
@@ -131,12 +131,13 @@ $(BUILD)/silodns-%: $(BUILD)/obj/services/%/main.o $(BUILD)/lib%.a $(BUILD)/libs
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(call pkg,--libs,$(PACKAGES_$*))
 
-# tests/unit/<part>/test_x.c is linked with lib<part>.a
+# tests/unit/<part>/<room>/test_x.c is linked with lib<part>.a
+part = $(firstword $(subst /, ,$*))
 .SECONDEXPANSION:
-$(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $$(if $$(filter common,$$(*D)),,$(BUILD)/lib$$(*D).a) $(BUILD)/libsilodns.a
+$(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $$(if $$(filter common,$$(part)),,$(BUILD)/lib$$(part).a) $(BUILD)/libsilodns.a
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(call pkg,--libs,$(PACKAGES_$(*D)) $(PACKAGES_test))
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(call pkg,--libs,$(PACKAGES_$(part)) $(PACKAGES_test))
 
 $(BUILD)/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(fuzz_main) $$(if $$(filter common,$$(*D)),,$(BUILD)/lib$$(*D).a) $(BUILD)/libsilodns.a
 	$(call say,LD,$@)
@@ -165,7 +166,7 @@ SEED ?=
 fuzz-http:
 	$(Q)scripts/setup build run test
 	$(Q)$(MAKE) --no-print-directory SANITIZE=asan all
-	$(Q)SILODNS_BUILD=build/asan exec /usr/bin/python3 tests/fuzz/blackbox.py --requests $(REQUESTS) $(if $(SEED),--seed $(SEED))
+	$(Q)SILODNS_BUILD=build/asan exec /usr/bin/python3 -m tests.fuzz.blackbox --requests $(REQUESTS) $(if $(SEED),--seed $(SEED))
 
 # The programs with a memory that fails when a test says so
 .PHONY: nomem-build
@@ -191,7 +192,7 @@ bench-build: $(bench_programs)
 bench bench-churn:
 	$(Q)scripts/setup build run
 	$(Q)$(MAKE) --no-print-directory all bench-build
-	$(Q)exec tests/bench/run $(if $(filter bench-churn,$@),churn-long,$(FIGURES))
+	$(Q)exec /usr/bin/python3 -m tests.bench $(if $(filter bench-churn,$@),churn-long,$(FIGURES))
 
 .PHONY: run test
 run:

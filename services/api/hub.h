@@ -26,10 +26,10 @@ struct hub {
 	struct watchers *watchers; /* who follows the store */
 	struct authenticator *authenticator;
 	struct ratelimit *ratelimit;
-	struct history *history;     /* to read what was */
-	struct refusals *refusals;   /* what was refused */
-	struct retention *retention; /* NULL: everything is kept */
-	struct tls *tls;             /* NULL: HTTP without TLS */
+	struct history *history;   /* to read what was */
+	struct refusals *refusals; /* what was refused */
+	struct retention retention;
+	struct tls *tls; /* NULL: HTTP without TLS */
 	struct forwarded_trust trust;
 	size_t body_max;    /* bytes */
 	size_t records_max; /* of a silo */

@@ -21,6 +21,7 @@
 #include "api/jobs/token_usage.h"
 #include "api/settings.h"
 #include "common/base/cleanup.h"
+#include "common/base/clock.h"
 #include "common/base/lifecycle.h"
 #include "common/base/log.h"
 #include "common/net/http.h"
@@ -147,8 +148,7 @@ static int make_limits(const struct settings *settings, const struct cidr *exemp
 
 static struct bootstrap_settings bootstrap_settings(const struct settings *settings)
 {
-	return (struct bootstrap_settings){.db = settings_db(settings),
-					   .admin_user = settings->admin_user,
+	return (struct bootstrap_settings){.admin_user = settings->admin_user,
 					   .silos = &settings->client_silos,
 					   .hostnames = &settings->client_hostnames,
 					   .updater_token = settings->updater_token,
@@ -169,22 +169,26 @@ static int check_settings(const struct settings *settings)
 	return ERR_INVALID;
 }
 
+static bool is_loaded(void *store)
+{
+	return store_is_loaded(store);
+}
+
 static int run_serve(const struct settings *settings)
 {
-	const struct bootstrap_settings of_clients = bootstrap_settings(settings);
 	const struct journal_settings journal_settings = {.db = settings_db(settings),
 							  .poll_ms = settings->poll_ms,
 							  .admin_user = settings->admin_user,
 							  .admin_password = settings->admin_password,
 							  .migrate = true};
-	struct token_usage *tokenuse = NULL;
-	struct bootstrap *clients = NULL;
+	struct periodic *periodic = NULL;
 	_cleanup_free_ struct cidr *proxies = NULL;
 	_cleanup_free_ struct cidr *exempt = NULL;
 	size_t exempt_count = 0;
 	struct hub hub = {.store = store_new(),
 			  .body_max = (size_t)settings->body_max,
 			  .records_max = (size_t)settings->records_max,
+			  .retention.age_ms = settings->history_age_ms,
 			  .metrics.started_us = clock_wall_us(),
 			  .metrics_for_anyone = strcmp(settings->metrics, "anyone") == 0};
 	int code = EXIT_FAILED;
@@ -214,23 +218,27 @@ static int run_serve(const struct settings *settings)
 	if (!err)
 		authenticator_on_rehash(hub.authenticator, rehashed, &hub);
 	if (!err)
-		err = retention_start(&journal_settings.db, hub.store, settings->history_age_ms, &hub.retention);
+		err = refusals_new(settings->history_age_ms, &hub.refusals);
+	struct bootstrap bootstrap = {
+		.settings = bootstrap_settings(settings), .store = hub.store, .journal = hub.journal};
+	const struct periodic_job jobs[] = {
+		{"bootstrap", BOOTSTRAP_EVERY_MS, bootstrap_make_tokens, &bootstrap, false},
+		{"token usage", TOKEN_USAGE_EVERY_MS, token_usage_exchange, hub.store, true},
+		{"refusals", REFUSALS_EVERY_MS, refusals_write, hub.refusals, true},
+		{"old refusals", REFUSALS_REMOVE_EVERY_MS, refusals_remove_old, hub.refusals, false},
+		{"retention", retention_every_ms(&hub.retention), retention_remove_old, &hub.retention, false},
+	};
 	if (!err)
-		err = refusals_start(&journal_settings.db, hub.store, settings->history_age_ms, &hub.refusals);
-	if (!err)
-		err = token_usage_start(&journal_settings.db, hub.store, &tokenuse);
-	if (!err)
-		err = bootstrap_start(&of_clients, hub.store, hub.journal, &clients);
+		err = periodic_start(&journal_settings.db, jobs, sizeof jobs / sizeof jobs[0], is_loaded, hub.store,
+				     &periodic);
 	if (err)
 		log_error("cannot start", LOG_ERR(err));
 	else
 		code = serve_until_stopped(settings, &hub);
-	bootstrap_stop(clients);
-	refusals_stop(hub.refusals);
-	token_usage_stop(tokenuse);
-	retention_stop(hub.retention);
+	periodic_stop(periodic);
 	authenticator_free(hub.authenticator); /* before the journal, to which it hands new hashes */
 	journal_stop(hub.journal);
+	refusals_free(hub.refusals);
 	history_free(hub.history);
 	watchers_stop(hub.watchers);
 	tls_free(hub.tls);

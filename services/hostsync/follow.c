@@ -4,12 +4,13 @@
 #include <string.h>
 
 #include "common/base/cleanup.h"
+#include "common/base/clock.h"
 #include "common/base/lifecycle.h"
 #include "common/base/log.h"
 #include "common/hub/status.h"
 #include "hostsync/filewatch.h"
 #include "hostsync/keeper.h"
-#include "hostsync/poll.h"
+#include "hostsync/polling.h"
 #include "hostsync/watch.h"
 
 #define ANSWER_MAX ((size_t)8 << 20)
@@ -23,7 +24,7 @@ struct follow {
 	struct hubclient *client;
 	struct silos silos;
 	struct hublog hublog;
-	struct poll poll;
+	struct polling polling;
 	struct watch watch;
 	bool watches; /* the watch is used */
 	struct keeper keeper;
@@ -139,7 +140,7 @@ static bool polls(const struct follow *follow)
 static void poll_hub(struct follow *follow)
 {
 	bool was_away = follow->hublog.away;
-	struct poll_result result = poll_round(&follow->poll, &follow->silos);
+	struct polling_result result = polling_round(&follow->polling, &follow->silos);
 	follow->hub_err = result.err;
 	follow->next_poll_ms = clock_mono_ms() + result.wait_ms;
 	follow->file_due = true;
@@ -234,7 +235,7 @@ static int follow_open(struct follow *follow, struct why *ret_why)
 		return err;
 	if (watch_init(&follow->watch, settings, follow->client, &follow->silos, &follow->hublog) < 0)
 		return why_set(ret_why, ERR_NOMEM, "", "out of memory");
-	poll_init(&follow->poll, settings, follow->client, &follow->hublog);
+	polling_init(&follow->polling, settings, follow->client, &follow->hublog);
 	follow->watches = settings_watch(settings) && !settings->once && !settings->print;
 	if (follow->watches && follow->silos.count > HUBWATCH_SILOS_MAX) {
 		log_warn("too many silos to watch: the hub is polled", LOG_U64("silos", follow->silos.count),

@@ -1,6 +1,6 @@
 /*
  * What is told of the hub, and of each silo: once when it begins to fail and once when it is well again, not at every
- * attempt; the same whichever way the hub is asked (poll, watch). One thread.
+ * attempt; the same whichever way the hub is asked (polling, watch). One thread.
  */
 #ifndef SILODNS_HUBLOG_H
 #define SILODNS_HUBLOG_H

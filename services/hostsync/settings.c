@@ -32,7 +32,7 @@ static const struct conf_option options[] = {
 	 .type = CONF_LIST,
 	 CONF_FIELD(silos),
 	 .arg = "LIST",
-	 .check = conf_check_silo_id,
+	 .check = silo_id_conf_check,
 	 .help = "The silos to follow. A hostname in several of them is taken from the first. Required, but for "
 		 "--remove and "
 		 "--check."},

@@ -1,5 +1,5 @@
 /*
- * What hostsync knows of each silo that it was told to follow, in the configured order. Whoever reads the hub (poll,
+ * What hostsync knows of each silo that it was told to follow, in the configured order. Whoever reads the hub (polling,
  * watch) writes it, the keeper of the file reads it; a silo that could not be read keeps its last good state. One
  * thread.
  */

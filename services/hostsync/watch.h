@@ -1,6 +1,6 @@
 /*
- * Follows the silos by one event stream of the hub, and writes what it tells into the silos. Beside poll, it is one way
- * to keep them current; nothing here waits. One thread.
+ * Follows the silos by one event stream of the hub, and writes what it tells into the silos. Beside polling, it is one
+ * way to keep them current; nothing here waits. One thread.
  *
  * - What a stream tells before `synced` is kept aside, so that a half-told snapshot that breaks off changes nothing.
  * - A stream goes on where the one before ended (the hub's identity and revision are kept in memory).

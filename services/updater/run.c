@@ -102,8 +102,8 @@ static void log_published(const struct updater *u, const struct push_result *res
 	for (size_t i = 0; i < 2; i++)
 		for (size_t h = 0; u->families[i].ip.family && h < u->settings->hostnames.count; h++)
 			log_info("address published", LOG_STR("silo", u->settings->silo),
-				 LOG_STR("hostname", u->settings->hostnames.items[h]), LOG_IP("ip", &u->families[i].ip),
-				 LOG_U64("revision", result->revision));
+				 LOG_STR("hostname", u->settings->hostnames.items[h]),
+				 LOG_STR("ip", IPADDR_TEXT(&u->families[i].ip)), LOG_U64("revision", result->revision));
 }
 
 static int publish(struct updater *u)

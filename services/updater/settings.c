@@ -18,7 +18,7 @@ static const struct conf_option options[] = {
 	 .type = CONF_STRING,
 	 CONF_FIELD(silo),
 	 .arg = "ID",
-	 .check = conf_check_silo_id,
+	 .check = silo_id_conf_check,
 	 .help = "The silo that holds this machine's records. Required, but for --check."},
 	{.name = "HOSTNAMES",
 	 .type = CONF_LIST,

@@ -10,7 +10,7 @@
 #include "api/auth/authenticator.h"
 #include "api/auth/password.h"
 #include "api/store/store_state.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 #include "lib/program.h"
 
 static const char password[] = "a-password-of-some-length";

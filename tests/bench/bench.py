@@ -9,16 +9,14 @@ import shutil
 import socket
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 
-REPO = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPO / "tests/integration"))
-
-from hostskeeper import BINARY as KEEPER_PROGRAM, Keeper  # noqa: E402
-from hub import ADMIN, BUILD, Hub, clean_environment  # noqa: E402
-from mariadb import Database, MariaDB, free_port, wait_until  # noqa: E402
+from tests.lib.hostskeeper import BINARY as KEEPER_PROGRAM
+from tests.lib.hostskeeper import Keeper
+from tests.lib.hub import ADMIN, BUILD, REPO, Hub, clean_environment
+from tests.lib.mariadb import Database, MariaDB, free_port
+from tests.lib.waiting import wait_until
 
 PROGRAMS = BUILD / "bench"
 THREADS = 64  # of the hub and of the bare Ulfius: the hub's default

@@ -14,7 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 #include "lib/client.h"
 #include "lib/histogram.h"
 #include "lib/program.h"

@@ -12,7 +12,7 @@
 
 #include <mysql.h>
 
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 #include "lib/histogram.h"
 #include "lib/program.h"
 

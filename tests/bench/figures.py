@@ -6,7 +6,7 @@ import random
 import time
 import typing
 
-from bench import ADMIN, Wrong, median
+from tests.bench.bench import ADMIN, Wrong, median
 
 SILOS = 1000  # where a figure does not say otherwise
 MILLION = 1_000_000

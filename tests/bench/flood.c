@@ -15,7 +15,7 @@
 
 #include <sodium.h>
 
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 #include "lib/program.h"
 
 #define LOGINS_MAX 4000 /* under way */

@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 #include "lib/histogram.h"
 #include "lib/program.h"
 

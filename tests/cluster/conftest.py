@@ -1,17 +1,14 @@
-import pathlib
 import shutil
-import sys
 import tempfile
 
 import pytest
 
-TESTS = pathlib.Path(__file__).parents[1]
-sys.path[:0] = [str(TESTS / "cluster"), str(TESTS / "faults"), str(TESTS / "integration")]
+from tests.cluster.galera import Cluster, ClusterDatabase
+from tests.cluster.network import Network
+from tests.cluster.several import Several
+from tests.lib.fixtures import *  # noqa: F403
 
-from fixtures import *  # noqa: E402, F403
-from galera import Cluster, ClusterDatabase  # noqa: E402
-from network import Network  # noqa: E402
-from several import Several  # noqa: E402
+
 
 NODES = HUBS = 3
 FIGURES = []

@@ -2,8 +2,8 @@
 
 import subprocess
 
-from hub import Endpoint
-from mariadb import wait_until
+from tests.lib.hub import Endpoint
+from tests.lib.waiting import wait_until
 
 PORT = 8080
 

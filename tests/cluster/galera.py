@@ -6,8 +6,9 @@ import re
 import shutil
 import subprocess
 
-from certificates import Authority
-from mariadb import Database, MariaDB, wait_until
+from tests.lib.certificates import Authority
+from tests.lib.mariadb import Database, MariaDB
+from tests.lib.waiting import wait_until
 
 PROVIDER = "/usr/lib/galera/libgalera_smm.so"
 PORT = 3306

@@ -2,12 +2,12 @@
 
 import threading
 
-from follower import Follower
-from front import Front
-from hostskeeper import Keeper, block
-from hub import ADMIN, Hub
-from ledger import OPEN, Ledger, check_agreement
-from mariadb import wait_until
+from tests.cluster.front import Front
+from tests.lib.follower import Follower
+from tests.lib.hostskeeper import Keeper, block
+from tests.lib.hub import ADMIN, Hub
+from tests.lib.ledger import OPEN, Ledger, check_agreement
+from tests.lib.waiting import wait_until
 
 CLIENTS = 6
 NO_LIMITS = {"LIMIT_REQUESTS": 0, "LIMIT_USER_REQUESTS": 0, "MAX_CONNECTIONS_PER_ADDRESS": 0}  # all clients have one address and are one user

@@ -5,13 +5,15 @@ import itertools
 import time
 
 import pytest
-from dbproxy import DbProxy
-from follower import Follower
-from galera import PORT
-from hub import Hub
-from ledger import check_agreement
-from mariadb import Session, wait_until
-from network import HOME, SECOND_HOME
+
+from tests.cluster.galera import PORT
+from tests.cluster.network import HOME, SECOND_HOME
+from tests.lib.dbproxy import DbProxy
+from tests.lib.follower import Follower
+from tests.lib.hub import Hub
+from tests.lib.ledger import check_agreement
+from tests.lib.mariadb import Session
+from tests.lib.waiting import wait_until
 
 DB_TIMEOUT = 1
 

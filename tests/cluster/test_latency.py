@@ -2,9 +2,9 @@
 
 import time
 
-from hostskeeper import Keeper
-from hub import ADMIN
-from mariadb import wait_until
+from tests.lib.hostskeeper import Keeper
+from tests.lib.hub import ADMIN
+from tests.lib.waiting import wait_until
 
 CHANGES = 100
 P99_MS = 150

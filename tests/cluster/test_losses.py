@@ -3,9 +3,10 @@
 import time
 
 import pytest
-from ledger import ACKNOWLEDGED
-from mariadb import wait_until
-from watcher import Watcher
+
+from tests.lib.ledger import ACKNOWLEDGED
+from tests.lib.waiting import wait_until
+from tests.lib.watcher import Watcher
 
 WRITES_AGAIN_WITHIN = 10
 CUT_OFF_WITHIN = 15  # nothing tells either side: a time-out of the hub's comes before each look at another node

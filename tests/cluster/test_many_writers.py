@@ -2,7 +2,7 @@
 
 import threading
 
-from mariadb import wait_until
+from tests.lib.waiting import wait_until
 
 CHANGES = 15
 WRITERS = 2  # at each hub

@@ -7,9 +7,10 @@ import subprocess
 import time
 
 import pytest
-from hub import ADMIN, API, BUILD, REPO, Hub
-from ledger import check_agreement
-from mariadb import wait_until
+
+from tests.lib.hub import ADMIN, API, BUILD, REPO, Hub
+from tests.lib.ledger import check_agreement
+from tests.lib.waiting import wait_until
 
 WATCHERS, RATE, SILOS = 3000, 2000, 300  # each change, a tenth of the requests, is told to ten watchers
 AT_LEAST = 0.5  # of the rate, which a quiet machine keeps to: two cores carry databases, hubs, nginx and clients, and perhaps other work

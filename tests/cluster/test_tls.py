@@ -1,8 +1,9 @@
 """TLS from a hub to the cluster: whichever node it changes to has to prove that it is that node."""
 
 import pytest
-from hub import Hub
-from mariadb import wait_until
+
+from tests.lib.hub import Hub
+from tests.lib.waiting import wait_until
 
 
 @pytest.fixture

@@ -1,13 +1,11 @@
 import json
-import pathlib
 import secrets
 
 import pytest
 
-from engine import run
-from pods import Cluster
-
-REPO = pathlib.Path(__file__).resolve().parents[2]
+from tests.containers.engine import run
+from tests.containers.pods import Cluster
+from tests.lib.hub import REPO
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,8 +5,9 @@ import json
 import pathlib
 import threading
 
-from engine import run, wait_until
-from pods import get
+from tests.containers.engine import run
+from tests.containers.pods import get
+from tests.lib.waiting import wait_until
 
 PORT = 8081
 IMPATIENT_PORT, IMPATIENT_S = 8082, 12  # the same but for proxy_read_timeout: between the hub's 10 s and what the Ingress says
@@ -57,7 +58,7 @@ class Nginx:
         cluster.started.append(self.id)
         (network,) = json.loads(run("docker", "inspect", self.id).stdout)[0]["NetworkSettings"]["Networks"].values()
         self.address, self.gateway = network["IPAddress"], network["Gateway"]
-        wait_until(lambda: get(self.url("/ping"))[0] == 200, what="nginx")
+        wait_until(lambda: get(self.url("/ping"))[0] == 200, 60, what="nginx")
 
     def url(self, path, port=PORT):
         return f"http://{self.address}:{port}{path}"
@@ -72,7 +73,7 @@ class Nginx:
         before = self.workers()
         self.file.write_text(configuration(self.ingress, upstreams, self.other))  # in place: it is mounted by itself
         run("docker", "kill", "-s", "HUP", self.id)
-        wait_until(lambda: self.workers() and not self.workers() & before, what="nginx to take its new configuration")
+        wait_until(lambda: self.workers() and not self.workers() & before, 60, what="nginx to take its new configuration")
 
     def tries(self):
         """Each request: (status, method, path, addresses that were tried, what each answered)."""

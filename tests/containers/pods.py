@@ -9,7 +9,7 @@ import tempfile
 import urllib.error
 import urllib.request
 
-from engine import run
+from tests.containers.engine import run
 
 # Images that a cluster pulls, by the names that tests/containers/setup makes them under
 STAND_INS = {"mariadb:11.8.3": "mariadb:11.8"}

@@ -15,9 +15,10 @@ import urllib.request
 
 import pytest
 
-from engine import run, wait_until
+from tests.containers.engine import run
+from tests.lib.hub import REPO
+from tests.lib.waiting import wait_until
 
-REPO = pathlib.Path(__file__).resolve().parents[2]
 IMAGES = ("silodns/api", "silodns/updater", "silodns/hostsync")
 
 
@@ -145,24 +146,24 @@ def test_a_fresh_start_needs_no_edit_and_serves_its_admin(system):
     password = system.admin_password()
     assert len(password) == 32
     assert system.request("GET", "/silos", password=password)[0] == 200
-    wait_until(lambda: system.health("api") == "healthy", what="the hub's health")
-    wait_until(lambda: system.health("hostsync") == "healthy", what="hostsync's health")
-    wait_until(lambda: system.health("updater") == "healthy", what="the updater's health")
+    wait_until(lambda: system.health("api") == "healthy", 60, what="the hub's health")
+    wait_until(lambda: system.health("hostsync") == "healthy", 60, what="hostsync's health")
+    wait_until(lambda: system.health("updater") == "healthy", 60, what="the updater's health")
 
 
 def test_the_default_updater_and_hostsync_work_end_to_end(system):
     password = system.admin_password()
-    wait_until(lambda: system.request("GET", "/silos/silo1", password=password)[0] == 200, what="the updater's silo")
+    wait_until(lambda: system.request("GET", "/silos/silo1", password=password)[0] == 200, 60, what="the updater's silo")
     volume = f"{system.project}_hosts"
 
     def hosts():
         return run("docker", "run", "--rm", "-v", f"{volume}:/hosts:ro", "debian:trixie-slim", "cat", "/hosts/hosts", check=False).stdout
 
-    wait_until(lambda: "updater.silo1" in hosts(), what="the hosts file")
+    wait_until(lambda: "updater.silo1" in hosts(), 60, what="the hosts file")
 
 
 def test_a_client_holds_a_token_of_its_own_that_does_no_more_than_it_needs(system):
-    wait_until(lambda: system.request("GET", "/silos/silo1", password=system.secret("updater-token", "token"), user="token")[0] == 200, what="the updater's token")
+    wait_until(lambda: system.request("GET", "/silos/silo1", password=system.secret("updater-token", "token"), user="token")[0] == 200, 60, what="the updater's token")
     for client in ("updater", "hostsync"):
         for service in (client, f"demo-{client}"):
             config = json.loads(system("config", "--format", "json").stdout)["services"][service]
@@ -298,10 +299,10 @@ class Machines:
 
 def test_downstream_machines_reach_upstream_machines_by_name_through_changes_and_failures(system):
     machines = Machines(system)
-    wait_until(machines.all_reach_all, what="all to reach all")
+    wait_until(machines.all_reach_all, 60, what="all to reach all")
     started = time.monotonic()
     machines.change_address(machines.upstream[0])
-    wait_until(machines.all_reach_all, what="the new address")
+    wait_until(machines.all_reach_all, 60, what="the new address")
     print(f"new address reached by all after {time.monotonic() - started:.1f} s")
 
     # the database is restarted in the middle: nothing acknowledged is lost
@@ -317,11 +318,11 @@ def test_downstream_machines_reach_upstream_machines_by_name_through_changes_and
 
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         writers = [pool.submit(write, n) for n in range(4)]
-        wait_until(lambda: len(acknowledged) == 4, what="acknowledged changes")
+        wait_until(lambda: len(acknowledged) == 4, 60, what="acknowledged changes")
         system("restart", "-t", "10", "db")
-        wait_until(system.ready, what="the hub after the database's restart")
+        wait_until(system.ready, 60, what="the hub after the database's restart")
         seen = dict(acknowledged)
-        wait_until(lambda: all(acknowledged[n] > seen[n] for n in seen), what="changes after the restart")
+        wait_until(lambda: all(acknowledged[n] > seen[n] for n in seen), 60, what="changes after the restart")
         stop.append(True)
         for writer in writers:
             writer.result(30)
@@ -334,14 +335,14 @@ def test_downstream_machines_reach_upstream_machines_by_name_through_changes_and
     # (through the kernel: the engine takes `docker kill` for the operator's wish and would not start it again)
     os.kill(int(system.inspect("api", "{{.State.Pid}}")), 9)
     machines.change_address(machines.upstream[1])
-    wait_until(system.ready, what="the hub after SIGKILL")
-    wait_until(machines.all_reach_all, what="all to reach all again")
+    wait_until(system.ready, 60, what="the hub after SIGKILL")
+    wait_until(machines.all_reach_all, 60, what="all to reach all again")
     for n in acknowledged:
         assert system.request("GET", f"/silos/ledger{n}", password=machines.password)[0] == 200
 
 
 def test_health_tells_the_truth_when_the_database_goes_and_comes(system):
-    wait_until(lambda: system.health("api") == "healthy", what="health")
+    wait_until(lambda: system.health("api") == "healthy", 60, what="health")
     system("stop", "-t", "10", "db")
     wait_until(lambda: system.health("api") == "unhealthy", 90, "ill health")
     assert system.request("GET", "/healthz")[0] == 200

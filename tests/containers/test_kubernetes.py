@@ -12,9 +12,10 @@ import time
 
 import pytest
 
-from engine import run, wait_until
-from ingress import IMPATIENT_PORT, IMPATIENT_S, PORT, Impostor, Nginx, annotations
-from pods import get
+from tests.containers.engine import run
+from tests.containers.ingress import IMPATIENT_PORT, IMPATIENT_S, PORT, Impostor, Nginx, annotations
+from tests.containers.pods import get
+from tests.lib.waiting import wait_until
 
 HOSTS = "127.0.0.1\tlocalhost\n192.0.2.200\tnode1 # the node itself"  # without a final newline: kept as it is
 ANSWERING = "silodns-api.silodns.svc"
@@ -25,7 +26,7 @@ def api(cluster, database):
     api = cluster.start("Deployment", "silodns-api", ANSWERING)
     wait_until(lambda: api.probe("startupProbe"), 120, "the hub")
     for name in ("updater-token", "hostsync-token"):
-        wait_until(lambda: get(url(api, "/silos"), user=("token", cluster.secrets()[name]))[0] == 200, what=name)  # noqa: B023
+        wait_until(lambda: get(url(api, "/silos"), user=("token", cluster.secrets()[name]))[0] == 200, 60, what=name)  # noqa: B023
     return api
 
 
@@ -85,7 +86,7 @@ def quiet(ingress):
 def test_the_updater_as_rendered_reports_and_ends(cluster, api, quiet):
     """With nothing done by hand: its token is in a Secret of its own, and the hub has made it of the same secret."""
     job = cluster.start("CronJob", "silodns-updater")
-    seen = wait_until(lambda: job.address() or not job.is_running(), what="its address")
+    seen = wait_until(lambda: job.address() or not job.is_running(), 60, what="its address")
     assert job.wait() == 0, job.log()
     token = "token", cluster.secrets()["updater-token"]
     status, body = get(url(api, "/silos/cluster"), user=token)
@@ -107,13 +108,13 @@ def test_hostsync_as_rendered_keeps_the_nodes_hosts_file_and_leaves_it_as_it_was
     token = "token", cluster.secrets()["hostsync-token"]
     assert get(url(api, "/silos/cluster"), user=token)[0] == 200
     assert get(url(api, "/silos/cluster"), user=token, method="PUT", body={"dnsrecords": []})[0] == 403, "it reads"
-    wait_until(lambda: "192.0.2.7\tdb.cluster" in hosts.read_text(), what="the node's hosts file: " + keeper.log())
-    wait_until(lambda: keeper.probe("readinessProbe"), what="its readiness")
+    wait_until(lambda: "192.0.2.7\tdb.cluster" in hosts.read_text(), 60, what="the node's hosts file: " + keeper.log())
+    wait_until(lambda: keeper.probe("readinessProbe"), 60, what="its readiness")
     text = hosts.read_text()
     assert text.startswith(HOSTS) and "192.0.2.66" not in text, "it wrote what it may not"
     assert sorted(p.name for p in (node / "etc").iterdir()) == ["hostname", "hosts"]
     get(url(api, "/silos/cluster"), user=ADMIN, method="PUT", body={"dnsrecords": [{"hostname": "db.cluster", "ip": "192.0.2.8"}]})
-    wait_until(lambda: "192.0.2.8\tdb.cluster" in hosts.read_text(), what="the change")
+    wait_until(lambda: "192.0.2.8\tdb.cluster" in hosts.read_text(), 60, what="the change")
     run("docker", "stop", "-t", str(keeper.pod["terminationGracePeriodSeconds"]), keeper.id)
     assert keeper.inspect()["State"]["ExitCode"] == 0
     remove = cluster.start("DaemonSet", "silodns-hostsync-remove", container="remove", node=node)
@@ -139,7 +140,7 @@ def test_the_examples_sidecar_with_the_token_that_it_tells_to_make(cluster, api)
     cluster.get("Secret", secret["secretName"])["data"]["token"] = base64.b64encode(token.encode()).decode()
     sidecar = cluster.start("Deployment", "web", container="silodns-updater")
     record = {"hostname": "web.cluster", "ip": sidecar.address()}
-    wait_until(lambda: record in json.loads(get(url(api, "/silos/cluster"), user=ADMIN)[1])["dnsrecords"], what="its record: " + sidecar.log())
+    wait_until(lambda: record in json.loads(get(url(api, "/silos/cluster"), user=ADMIN)[1])["dnsrecords"], 60, what="its record: " + sidecar.log())
     assert token.strip() not in sidecar.log()
 
 
@@ -195,7 +196,7 @@ def test_without_the_database_no_probe_restarts_the_hub_or_takes_it_out_of_servi
     get(f"{base}/silos/outage", user=ADMIN, method="PUT", body={"dnsrecords": []})
     run("docker", "stop", "-t", str(database.pod["terminationGracePeriodSeconds"]), database.id)
     assert database.inspect()["State"]["ExitCode"] == 0
-    wait_until(lambda: get(url(api, "/readyz"))[0] == 503, what="the hub to notice")
+    wait_until(lambda: get(url(api, "/readyz"))[0] == 503, 60, what="the hub to notice")
     assert api.probe("readinessProbe") and api.probe("livenessProbe")
     assert get(f"{base}/silos/outage", user=ADMIN)[0] == 200
     assert get(f"{base}/silos/outage", user=ADMIN, method="DELETE")[0] == 503
@@ -207,7 +208,7 @@ def test_without_the_database_no_probe_restarts_the_hub_or_takes_it_out_of_servi
 def test_a_watch_with_nothing_to_say_goes_on_by_the_hubs_signs_of_life(ingress, quiet):
     """And only by them: a server that says nothing is given up. The Ingress waits much longer than the 15 s that clients are promised."""
     started, watch, silence = quiet
-    wait_until(lambda: time.monotonic() - started > IMPATIENT_S + 3, what="time")
+    wait_until(lambda: time.monotonic() - started > IMPATIENT_S + 3, 60, what="time")
     assert (watch.status, watch.seconds) == (200, None), "the stream has ended"
     assert silence.status == 504 and IMPATIENT_S <= silence.seconds < IMPATIENT_S + 2
     assert int(annotations(ingress.ingress)["proxy-read-timeout"]) >= 4 * 15
@@ -219,8 +220,8 @@ def test_a_backup_as_the_docs_tell_is_noticed_when_it_is_restored(database, api)
     backup, before = database.execute(*dump).stdout, json.loads(get(url(api, "/readyz"))[1])["hub"]
     assert get(url(api, "/silos/kept"), user=ADMIN, method="DELETE")[0] == 204
     database.execute(*restore, input=backup)
-    wait_until(lambda: get(url(api, "/silos/kept"), user=ADMIN)[0] == 200, what="the silo of the backup")
-    wait_until(lambda: json.loads(get(url(api, "/readyz"))[1]).get("hub") not in (None, before), what="the hub's new identity")
+    wait_until(lambda: get(url(api, "/silos/kept"), user=ADMIN)[0] == 200, 60, what="the silo of the backup")
+    wait_until(lambda: json.loads(get(url(api, "/readyz"))[1]).get("hub") not in (None, before), 60, what="the hub's new identity")
 
 
 def test_the_hub_ends_within_its_grace_and_no_log_has_a_secret(cluster, api):

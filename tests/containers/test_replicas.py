@@ -9,9 +9,10 @@ import time
 
 import pytest
 
-from engine import run, wait_until
-from ingress import PORT, Impostor, Nginx
-from pods import get
+from tests.containers.engine import run
+from tests.containers.ingress import PORT, Impostor, Nginx
+from tests.containers.pods import get
+from tests.lib.waiting import wait_until
 
 ADMIN = ("admin", "admin-secret")
 AUTHORIZATION = {"Authorization": "Basic " + base64.b64encode(":".join(ADMIN).encode()).decode()}
@@ -239,14 +240,14 @@ def replace(replicas, front, hubs, old):
 def test_all_hubs_are_replaced_and_no_request_fails_and_every_watcher_goes_on(replicas, front, hubs):
     load, before = Load(front), list(hubs)
     seen = len(list(front.tries()))
-    wait_until(lambda: load.all_know(), what="the watchers")
+    wait_until(lambda: load.all_know(), 60, what="the watchers")
     started = time.monotonic()
     for going in [replace(replicas, front, hubs, old) for old in before]:
         going.join(60)
     took = time.monotonic() - started
     wait_until(lambda: all(watched["streams"] >= 2 for watched in load.watched), 30, "all watchers to come back")
     load.finish()
-    wait_until(load.all_know, what="all watchers to know the newest state")
+    wait_until(load.all_know, 60, what="all watchers to know the newest state")
     print(f"three hubs replaced in {took:.0f} s: {dict(load.answers)}, streams: {sorted(watched['streams'] for watched in load.watched)}")
     assert [old.codes for old in before] == [[0]] * 3, "ended by themselves, within the grace"
     assert {status for _, status in load.answers} == {200}

@@ -5,7 +5,7 @@ import contextlib
 import json
 import time
 
-from mariadb import wait_until
+from tests.lib.waiting import wait_until
 
 TOGETHER_WITHIN = 0.3  # seconds; a change is withdrawn after 0.9
 ATTEMPTS = 20  # to have them come together

@@ -1,15 +1,10 @@
-import pathlib
-import sys
 
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "integration"))
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-
-from dbproxy import DbProxy  # noqa: E402
-from fixtures import *  # noqa: E402, F403
-from mariadb import Database  # noqa: E402
-from world import LONG, World  # noqa: E402
+from tests.faults.world import LONG, World
+from tests.lib.dbproxy import DbProxy
+from tests.lib.fixtures import *  # noqa: F403
+from tests.lib.mariadb import Database
 
 LONG_SECONDS = 900
 

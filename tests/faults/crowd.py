@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 
-from hub import ADMIN, basic
+from tests.lib.hub import ADMIN, basic
 
 CONNECT_STEP = 200  # connections at a time: not more than the kernel's backlog takes
 

@@ -6,12 +6,14 @@ import threading
 import time
 
 import pytest
-from batches import ATTEMPTS, Change, check_answers, entries_since, send_at_once
-from follower import Follower
-from hub import SLOW
-from ledger import check_agreement
-from mariadb import Session, wait_until
-from world import rounds
+
+from tests.faults.batches import ATTEMPTS, Change, check_answers, entries_since, send_at_once
+from tests.faults.world import rounds
+from tests.lib.follower import Follower
+from tests.lib.hub import SLOW
+from tests.lib.ledger import check_agreement
+from tests.lib.mariadb import Session
+from tests.lib.waiting import wait_until
 
 pytestmark = pytest.mark.hub
 

@@ -3,14 +3,15 @@
 import contextlib
 import time
 
-import needs
 import pytest
-from crowd import Crowd, crowd_elsewhere, deaf_watcher, slow_request
-from follower import Follower
-from hub import SLOW
-from ledger import REFUSED
-from mariadb import wait_until
-from world import rounds
+
+from tests.faults.crowd import Crowd, crowd_elsewhere, deaf_watcher, slow_request
+from tests.faults.world import rounds
+from tests.lib import needs
+from tests.lib.follower import Follower
+from tests.lib.hub import SLOW
+from tests.lib.ledger import REFUSED
+from tests.lib.waiting import wait_until
 
 SLOW_CLIENTS = 5000
 CONNECTIONS, WATCHERS = "silodns_http_connections", "silodns_watchers"

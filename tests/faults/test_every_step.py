@@ -3,12 +3,13 @@
 import time
 
 import pytest
-from batches import ATTEMPTS, Change, check_answers, entries_since, send_at_once
-from follower import Follower
-from hub import SLOW
-from ledger import check_agreement
-from mariadb import wait_until
-from world import LONG
+
+from tests.faults.batches import ATTEMPTS, Change, check_answers, entries_since, send_at_once
+from tests.faults.world import LONG
+from tests.lib.follower import Follower
+from tests.lib.hub import SLOW
+from tests.lib.ledger import check_agreement
+from tests.lib.waiting import wait_until
 
 pytestmark = pytest.mark.hub
 

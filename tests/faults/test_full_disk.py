@@ -3,12 +3,13 @@
 import pathlib
 import subprocess
 
-import needs
 import pytest
-from hostskeeper import Keeper
-from hub import ADMIN
-from mariadb import wait_until
-from world import LOCAL, rounds
+
+from tests.faults.world import LOCAL, rounds
+from tests.lib import needs
+from tests.lib.hostskeeper import Keeper
+from tests.lib.hub import ADMIN
+from tests.lib.waiting import wait_until
 
 DISK_KB = 1024
 

@@ -5,12 +5,13 @@ import subprocess
 import time
 
 import pytest
-from hub import SLOW
-from ledger import OPEN, REFUSED
-from mariadb import wait_until
-from test_database_outage import paused, timed
-from test_migrate import dump
-from world import rounds
+
+from tests.faults.world import rounds
+from tests.lib.answers import timed
+from tests.lib.hub import SLOW
+from tests.lib.ledger import OPEN, REFUSED
+from tests.lib.mariadb import dump, paused
+from tests.lib.waiting import wait_until
 
 REFUSED_WITHIN = 0.05
 BACK_WITHIN = 2

@@ -2,11 +2,11 @@
 
 import os
 
-from follower import Follower
-from hostskeeper import Keeper, block
-from hub import ADMIN
-from ledger import Ledger
-from mariadb import wait_until
+from tests.lib.follower import Follower
+from tests.lib.hostskeeper import Keeper, block
+from tests.lib.hub import ADMIN
+from tests.lib.ledger import Ledger
+from tests.lib.waiting import wait_until
 
 LONG = os.environ.get("SILODNS_FAULTS") == "long"
 CLIENTS = 8

@@ -1,7 +1,6 @@
-#!/usr/bin/python3
 """Sends malformed HTTP to a running hub: a grammar of requests that are nearly right, broken in one to four ways.
 
-    tests/fuzz/blackbox.py [--requests N] [--seed SEED] [--only NUMBER]        (make fuzz-http builds, and runs it under ASan)
+    python3 -m tests.fuzz.blackbox [--requests N] [--seed SEED] [--only NUMBER]        (make fuzz-http builds, and runs it under ASan)
 
 Each request depends on the seed and its number alone: --seed S --only N sends that one again, and prints it. For every request: the hub
 lives, closes the connection, and answers with no 5xx (but 505 to another major version of HTTP). In the end it is well, what is in memory is what is
@@ -11,7 +10,6 @@ in the database, it has not grown, and the sanitizer has nothing to say, leaks i
 import argparse
 import collections
 import os
-import pathlib
 import random
 import re
 import secrets
@@ -22,10 +20,9 @@ import tempfile
 import threading
 import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "integration"))
-
-from hub import ADMIN, BUILD, SLOW, Hub, basic  # noqa: E402
-from mariadb import Database, MariaDB, wait_until  # noqa: E402
+from tests.lib.hub import ADMIN, BUILD, SLOW, Hub, basic
+from tests.lib.mariadb import Database, MariaDB
+from tests.lib.waiting import wait_until
 
 THREADS = 48  # many requests are incomplete, and wait for the hub's patience to end
 IDLE_TIMEOUT = "1s"

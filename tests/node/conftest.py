@@ -1,13 +1,9 @@
-import pathlib
-import sys
 
 import pytest
 
-REPO = pathlib.Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(REPO / "tests" / part) for part in ("node", "containers", "integration")]
-
-from install import Checkout  # noqa: E402
-from node import Node  # noqa: E402
+from tests.lib.hub import REPO
+from tests.node.install import Checkout
+from tests.node.node import Node
 
 
 @pytest.fixture(scope="session")

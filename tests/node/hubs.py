@@ -2,7 +2,7 @@
 
 import json
 
-from pods import get
+from tests.containers.pods import get
 
 HUB = "app.kubernetes.io/name=silodns-api"
 

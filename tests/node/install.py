@@ -3,7 +3,7 @@
 import re
 import shutil
 
-from engine import run
+from tests.containers.engine import run
 
 
 class Checkout:

@@ -9,7 +9,8 @@ import subprocess
 import sys
 import urllib.request
 
-from engine import run, wait_until
+from tests.containers.engine import run
+from tests.lib.waiting import wait_until
 
 ADDRESS = "10.99.0.1"  # the node's; tests/node/inside sets it
 PODS, SERVICES = "10.244.0.0/16", "10.96.0.0/16"
@@ -115,7 +116,7 @@ class Node:
         for name, (command, url) in PROGRAMS.items():
             self.start(name, command, url)
             if name == "containerd":
-                wait_until(lambda: run("ctr", "--address", CONTAINERD, "version", check=False).returncode == 0, what="containerd")
+                wait_until(lambda: run("ctr", "--address", CONTAINERD, "version", check=False).returncode == 0, 60, what="containerd")
                 self.load_images()
         self.kubectl("apply", "-f", "-", input=json.dumps(self.storage()))
         wait_until(lambda: self.get("nodes", "node1")["status"]["conditions"][-1]["status"] == "True", 120, "the node")

@@ -4,11 +4,12 @@ import shutil
 import tempfile
 
 import pytest
-from certificates import Authority
-from engine import wait_until
-from hubs import HUB, is_ready, service
-from mariadb import Database, MariaDB
-from node import ADDRESS
+
+from tests.lib.certificates import Authority
+from tests.lib.mariadb import Database, MariaDB
+from tests.lib.waiting import wait_until
+from tests.node.hubs import HUB, is_ready, service
+from tests.node.node import ADDRESS
 
 
 @pytest.fixture(scope="module")
@@ -49,5 +50,5 @@ def test_three_hubs_on_a_database_of_others(node, checkout, said):
     hub = service(node, checkout)
     assert hub.put("cluster", ("db.cluster", "192.0.2.21")) in (200, 201)
     for pod in node.pods("silodns", HUB):
-        wait_until(lambda: ("db.cluster", "192.0.2.21") in hub.at(pod["status"]["podIP"]).records("cluster"), what=pod["metadata"]["name"])
+        wait_until(lambda: ("db.cluster", "192.0.2.21") in hub.at(pod["status"]["podIP"]).records("cluster"), 60, what=pod["metadata"]["name"])
     assert "silodns-mariadb" not in node.kubectl("get", "all,secrets", "-n", "silodns").stdout

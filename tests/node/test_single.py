@@ -7,9 +7,11 @@ import threading
 import time
 
 import pytest
-from engine import run, wait_until
-from hubs import HUB, is_ready, restarts, service
-from pods import get
+
+from tests.containers.engine import run
+from tests.containers.pods import get
+from tests.lib.waiting import wait_until
+from tests.node.hubs import HUB, is_ready, restarts, service
 
 HOSTS = pathlib.Path("/etc/hosts")  # the node's: a copy, which tests/node/inside made
 BEFORE = HOSTS.read_text()
@@ -57,25 +59,25 @@ def test_a_node_follows_as_the_document_shows(node, checkout, hub):
     forward, put, job, _ = checkout.block("**See a node follow.**")
     forwarding = subprocess.Popen(["sh", "-c", "exec " + forward.partition(" &")[0]], stdout=subprocess.DEVNULL)
     try:
-        wait_until(lambda: get("http://127.0.0.1:8080/ping")[0] == 200, what="the forwarded port")
+        wait_until(lambda: get("http://127.0.0.1:8080/ping")[0] == 200, 60, what="the forwarded port")
         said = run("sh", "-euc", put, cwd=checkout.directory).stdout
     finally:
         forwarding.terminate()
         forwarding.wait()
     assert json.loads(said)["dnsrecords"] == [{"hostname": "db.cluster", "ip": "192.0.2.7"}], said
-    wait_until(lambda: "192.0.2.7\tdb.cluster\n" in HOSTS.read_text(), what="the node's hosts file")
+    wait_until(lambda: "192.0.2.7\tdb.cluster\n" in HOSTS.read_text(), 60, what="the node's hosts file")
     assert run("getent", "hosts", "db.cluster").stdout.split() == ["192.0.2.7", "db.cluster"]
     run("sh", "-euc", job)
     node.kubectl("-n", "silodns", "wait", "--for=condition=complete", "--timeout=60s", "job/look-now")
     (pod,) = node.pods("silodns", "job-name=look-now")
     assert hub.records("cluster") == {("updater.cluster", pod["status"]["podIP"]), ("db.cluster", "192.0.2.7")}
-    wait_until(lambda: f"{pod['status']['podIP']}\tupdater.cluster\n" in HOSTS.read_text(), what="the node's hosts file")
+    wait_until(lambda: f"{pod['status']['podIP']}\tupdater.cluster\n" in HOSTS.read_text(), 60, what="the node's hosts file")
     assert HOSTS.read_text().startswith(BEFORE)
 
 
 def test_the_nodes_hosts_file_takes_no_name_that_it_was_not_told_to(hub):
     hub.put("cluster", ("elsewhere.example.net", "192.0.2.8"), ("node1", "192.0.2.8"), ("db.cluster", "192.0.2.17"))
-    wait_until(lambda: "192.0.2.17\tdb.cluster\n" in HOSTS.read_text(), what="the node's hosts file")
+    wait_until(lambda: "192.0.2.17\tdb.cluster\n" in HOSTS.read_text(), 60, what="the node's hosts file")
     assert "192.0.2.8" not in HOSTS.read_text()
 
 
@@ -85,9 +87,9 @@ def test_the_examples_sidecar_reports_the_address_of_its_pod(node, checkout, hub
     run("sh", "-euc", token, cwd=example)
     said = run("sh", "-euc", "kubectl apply -k . 2>&1", cwd=example).stdout
     assert "Warning" not in said
-    (pod,) = wait_until(lambda: [p for p in node.pods("web") if "podIP" in p["status"]], what="the pod's address")
-    wait_until(lambda: ("web.cluster", pod["status"]["podIP"]) in hub.records("cluster"), what="the report")
-    wait_until(lambda: f"{pod['status']['podIP']}\tweb.cluster\n" in HOSTS.read_text(), what="the node's hosts file")
+    (pod,) = wait_until(lambda: [p for p in node.pods("web") if "podIP" in p["status"]], 60, what="the pod's address")
+    wait_until(lambda: ("web.cluster", pod["status"]["podIP"]) in hub.records("cluster"), 60, what="the report")
+    wait_until(lambda: f"{pod['status']['podIP']}\tweb.cluster\n" in HOSTS.read_text(), 60, what="the node's hosts file")
     run("kubectl", "delete", "-k", ".", cwd=example)
 
 
@@ -116,20 +118,20 @@ def test_a_restart_of_the_hub_fails_no_request(node, hub):
     (old,) = node.pods("silodns", HUB)
     requests = Requests(hub)
     try:
-        wait_until(lambda: requests.done > 20, what="requests")
+        wait_until(lambda: requests.done > 20, 60, what="requests")
         node.kubectl("-n", "silodns", "rollout", "restart", "deployment/silodns-api")
         node.kubectl("-n", "silodns", "rollout", "status", "deployment/silodns-api", "--timeout=120s")
         wait_until(lambda: [p["metadata"]["name"] for p in node.pods("silodns", HUB)] != [old["metadata"]["name"]] and len(node.pods("silodns", HUB)) == 1, 90,
                    "the old hub to be gone")
         after = requests.done
-        wait_until(lambda: requests.done > after + 20, what="requests to the new one")
+        wait_until(lambda: requests.done > after + 20, 60, what="requests to the new one")
     finally:
         requests.stop()
     print(f"{requests.done} requests, {len(requests.failed)} failed")
     assert requests.failed == [] and requests.done > 200
     # The keeper found the new hub, and missed nothing
     hub.put("cluster", ("db.cluster", "192.0.2.9"))
-    wait_until(lambda: "192.0.2.9\tdb.cluster\n" in HOSTS.read_text(), what="the node's hosts file")
+    wait_until(lambda: "192.0.2.9\tdb.cluster\n" in HOSTS.read_text(), 60, what="the node's hosts file")
 
 
 def test_without_the_database_reads_go_on_and_no_pod_of_the_hub_is_restarted(node, hub):
@@ -151,7 +153,7 @@ def test_without_the_database_reads_go_on_and_no_pod_of_the_hub_is_restarted(nod
         time.sleep(0.05)
     print(f"{refused} changes refused, the slowest answer after {longest:.3f} s")
     assert hubs() == before and before[0][1:] == (0, True)
-    wait_until(lambda: "192.0.2.10\tdb.cluster\n" in HOSTS.read_text(), what="the node's hosts file")
+    wait_until(lambda: "192.0.2.10\tdb.cluster\n" in HOSTS.read_text(), 60, what="the node's hosts file")
 
 
 def test_a_backup_is_restored_while_everything_runs(node, checkout, hub):
@@ -159,10 +161,10 @@ def test_a_backup_is_restored_while_everything_runs(node, checkout, hub):
     run("bash", "-euo", "pipefail", "-c", backup, cwd=checkout.directory)
     (file,) = checkout.directory.glob("silodns-*.sql.gz")
     hub.put("cluster", ("db.cluster", "192.0.2.11"))
-    wait_until(lambda: "192.0.2.11\tdb.cluster\n" in HOSTS.read_text(), what="the change after the backup")
+    wait_until(lambda: "192.0.2.11\tdb.cluster\n" in HOSTS.read_text(), 60, what="the change after the backup")
     run("bash", "-euo", "pipefail", "-c", restore.replace("silodns-2026-11-25.sql.gz", file.name), cwd=checkout.directory)
-    wait_until(lambda: ("db.cluster", "192.0.2.10") in hub.records("cluster"), what="the hub to say what the backup has")
-    wait_until(lambda: "192.0.2.10\tdb.cluster\n" in HOSTS.read_text(), what="the node's hosts file")
+    wait_until(lambda: ("db.cluster", "192.0.2.10") in hub.records("cluster"), 60, what="the hub to say what the backup has")
+    wait_until(lambda: "192.0.2.10\tdb.cluster\n" in HOSTS.read_text(), 60, what="the node's hosts file")
 
 
 def test_uninstalled_as_documented_nothing_is_left_and_the_hosts_file_is_as_it_was(node, checkout, hub):
@@ -173,4 +175,4 @@ def test_uninstalled_as_documented_nothing_is_left_and_the_hosts_file_is_as_it_w
     left = [f"{o['kind']} {o['metadata']['name']}" for o in everything if "silodns" in json.dumps(o["metadata"]) and o["kind"] != "Event"]
     assert left == []
     assert node.get("persistentvolume", "disk1")["status"]["phase"] == "Released"
-    wait_until(lambda: "silodns" not in node.ctr("containers", "list").stdout, what="its containers to be gone")
+    wait_until(lambda: "silodns" not in node.ctr("containers", "list").stdout, 60, what="its containers to be gone")

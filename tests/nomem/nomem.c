@@ -1,5 +1,5 @@
 /*
- * Memory that is not there, when a test says so: linked into a copy of each program (tests/integration/nomem.py). It
+ * Memory that is not there, when a test says so: linked into a copy of each program (tests/lib/nomem.py). It
  * stands before every allocation of the process, its libraries' as well, and looks at who asks: the program, or one of
  * the libraries that it is linked with.
  *
@@ -19,7 +19,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* tests/integration/nomem.py knows where what stands. */
+/* tests/lib/nomem.py knows where what stands. */
 struct control {
 	_Atomic int64_t until;   /* how many allocations from now the one is that fails; 0: none does */
 	_Atomic int64_t failed;  /* how many have */

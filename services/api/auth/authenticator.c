@@ -12,7 +12,7 @@
 #include "api/auth/login_cache.h"
 #include "api/auth/password.h"
 #include "common/base/cleanup.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 
 #define VERIFIED_MAX 4096 /* remembered credentials; a power of two */
 

@@ -11,7 +11,7 @@
 #include <utlist.h>
 
 #include "api/model/token.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 
 /* OWASP's second choice for Argon2id: 19 MiB, 2 passes, 1 lane. */
 #define OPSLIMIT 2

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api/exitcode.h"
+#include "common/base/clock.h"
 #include "common/base/lifecycle.h"
 
 #define DATABASE_WAIT_MS 10000

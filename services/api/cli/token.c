@@ -11,7 +11,7 @@
 #include "api/exitcode.h"
 #include "common/base/cleanup.h"
 #include "common/base/jsontext.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 
 static void subject_of(const struct cmd *cmd, char ret_subject[static TOKEN_SUBJECT_MAX + 1])
 {

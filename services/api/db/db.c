@@ -224,14 +224,35 @@ int db_open(const struct db_settings *settings, const char *const *sql, size_t s
 	return err ? why_set(ret_why, err, "", "%s", reasons.text) : ERR_OK;
 }
 
-void db_close(struct db *db)
+static void db_close_statements(struct db *db)
 {
-	if (!db)
-		return;
 	for (size_t i = 0; db->statements && i < db->sql_count; i++)
 		if (db->statements[i])
 			mysql_stmt_close(db->statements[i]);
 	free(db->statements);
+}
+
+int db_use(struct db *db, const char *const *sql, size_t sql_count)
+{
+	MYSQL_STMT **statements;
+
+	if (sql == db->sql)
+		return ERR_OK;
+	statements = calloc(sql_count + 1, sizeof(MYSQL_STMT *));
+	if (!statements)
+		return ERR_NOMEM;
+	db_close_statements(db);
+	db->sql = sql;
+	db->sql_count = sql_count;
+	db->statements = statements;
+	return ERR_OK;
+}
+
+void db_close(struct db *db)
+{
+	if (!db)
+		return;
+	db_close_statements(db);
 	if (db->mysql)
 		mysql_close(db->mysql);
 	free(db);

@@ -54,6 +54,8 @@ struct db;
 int db_open(const struct db_settings *settings, const char *const *sql, size_t sql_count, struct db **ret_db,
 	    struct why *ret_why);
 void db_close(struct db *db);
+/* Another table of statements for the same connection. ERR_NOMEM. */
+int db_use(struct db *db, const char *const *sql, size_t sql_count);
 
 /* What the last failed call said (server's or library's text). */
 const char *db_error(const struct db *db);

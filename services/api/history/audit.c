@@ -5,7 +5,7 @@
 
 #include "api/history/history_internal.h"
 #include "common/base/cleanup.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 
 #define WINDOW 20000                 /* revisions that one statement looks through */
 #define SKEW_US INT64_C(86400000000) /* by so much the clocks of hubs may differ */

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "common/base/cleanup.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 
 #define TIMEOUT_MS 3000 /* of a connection, if the settings do not say less */
 #define PAGE_MS 2000    /* a page ends before its limit when it takes so long */

@@ -8,13 +8,9 @@
 #include <sodium.h>
 #include <uthash.h>
 
-#include "api/jobs/periodic.h"
-#include "common/base/cleanup.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 #include "common/base/log.h"
 
-#define EVERY_MS 1000
-#define TIDY_MS 60000
 #define HOUR_US INT64_C(3600000000)
 #define FOLD_BYTES 16
 #define COLUMNS 12
@@ -32,37 +28,32 @@ static const char *const sql[SQL_COUNT] = {
 	[SQL_REMOVE_OLD] = "DELETE FROM refusal WHERE last_at < ? ORDER BY id LIMIT 10000",
 };
 
-struct entry {
+struct refusal {
 	UT_hash_handle hh;
 	unsigned char fold[FOLD_BYTES];
 	int64_t first_us, last_us;
 	uint64_t count;
 	int err;
 	const char *method, *path; /* literals */
-	char user[USER_NAME_MAX + 1], token[TOKEN_NAME_MAX + 1], peer[IPADDR_TEXT_MAX];
+	char user[TOKEN_OWNER_MAX + 1], token[TOKEN_NAME_MAX + 1], peer[IPADDR_TEXT_MAX];
 	char subject[TOKEN_SUBJECT_MAX + 1], reason[REASON_MAX + 1];
 };
 
 struct refusals {
-	struct db_settings settings;
-	struct store *store;
 	int64_t age_ms;
 	atomic_uint_fast64_t lost;
-	struct periodic *worker;
-	pthread_mutex_t lock;  /* guards `entries` */
-	struct entry *entries; /* the oldest first */
-
-	int64_t tidied; /* the worker's alone; clock_mono_ms */
+	pthread_mutex_t lock;    /* guards `waiting` */
+	struct refusal *waiting; /* the oldest first */
 };
 
-uint64_t refusals_lost(const struct refusals *audit)
+uint64_t refusals_lost(const struct refusals *refusals)
 {
-	return audit ? atomic_load_explicit(&audit->lost, memory_order_relaxed) : 0;
+	return refusals ? atomic_load_explicit(&refusals->lost, memory_order_relaxed) : 0;
 }
 
-static void lose(struct refusals *audit, uint64_t count)
+static void lose(struct refusals *refusals, uint64_t count)
 {
-	atomic_fetch_add_explicit(&audit->lost, count, memory_order_relaxed);
+	atomic_fetch_add_explicit(&refusals->lost, count, memory_order_relaxed);
 }
 
 /* --- an attempt comes --------------------------------------------------------------------------------------------- */
@@ -102,130 +93,172 @@ static void fold(const struct attempt *attempt, int64_t now_us, unsigned char re
 	crypto_generichash_final(&state, ret_fold, FOLD_BYTES);
 }
 
-static struct entry *entry_new(const struct attempt *attempt, const unsigned char key[static FOLD_BYTES],
-			       int64_t now_us)
+static struct refusal *refusal_new(const struct attempt *attempt, const unsigned char key[static FOLD_BYTES],
+				   int64_t now_us)
 {
-	struct entry *entry = calloc(1, sizeof *entry);
+	struct refusal *refusal = calloc(1, sizeof *refusal);
 
-	if (!entry)
+	if (!refusal)
 		return NULL;
-	memcpy(entry->fold, key, FOLD_BYTES);
-	entry->first_us = now_us;
-	entry->err = attempt->err;
-	entry->method = attempt->method;
-	entry->path = attempt->path;
-	copy_plain(entry->user, sizeof entry->user, attempt->user);
-	copy_plain(entry->token, sizeof entry->token, attempt->token);
-	ipaddr_format(&attempt->peer, entry->peer);
-	copy_plain(entry->subject, sizeof entry->subject, attempt->subject);
-	copy_plain(entry->reason, sizeof entry->reason, attempt->reason);
-	return entry;
+	memcpy(refusal->fold, key, FOLD_BYTES);
+	refusal->first_us = now_us;
+	refusal->err = attempt->err;
+	refusal->method = attempt->method;
+	refusal->path = attempt->path;
+	copy_plain(refusal->user, sizeof refusal->user, attempt->user);
+	copy_plain(refusal->token, sizeof refusal->token, attempt->token);
+	ipaddr_format(&attempt->peer, refusal->peer);
+	copy_plain(refusal->subject, sizeof refusal->subject, attempt->subject);
+	copy_plain(refusal->reason, sizeof refusal->reason, attempt->reason);
+	return refusal;
 }
 
 /* With the lock held. NULL: there is no room. */
-static struct entry *find_or_add(struct refusals *audit, const struct attempt *attempt, int64_t now_us)
+static struct refusal *find_or_add(struct refusals *refusals, const struct attempt *attempt, int64_t now_us)
 {
 	unsigned char key[FOLD_BYTES];
-	struct entry *entry;
+	struct refusal *refusal;
 
 	fold(attempt, now_us, key);
-	HASH_FIND(hh, audit->entries, key, FOLD_BYTES, entry);
-	if (entry || HASH_COUNT(audit->entries) >= REFUSALS_QUEUE_MAX)
-		return entry;
-	entry = entry_new(attempt, key, now_us);
-	if (!entry)
+	HASH_FIND(hh, refusals->waiting, key, FOLD_BYTES, refusal);
+	if (refusal || HASH_COUNT(refusals->waiting) >= REFUSALS_QUEUE_MAX)
+		return refusal;
+	refusal = refusal_new(attempt, key, now_us);
+	if (!refusal)
 		return NULL;
-	HASH_ADD(hh, audit->entries, fold, FOLD_BYTES, entry);
-	if (!entry->hh.tbl) {
-		free(entry);
+	HASH_ADD(hh, refusals->waiting, fold, FOLD_BYTES, refusal);
+	if (!refusal->hh.tbl) {
+		free(refusal);
 		return NULL;
 	}
-	return entry;
+	return refusal;
 }
 
-void refusals_add(struct refusals *audit, const struct attempt *attempt)
+void refusals_add(struct refusals *refusals, const struct attempt *attempt)
 {
 	int64_t now_us = clock_wall_us();
 
-	if (!audit)
+	if (!refusals)
 		return;
-	pthread_mutex_lock(&audit->lock);
-	struct entry *entry = find_or_add(audit, attempt, now_us);
-	if (entry) {
-		entry->count++;
-		entry->last_us = now_us;
+	pthread_mutex_lock(&refusals->lock);
+	struct refusal *refusal = find_or_add(refusals, attempt, now_us);
+	if (refusal) {
+		refusal->count++;
+		refusal->last_us = now_us;
 	} else {
-		lose(audit, 1);
+		lose(refusals, 1);
 	}
-	pthread_mutex_unlock(&audit->lock);
+	pthread_mutex_unlock(&refusals->lock);
 }
 
 /* --- and is written ----------------------------------------------------------------------------------------------- */
 
 /* The oldest, out of the queue. */
-static size_t take(struct refusals *audit, struct entry *ret_entries[static REFUSALS_STEP])
+static size_t take(struct refusals *refusals, struct refusal *ret_batch[static REFUSALS_STEP])
 {
 	size_t count = 0;
 
-	pthread_mutex_lock(&audit->lock);
-	while (audit->entries && count < REFUSALS_STEP) {
-		struct entry *entry = audit->entries;
-		HASH_DEL(audit->entries, entry);
-		ret_entries[count++] = entry;
+	pthread_mutex_lock(&refusals->lock);
+	while (refusals->waiting && count < REFUSALS_STEP) {
+		struct refusal *refusal = refusals->waiting;
+		HASH_DEL(refusals->waiting, refusal);
+		ret_batch[count++] = refusal;
 	}
-	pthread_mutex_unlock(&audit->lock);
+	pthread_mutex_unlock(&refusals->lock);
 	return count;
 }
 
 /* Back into the queue; what came meanwhile is added to. */
-static void put_back(struct refusals *audit, struct entry *entries[], size_t count)
+static void put_back(struct refusals *refusals, struct refusal *batch[], size_t count)
 {
-	pthread_mutex_lock(&audit->lock);
+	pthread_mutex_lock(&refusals->lock);
 	for (size_t i = 0; i < count; i++) {
-		struct entry *same, *entry = entries[i];
-		HASH_FIND(hh, audit->entries, entry->fold, FOLD_BYTES, same);
+		struct refusal *same, *refusal = batch[i];
+		HASH_FIND(hh, refusals->waiting, refusal->fold, FOLD_BYTES, same);
 		if (same) {
-			same->first_us = entry->first_us;
-			same->count += entry->count;
-			free(entry);
+			same->first_us = refusal->first_us;
+			same->count += refusal->count;
+			free(refusal);
 			continue;
 		}
-		uint64_t attempts = entry->count;
-		HASH_ADD(hh, audit->entries, fold, FOLD_BYTES, entry);
-		if (!entry->hh.tbl) {
-			lose(audit, attempts);
-			free(entry);
+		uint64_t attempts = refusal->count;
+		HASH_ADD(hh, refusals->waiting, fold, FOLD_BYTES, refusal);
+		if (!refusal->hh.tbl) {
+			lose(refusals, attempts);
+			free(refusal);
 		}
 	}
-	pthread_mutex_unlock(&audit->lock);
+	pthread_mutex_unlock(&refusals->lock);
 }
 
-static int write_entries(struct db *db, struct entry *const entries[], size_t count)
+static int write_batch(struct db *db, struct refusal *const batch[], size_t count)
 {
 	struct db_value rows[REFUSALS_STEP * COLUMNS];
 	char folds[REFUSALS_STEP][2 * FOLD_BYTES + 1];
 	int err = db_begin(db);
 
 	for (size_t i = 0; i < count; i++) {
-		const struct entry *entry = entries[i];
-		sodium_bin2hex(folds[i], sizeof folds[i], entry->fold, FOLD_BYTES);
+		const struct refusal *refusal = batch[i];
+		sodium_bin2hex(folds[i], sizeof folds[i], refusal->fold, FOLD_BYTES);
 		const struct db_value row[COLUMNS] = {DB_STRING_VALUE(folds[i]),
-						      DB_U64_VALUE((uint64_t)entry->first_us),
-						      DB_U64_VALUE((uint64_t)entry->last_us),
-						      DB_U64_VALUE(entry->count),
-						      DB_STRING_VALUE(err_name(entry->err)),
-						      DB_STRING_VALUE(entry->user),
-						      DB_STRING_VALUE(entry->token),
-						      DB_STRING_VALUE(entry->peer),
-						      DB_STRING_VALUE(entry->method),
-						      DB_STRING_VALUE(entry->path),
-						      DB_STRING_VALUE(entry->subject),
-						      DB_STRING_VALUE(entry->reason)};
+						      DB_U64_VALUE((uint64_t)refusal->first_us),
+						      DB_U64_VALUE((uint64_t)refusal->last_us),
+						      DB_U64_VALUE(refusal->count),
+						      DB_STRING_VALUE(err_name(refusal->err)),
+						      DB_STRING_VALUE(refusal->user),
+						      DB_STRING_VALUE(refusal->token),
+						      DB_STRING_VALUE(refusal->peer),
+						      DB_STRING_VALUE(refusal->method),
+						      DB_STRING_VALUE(refusal->path),
+						      DB_STRING_VALUE(refusal->subject),
+						      DB_STRING_VALUE(refusal->reason)};
 		memcpy(&rows[i * COLUMNS], row, sizeof row);
 	}
 	if (!err)
 		err = db_bulk(db, SQL_ADD, rows, COLUMNS, count);
 	return err ? err : db_commit(db);
+}
+
+/* After a COMMIT without an answer they are written once more: rather twice than not at all. What cannot be written for
+ * another reason than that the database is away is given up, or it would be tried for ever. */
+static void settle(struct refusals *refusals, struct refusal *batch[], size_t count, int err, const char *reason)
+{
+	uint64_t attempts = 0;
+
+	if (err && err_info(err)->retryable) {
+		put_back(refusals, batch, count);
+		return;
+	}
+	for (size_t i = 0; i < count; i++) {
+		attempts += batch[i]->count;
+		free(batch[i]);
+	}
+	if (!err)
+		return;
+	lose(refusals, attempts);
+	log_warn("refused attempts cannot be kept", LOG_ERR(err), LOG_STR("reason", reason),
+		 LOG_U64("attempts", attempts));
+}
+
+int refusals_write(void *arg, struct periodic *periodic, int64_t *ret_again_ms)
+{
+	struct refusals *refusals = arg;
+	struct refusal *batch[REFUSALS_STEP];
+	struct db *db = NULL;
+	size_t count;
+	int err;
+
+	(void)ret_again_ms;
+	do {
+		count = take(refusals, batch);
+		if (!count)
+			return ERR_OK;
+		err = periodic_db(periodic, sql, SQL_COUNT, &db);
+		if (!err)
+			err = write_batch(db, batch, count);
+		settle(refusals, batch, count, err, db ? db_error(db) : "");
+	} while (!err && count == REFUSALS_STEP && periodic_is_ending(periodic));
+	return err;
 }
 
 static int read_u64(void *arg, const struct db_value *row, size_t columns)
@@ -235,127 +268,48 @@ static int read_u64(void *arg, const struct db_value *row, size_t columns)
 	return ERR_OK;
 }
 
-static int tidy(const struct refusals *audit, struct db *db)
+int refusals_remove_old(void *arg, struct periodic *periodic, int64_t *ret_again_ms)
 {
+	const struct refusals *refusals = arg;
 	const struct db_value kept = DB_U64_VALUE(REFUSALS_ROWS_MAX);
+	const struct db_value before = DB_U64_VALUE((uint64_t)(clock_wall_us() - refusals->age_ms * 1000));
 	uint64_t last = 0;
-	int err = db_query(db, SQL_OLDEST_KEPT, &kept, 1, read_u64, &last);
-	const struct db_value remove = DB_U64_VALUE(last);
-	const struct db_value before = DB_U64_VALUE((uint64_t)(clock_wall_us() - audit->age_ms * 1000));
+	struct db *db;
+	int err = periodic_db(periodic, sql, SQL_COUNT, &db);
 
+	(void)ret_again_ms;
+	if (!err)
+		err = db_query(db, SQL_OLDEST_KEPT, &kept, 1, read_u64, &last);
+	const struct db_value remove = DB_U64_VALUE(last);
 	if (!err && last)
 		err = db_exec(db, SQL_REMOVE, &remove, 1);
-	if (!err && audit->age_ms)
+	if (!err && refusals->age_ms)
 		err = db_exec(db, SQL_REMOVE_OLD, &before, 1);
 	return err;
 }
 
-/* What cannot be written for another reason than that the database is away is given up, or it would be tried for ever.
- */
-static void settle(struct refusals *audit, struct entry *entries[], size_t count, int err, const char *reason)
+int refusals_new(int64_t age_ms, struct refusals **ret_refusals)
 {
-	uint64_t attempts = 0;
+	struct refusals *refusals = calloc(1, sizeof *refusals);
 
-	if (err == ERR_UNAVAILABLE || err == ERR_DEADLOCK || err == ERR_NOMEM) {
-		put_back(audit, entries, count);
-		return;
-	}
-	for (size_t i = 0; i < count; i++) {
-		attempts += entries[i]->count;
-		free(entries[i]);
-	}
-	if (!err)
-		return;
-	lose(audit, attempts);
-	log_warn("refused attempts cannot be kept", LOG_ERR(err), LOG_STR("reason", reason),
-		 LOG_U64("attempts", attempts));
-}
-
-static void run(struct refusals *audit, struct db **db)
-{
-	struct entry *entries[REFUSALS_STEP];
-	bool untidy = clock_mono_ms() - audit->tidied >= TIDY_MS;
-	size_t count = store_is_loaded(audit->store) ? take(audit, entries) : 0; /* before, there may be no table */
-	struct why why = {0};
-	int err = ERR_OK;
-
-	if (!count && !(untidy && store_is_loaded(audit->store)))
-		return;
-	if (!*db)
-		err = db_open(&audit->settings, sql, SQL_COUNT, db, &why);
-	if (!err && count)
-		err = write_entries(*db, entries, count);
-	settle(audit, entries, count, err, *db ? db_error(*db) : why.text);
-	if (!err && untidy)
-		err = tidy(audit, *db);
-	if (untidy)
-		audit->tidied = clock_mono_ms();
-	/* One that nobody uses for long is closed by the server. */
-	if (*db && (err || untidy)) {
-		db_close(*db);
-		*db = NULL;
-	}
-}
-
-static bool queue_is_empty(struct refusals *audit)
-{
-	pthread_mutex_lock(&audit->lock);
-	bool empty = !audit->entries;
-	pthread_mutex_unlock(&audit->lock);
-	return empty;
-}
-
-static void write_all(struct periodic *worker, void *arg)
-{
-	struct refusals *audit = arg;
-	struct db *db = NULL;
-	bool go_on;
-
-	do {
-		go_on = periodic_pause(worker, EVERY_MS);
-		run(audit, &db);
-	} while (go_on);
-	for (size_t i = 0; db && i < REFUSALS_QUEUE_MAX / REFUSALS_STEP && !queue_is_empty(audit); i++)
-		run(audit, &db);
-	db_close(db);
-}
-
-static void release(struct refusals *audit)
-{
-	struct entry *entry, *next;
-
-	HASH_ITER (hh, audit->entries, entry, next) {
-		HASH_DEL(audit->entries, entry);
-		free(entry);
-	}
-	pthread_mutex_destroy(&audit->lock);
-	free(audit);
-}
-
-int refusals_start(const struct db_settings *db, struct store *store, int64_t age_ms, struct refusals **ret_audit)
-{
-	struct refusals *audit = calloc(1, sizeof *audit);
-
-	if (!audit)
+	if (!refusals)
 		return ERR_NOMEM;
-	audit->settings = *db;
-	audit->store = store;
-	audit->age_ms = age_ms;
-	audit->tidied = clock_mono_ms() - TIDY_MS; /* at once */
-	pthread_mutex_init(&audit->lock, NULL);
-	int err = periodic_start(write_all, audit, &audit->worker);
-	if (err) {
-		release(audit);
-		return err;
-	}
-	*ret_audit = audit;
+	refusals->age_ms = age_ms;
+	pthread_mutex_init(&refusals->lock, NULL);
+	*ret_refusals = refusals;
 	return ERR_OK;
 }
 
-void refusals_stop(struct refusals *audit)
+void refusals_free(struct refusals *refusals)
 {
-	if (!audit)
+	struct refusal *refusal, *next;
+
+	if (!refusals)
 		return;
-	periodic_stop(audit->worker);
-	release(audit);
+	HASH_ITER (hh, refusals->waiting, refusal, next) {
+		HASH_DEL(refusals->waiting, refusal);
+		free(refusal);
+	}
+	pthread_mutex_destroy(&refusals->lock);
+	free(refusals);
 }

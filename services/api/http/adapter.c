@@ -10,7 +10,7 @@
 #include "api/http/request.h"
 #include "api/http/spare.h"
 #include "api/routes/routes.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 
 /* --- the connection of a request ---------------------------------------------------------------------------------- */
 

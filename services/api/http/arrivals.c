@@ -1,21 +1,22 @@
 #include "api/http/arrivals.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
 #include <utlist.h>
 
-#include "api/jobs/periodic.h"
-#include "common/base/cleanup.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 #include "common/base/log.h"
 
 #define EVERY_MS 1000
 
 struct arrivals {
 	int64_t patience_ms;
-	struct periodic *worker;
+	pthread_t thread;
+	bool started, stopping; /* `stopping` is guarded by the lock */
+	pthread_cond_t wake;
 	pthread_mutex_t lock; /* guards `list` */
 	struct arrival *list;
 };
@@ -39,15 +40,18 @@ static void shut_late(struct arrivals *arrivals, int64_t now_ms)
 		log_debug("requests that did not arrive in time", LOG_U64("connections", count));
 }
 
-static void watch_them(struct periodic *worker, void *arg)
+static void *watch_them(void *arg)
 {
 	struct arrivals *arrivals = arg;
 
-	while (periodic_pause(worker, EVERY_MS)) {
-		pthread_mutex_lock(&arrivals->lock);
+	pthread_mutex_lock(&arrivals->lock);
+	while (!arrivals->stopping) {
+		const struct timespec until = clock_mono_at(clock_mono_ms() + EVERY_MS);
+		pthread_cond_timedwait(&arrivals->wake, &arrivals->lock, &until);
 		shut_late(arrivals, clock_mono_ms());
-		pthread_mutex_unlock(&arrivals->lock);
 	}
+	pthread_mutex_unlock(&arrivals->lock);
+	return NULL;
 }
 
 int arrivals_start(int64_t patience_ms, struct arrivals **ret_arrivals)
@@ -58,18 +62,26 @@ int arrivals_start(int64_t patience_ms, struct arrivals **ret_arrivals)
 		return ERR_NOMEM;
 	arrivals->patience_ms = patience_ms;
 	pthread_mutex_init(&arrivals->lock, NULL);
-	int err = periodic_start(watch_them, arrivals, &arrivals->worker);
-	if (err) {
+	clock_cond_init(&arrivals->wake);
+	if (pthread_create(&arrivals->thread, NULL, watch_them, arrivals)) {
 		arrivals_free(arrivals);
-		return err;
+		return ERR_SYSTEM;
 	}
+	arrivals->started = true;
 	*ret_arrivals = arrivals;
 	return ERR_OK;
 }
 
 void arrivals_stop(struct arrivals *arrivals)
 {
-	periodic_stop(TAKE_PTR(arrivals->worker));
+	if (!arrivals->started)
+		return;
+	pthread_mutex_lock(&arrivals->lock);
+	arrivals->stopping = true;
+	pthread_cond_signal(&arrivals->wake);
+	pthread_mutex_unlock(&arrivals->lock);
+	pthread_join(arrivals->thread, NULL);
+	arrivals->started = false;
 }
 
 void arrivals_free(struct arrivals *arrivals)
@@ -77,6 +89,7 @@ void arrivals_free(struct arrivals *arrivals)
 	if (!arrivals)
 		return;
 	arrivals_stop(arrivals);
+	pthread_cond_destroy(&arrivals->wake);
 	pthread_mutex_destroy(&arrivals->lock);
 	free(arrivals);
 }

@@ -11,7 +11,7 @@
 #include <sodium.h>
 
 #include "common/base/cleanup.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 
 #define FILE_MAX ((size_t)256 << 10) /* bytes; a chain has a few thousand */
 #define CHAIN_MAX 16

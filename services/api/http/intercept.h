@@ -2,7 +2,7 @@
  * A handler before Ulfius'. Ulfius gives libmicrohttpd a function of its own, which takes in whole bodies before
  * anybody is asked, and in which a request cannot wait without its thread. It starts the daemon by MHD_start_daemon();
  * intercept.c has a function of that name, which the dynamic linker prefers, and which puts ours in front.
- * tests/integration/test_limits.py would notice if it did not work; intercept_start() does, too.
+ * tests/integration/hub/test_limits.py would notice if it did not work; intercept_start() does, too.
  */
 #ifndef SILODNS_API_HTTP_INTERCEPT_H
 #define SILODNS_API_HTTP_INTERCEPT_H

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "common/base/cleanup.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 #include "common/base/log.h"
 
 #define SOCKETS_MAX 32 /* a name may stand for several addresses */

@@ -6,7 +6,7 @@
 #include <strings.h>
 
 #include "common/base/cleanup.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 
 double request_ms(const struct request *request)
 {

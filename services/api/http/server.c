@@ -23,7 +23,7 @@
 #include "api/http/spare.h"
 #include "api/watch/watchers.h"
 #include "common/base/cleanup.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 #include "common/base/log.h"
 
 #define DRAIN_QUIET_MS 100 /* no request for so long: nothing is on its way any more */

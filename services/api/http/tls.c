@@ -15,7 +15,7 @@
 
 #include "api/http/certificate.h"
 #include "common/base/cleanup.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 #include "common/base/log.h"
 
 #define EVENTS_MAX 64

@@ -6,13 +6,9 @@
 #include <jansson.h>
 #include <sodium.h>
 
-#include "api/jobs/periodic.h"
 #include "common/base/cleanup.h"
 #include "common/base/jsontext.h"
-#include "common/base/lifecycle.h"
 #include "common/base/log.h"
-
-#define AGAIN_MS 100 /* while there is no database, or another hub is at it, too */
 
 enum { SQL_TAKEN, SQL_TAKE, SQL_COUNT };
 
@@ -27,13 +23,6 @@ static const struct kind {
 	bool updates;
 } kinds[] = {{"updater", true}, {"hostsync", false}};
 enum { KIND_COUNT = sizeof kinds / sizeof kinds[0] };
-
-struct bootstrap {
-	struct bootstrap_settings settings;
-	struct store *store;
-	struct journal *journal;
-	struct periodic *worker;
-};
 
 static const char *secret_of(const struct bootstrap_settings *settings, const struct kind *kind)
 {
@@ -218,7 +207,7 @@ static int ensure(struct bootstrap *c, struct db *db, const struct kind *kind, c
 	return err ? err : db_exec(db, SQL_TAKE, &param, 1);
 }
 
-static int ensure_all(struct bootstrap *c, struct why *ret_why)
+static int ensure_all(struct bootstrap *c, struct periodic *periodic, struct why *ret_why)
 {
 	char owner[USER_NAME_MAX + 1];
 	struct db *db = NULL;
@@ -226,68 +215,30 @@ static int ensure_all(struct bootstrap *c, struct why *ret_why)
 
 	if (err)
 		return why_set(ret_why, err, "", "there is no admin whose they could be");
-	err = db_open(&c->settings.db, sql, SQL_COUNT, &db, ret_why);
+	err = periodic_db(periodic, sql, SQL_COUNT, &db);
 	for (size_t i = 0; i < KIND_COUNT && !err; i++)
 		if (secret_of(&c->settings, &kinds[i]))
 			err = ensure(c, db, &kinds[i], owner, ret_why);
 	if (err && !ret_why->text[0])
 		why_set(ret_why, err, "", "%s", db ? db_error(db) : err_name(err));
-	db_close(db);
 	return err;
 }
 
-/* --- the thread --------------------------------------------------------------------------------------------------- */
-
-/* True once there is nothing more to do. Another hub, starting at the same moment, may have been faster (conflict):
- * then what it made is looked at. */
-static bool try(struct bootstrap *c)
+int bootstrap_make_tokens(void *bootstrap, struct periodic *periodic, int64_t *ret_again_ms)
 {
+	struct bootstrap *c = bootstrap;
 	struct journal_status status;
 	struct why why = {0};
 
 	journal_status(c->journal, &status);
-	int err = status.database_up ? ensure_all(c, &why) : ERR_UNAVAILABLE;
-	if (!err)
-		return true;
-	if (err == ERR_CONFLICT || err_info(err)->retryable)
-		return false;
-	log_error("the clients' tokens cannot be made", LOG_ERR(err), LOG_STR("reason", why.text));
-	return true;
-}
-
-static void make_them(struct periodic *worker, void *arg)
-{
-	while (!try(arg) && periodic_pause(worker, AGAIN_MS))
-		;
-}
-
-int bootstrap_start(const struct bootstrap_settings *settings, struct store *store, struct journal *journal,
-		    struct bootstrap **ret_clients)
-{
-	struct bootstrap *c = NULL;
-
-	*ret_clients = NULL;
-	if (!settings->updater_token && !settings->hostsync_token)
+	if (!status.database_up)
 		return ERR_OK;
-	c = calloc(1, sizeof *c);
-	if (!c)
-		return ERR_NOMEM;
-	c->settings = *settings;
-	c->store = store;
-	c->journal = journal;
-	int err = periodic_start(make_them, c, &c->worker);
-	if (err) {
-		free(c);
-		return err;
-	}
-	*ret_clients = c;
+	int err = ensure_all(c, periodic, &why);
+	/* Another hub, starting at the same moment, may have been faster (conflict): then what it made is looked at. */
+	if (err == ERR_CONFLICT || (err && err_info(err)->retryable))
+		return err == ERR_CONFLICT ? ERR_OK : ERR_UNAVAILABLE;
+	if (err)
+		log_error("the clients' tokens cannot be made", LOG_ERR(err), LOG_STR("reason", why.text));
+	*ret_again_ms = PERIODIC_NEVER;
 	return ERR_OK;
-}
-
-void bootstrap_stop(struct bootstrap *c)
-{
-	if (!c)
-		return;
-	periodic_stop(c->worker);
-	free(c);
 }

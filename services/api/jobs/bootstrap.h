@@ -7,29 +7,33 @@
  * empty, when they are not there. They are tokens of the admin as any others. As long as the settings name a secret,
  * its token is as the settings say: when the hub starts, one that is missing is made, and one with another secret or
  * scope is replaced. But each secret is taken once: one that was revoked is revoked, whatever the settings say.
- *
- * One thread, which ends when all is as it should be.
  */
 #ifndef SILODNS_API_JOBS_BOOTSTRAP_H
 #define SILODNS_API_JOBS_BOOTSTRAP_H
 
+#include "api/db/periodic.h"
 #include "api/journal/journal.h"
+#include "api/store/store.h"
 #include "common/conf/conf.h"
 
 struct bootstrap_settings {
-	struct db_settings db;
 	const char *admin_user; /* whose they are; if it is no admin: any admin's */
 	const struct conf_list *silos, *hostnames;
 	const char *updater_token, *hostsync_token; /* secrets, or NULL */
 };
 
-struct bootstrap;
+#define BOOTSTRAP_EVERY_MS 100 /* while there is no database, or another hub is at it, too */
+
+struct bootstrap {
+	struct bootstrap_settings settings;
+	struct store *store;
+	struct journal *journal;
+};
 
 /* What `settings` lack or have too much of. ERR_INVALID with the reason. */
 int bootstrap_check(const struct bootstrap_settings *settings, struct why *ret_why);
-/* Strings of `settings` are borrowed. Without any secret nothing is done, and `*ret_clients` is NULL. */
-int bootstrap_start(const struct bootstrap_settings *settings, struct store *store, struct journal *journal,
-		    struct bootstrap **ret_clients);
-void bootstrap_stop(struct bootstrap *clients); /* NULL is allowed */
+
+/* The periodic job, which ends when all is as it should be; `bootstrap` is a struct bootstrap. */
+int bootstrap_make_tokens(void *bootstrap, struct periodic *periodic, int64_t *ret_again_ms);
 
 #endif

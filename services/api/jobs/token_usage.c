@@ -5,182 +5,84 @@
 
 #include <sodium.h>
 
-#include "api/jobs/periodic.h"
+#include "api/store/store.h"
 #include "common/base/cleanup.h"
-#include "common/base/lifecycle.h"
-#include "common/base/log.h"
+#include "common/base/clock.h"
 
-#define EVERY_MS 60000
-#define FORGET_US INT64_C(3600000000) /* of a token that is gone; another hub may know one that is new */
+#define FORGET_US INT64_C(3600000000)
 
-enum { SQL_READ, SQL_SAVE, SQL_FORGET, SQL_COUNT };
+enum { SQL_SAVE, SQL_FORGET, SQL_READ, SQL_COUNT };
 
 static const char *const sql[SQL_COUNT] = {
+	[SQL_SAVE] = "INSERT INTO token_use (hash, used) VALUES (?, ?) "
+		     "ON DUPLICATE KEY UPDATE used = GREATEST(used, VALUES(used))",
+	[SQL_FORGET] = "DELETE FROM token_use WHERE used < ? AND hash NOT IN (SELECT hash FROM token)",
 	[SQL_READ] = "SELECT hash, used FROM token_use",
-	[SQL_SAVE] = ("INSERT INTO token_use (hash, used) VALUES (?, ?) "
-		      "ON DUPLICATE KEY UPDATE used = GREATEST(used, VALUES(used))"),
-	[SQL_FORGET] = "DELETE FROM token_use WHERE hash = ?",
 };
 
-struct token_usage {
-	struct db_settings settings;
-	struct store *store;
-	struct periodic *worker;
-};
-
-/* Rows of parameters, and the text that they borrow. */
-struct uses {
-	struct db_value *rows; /* hash, time */
-	char (*hashes)[TOKEN_HASH_HEX + 1];
-	size_t count;
-};
-
-static void uses_release(struct uses *uses)
+static int save(struct db *db, struct token *const tokens[], size_t count)
 {
-	free(uses->rows);
-	free(uses->hashes);
+	_cleanup_free_ struct db_value *rows = calloc(2 * count, sizeof *rows);
+	_cleanup_free_ char(*hashes)[TOKEN_HASH_HEX + 1] = calloc(count, sizeof *hashes);
+	_cleanup_free_ struct token **saved = calloc(count, sizeof(struct token *));
+	size_t n = 0;
+	int err = rows && hashes && saved ? ERR_OK : ERR_NOMEM;
+
+	for (size_t i = 0; i < count && !err; i++) {
+		if (!atomic_exchange_explicit(&tokens[i]->use_unsaved, false, memory_order_acquire))
+			continue;
+		sodium_bin2hex(hashes[n], sizeof hashes[n], tokens[i]->hash, sizeof tokens[i]->hash);
+		rows[2 * n] = DB_STRING_VALUE(hashes[n]);
+		rows[2 * n + 1] =
+			DB_U64_VALUE((uint64_t)atomic_load_explicit(&tokens[i]->used_us, memory_order_relaxed));
+		saved[n++] = tokens[i];
+	}
+	if (err || !n)
+		return err;
+	err = db_begin(db);
+	if (!err)
+		err = db_bulk(db, SQL_SAVE, rows, 2, n);
+	if (!err)
+		err = db_commit(db);
+	for (size_t i = 0; i < n && err; i++)
+		atomic_store_explicit(&saved[i]->use_unsaved, true, memory_order_release);
+	return err;
 }
 
-static int uses_init(struct uses *uses, size_t capacity)
+static int read_use(void *store, const struct db_value *row, size_t columns)
 {
-	uses->rows = calloc(2 * capacity + 1, sizeof *uses->rows);
-	uses->hashes = calloc(capacity + 1, sizeof *uses->hashes);
-	return uses->rows && uses->hashes ? ERR_OK : ERR_NOMEM;
-}
-
-static void uses_add(struct uses *uses, const char *hash, int64_t used_us)
-{
-	char *copy = uses->hashes[uses->count];
-
-	snprintf(copy, sizeof uses->hashes[0], "%s", hash);
-	uses->rows[2 * uses->count] = DB_TEXT_VALUE(copy, strlen(copy));
-	uses->rows[2 * uses->count + 1] = DB_U64_VALUE((uint64_t)used_us);
-	uses->count++;
-}
-
-struct reading {
-	struct store *store;
-	int64_t forget_before_us;
-	struct uses gone;
-	size_t gone_capacity;
-};
-
-static int read_use(void *arg, const struct db_value *row, size_t columns)
-{
-	struct reading *reading = arg;
 	unsigned char hash[TOKEN_HASH_BYTES];
-	struct token *token = NULL;
+	struct token *token;
 	size_t len = 0;
-	int64_t used_us = (int64_t)row[1].u64;
 
 	(void)columns;
-	bool known = !sodium_hex2bin(hash, sizeof hash, row[0].text, row[0].len, NULL, &len, NULL) &&
-		     len == sizeof hash && !store_token(reading->store, hash, &token);
-	if (known)
-		token_merge_use(token, used_us);
-	else if (used_us < reading->forget_before_us && reading->gone.count < reading->gone_capacity)
-		uses_add(&reading->gone, row[0].text, used_us);
+	if (sodium_hex2bin(hash, sizeof hash, row[0].text, row[0].len, NULL, &len, NULL) || len != sizeof hash ||
+	    store_token(store, hash, &token))
+		return ERR_OK;
+	token_merge_use(token, (int64_t)row[1].u64);
 	token_unref(token);
 	return ERR_OK;
 }
 
-static int read_uses(struct token_usage *t, struct db *db)
+int token_usage_exchange(void *store, struct periodic *periodic, int64_t *ret_again_ms)
 {
-	struct reading reading = {
-		.store = t->store, .forget_before_us = clock_wall_us() - FORGET_US, .gone_capacity = 1000};
-	int err = uses_init(&reading.gone, reading.gone_capacity);
-
-	if (!err)
-		err = db_query(db, SQL_READ, NULL, 0, read_use, &reading);
-	for (size_t i = 0; i < reading.gone.count && !err; i++)
-		err = db_exec(db, SQL_FORGET, &reading.gone.rows[2 * i], 1);
-	uses_release(&reading.gone);
-	return err;
-}
-
-static int save(struct db *db, struct token *const tokens[], size_t count)
-{
-	_cleanup_(uses_release) struct uses uses = {0};
-	_cleanup_free_ bool *saved = calloc(count + 1, sizeof *saved);
-	char hash[TOKEN_HASH_HEX + 1];
-	int err = saved ? uses_init(&uses, count) : ERR_NOMEM;
-
-	for (size_t i = 0; i < count && !err; i++) {
-		saved[i] = atomic_exchange_explicit(&tokens[i]->use_unsaved, false, memory_order_acquire);
-		if (!saved[i])
-			continue;
-		sodium_bin2hex(hash, sizeof hash, tokens[i]->hash, sizeof tokens[i]->hash);
-		uses_add(&uses, hash, atomic_load_explicit(&tokens[i]->used_us, memory_order_relaxed));
-	}
-	if (err || !uses.count)
-		return err;
-	err = db_begin(db);
-	if (!err)
-		err = db_bulk(db, SQL_SAVE, uses.rows, 2, uses.count);
-	if (!err)
-		err = db_commit(db);
-	for (size_t i = 0; i < count && err; i++)
-		if (saved[i])
-			atomic_store_explicit(&tokens[i]->use_unsaved, true, memory_order_release);
-	return err;
-}
-
-static void run(struct token_usage *t)
-{
+	const struct db_value forget_before = DB_U64_VALUE((uint64_t)(clock_wall_us() - FORGET_US));
 	struct token **tokens;
-	struct db *db = NULL;
-	struct why why = {0};
+	struct db *db;
 	size_t count;
-	int err = store_tokens(t->store, 0, &tokens, &count);
+	int err = store_tokens(store, 0, &tokens, &count);
 
+	(void)ret_again_ms;
 	if (err)
-		return;
-	if (count) {
-		err = db_open(&t->settings, sql, SQL_COUNT, &db, &why);
-		if (!err)
-			err = save(db, tokens, count);
-		if (!err)
-			err = read_uses(t, db);
-		/* That the database is away, the journal tells. */
-		if (db && err && err != ERR_UNAVAILABLE && err != ERR_DEADLOCK)
-			log_warn("the last use of tokens cannot be kept", LOG_ERR(err),
-				 LOG_STR("reason", db_error(db)));
-		db_close(db);
-	}
-	store_tokens_release(tokens, count);
-}
-
-static void keep(struct periodic *worker, void *arg)
-{
-	bool go_on;
-
-	do {
-		go_on = periodic_pause(worker, EVERY_MS);
-		run(arg);
-	} while (go_on);
-}
-
-int token_usage_start(const struct db_settings *db, struct store *store, struct token_usage **ret_tokenuse)
-{
-	struct token_usage *t = calloc(1, sizeof *t);
-
-	if (!t)
-		return ERR_NOMEM;
-	t->settings = *db;
-	t->store = store;
-	int err = periodic_start(keep, t, &t->worker);
-	if (err) {
-		free(t);
 		return err;
-	}
-	*ret_tokenuse = t;
-	return ERR_OK;
-}
-
-void token_usage_stop(struct token_usage *t)
-{
-	if (!t)
-		return;
-	periodic_stop(t->worker);
-	free(t);
+	if (count)
+		err = periodic_db(periodic, sql, SQL_COUNT, &db);
+	if (count && !err)
+		err = save(db, tokens, count);
+	if (count && !err)
+		err = db_exec(db, SQL_FORGET, &forget_before, 1);
+	if (count && !err)
+		err = db_query(db, SQL_READ, NULL, 0, read_use, store);
+	store_tokens_release(tokens, count);
+	return err;
 }

@@ -11,7 +11,7 @@
 #include "api/journal/log_read.h"
 #include "api/journal/queue.h"
 #include "common/base/cleanup.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 #include "common/base/log.h"
 
 #define RECONNECT_MS 250    /* between two attempts to reach a lost database */

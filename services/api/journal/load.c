@@ -6,7 +6,7 @@
 #include <sodium.h>
 
 #include "common/base/cleanup.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/hub/silo.h"
 

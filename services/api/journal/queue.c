@@ -6,7 +6,7 @@
 
 #include <utlist.h>
 
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 
 #define TICK_MS 25 /* how late an item may be withdrawn */
 

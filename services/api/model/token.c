@@ -10,7 +10,7 @@
 #include "api/model/user.h"
 #include "common/base/cleanup.h"
 #include "common/base/jsontext.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 
 #define SECRET_BYTES 32
 #define USE_RESOLUTION_US 60000000
@@ -55,20 +55,14 @@ struct token *token_new_void(void)
 
 int token_parse(const char *json, size_t len, struct token **ret_token, struct why *ret_why)
 {
-	json_error_t error;
 	json_auto_t *document = NULL;
 	_cleanup_(token_cleanup) struct token *token = token_new_void();
 
-	int err = token ? jsontext_parse(json, len, JSON_REJECT_DUPLICATES, &document, &error) : ERR_NOMEM;
-	if (err == ERR_NOMEM)
-		return err;
-	if (err)
-		return why_set(ret_why, ERR_MALFORMED, "", "the body is not JSON: line %d, column %d", error.line,
-			       error.column);
-	if (!json_is_object(document))
-		return why_set(ret_why, ERR_INVALID, "",
-			       "the body is an object such as {\"verbs\":[\"read\"],\"silos\":[\"silo1\"]}");
-	err = token_scope_read(document, token, ret_why);
+	int err = token ? jsontext_parse_object(json, len, "{\"verbs\":[\"read\"],\"silos\":[\"silo1\"]}", &document,
+						ret_why)
+			: ERR_NOMEM;
+	if (!err)
+		err = token_scope_read(document, token, ret_why);
 	if (err)
 		return err;
 	free(token->document);

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "common/base/jsontext.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 #include "common/net/hostname.h"
 
 /* --- reading ------------------------------------------------------------------------------------------------------ */

@@ -8,7 +8,7 @@
 #include "api/routes/handlers.h"
 #include "common/base/cleanup.h"
 #include "common/base/jsontext.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 
 #define LIMIT_MAX 1000
 #define LIMIT_DEFAULT 100

@@ -3,7 +3,7 @@
 #include "api/routes/handlers.h"
 #include "common/base/cleanup.h"
 #include "common/base/jsontext.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 
 int handle_healthz(struct request *request, struct reply *reply)
 {

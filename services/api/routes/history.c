@@ -5,7 +5,7 @@
 #include "api/routes/handlers.h"
 #include "api/routes/silo_access.h"
 #include "common/base/cleanup.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 #include "common/base/log.h"
 
 #define LIMIT_MAX 1000

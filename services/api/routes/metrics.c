@@ -9,7 +9,7 @@
 
 #include "api/hub.h"
 #include "common/base/cleanup.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 
 static const char *const methods[METRICS_METHODS] = {"GET", "HEAD", "PUT", "POST", "DELETE", "other"};
 
@@ -117,7 +117,7 @@ static void take_sample(const struct hub *hub, const struct journal_status *jour
 		.database_unreachable = unreachable_seconds(hub),
 		.queue = (double)journal->waiting,
 		.loads = (double)journal->reloads,
-		.history_removed = (double)retention_removed(hub->retention),
+		.history_removed = (double)atomic_load(&hub->retention.removed),
 		.revision = (double)store_revision(hub->store),
 		.silos = (double)size.silos,
 		.users = (double)size.users,

@@ -9,7 +9,7 @@
 #include "api/routes/handlers.h"
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 #include "common/base/log.h"
 
 /* READ, UPDATE: any user, and a token with this verb. ACCOUNT: any user, and a token with the verb admin, of an admin.
@@ -221,7 +221,7 @@ static void identify(struct request *request)
 	if (path.end == FORWARDED_DIRECT && !forwarded_is_trusted(&hub->trust, &request->peer) &&
 	    ratelimit_is_exempt(hub->ratelimit, &request->peer) && !atomic_flag_test_and_set(&complained))
 		log_warn("a proxy that is not one of SILODNS_TRUSTED_PROXIES: all behind it count as one client",
-			 LOG_IP("proxy", &request->connection));
+			 LOG_STR("proxy", IPADDR_TEXT(&request->connection)));
 }
 
 static int count_request(struct request *request)
@@ -246,7 +246,8 @@ static int authenticate(struct request *request)
 	request->verdict = call.verdict;
 	request->claim = call.claim;
 	if (call.locked_out)
-		log_warn("too many wrong passwords or tokens: locked out", LOG_IP("peer", &request->peer));
+		log_warn("too many wrong passwords or tokens: locked out",
+			 LOG_STR("peer", IPADDR_TEXT(&request->peer)));
 	if (err || !request->limited ||
 	    !ratelimit_take_user(hub->ratelimit, request->principal.user_id, request->started_us, &request->verdict))
 		return err;
@@ -325,7 +326,7 @@ static void log_request(const struct request *request, const char *method, int s
 		LOG_I64("status", status),
 		LOG_STR("user", request->claim.user),
 		LOG_STR("token", request->claim.token),
-		LOG_IP("peer", &request->peer),
+		LOG_STR("peer", IPADDR_TEXT(&request->peer)),
 		LOG_MS("ms", request_ms(request)),
 	};
 	log_write(level,

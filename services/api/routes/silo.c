@@ -55,7 +55,7 @@ static int collect(struct request *request, struct reply *reply, struct outcome 
 	if (!err && ret_outcome->changed)
 		log_info("silo changed", LOG_STR("silo", request->subject), LOG_U64("revision", ret_outcome->revision),
 			 LOG_STR("user", request->principal.name), LOG_STR("token", request->claim.token),
-			 LOG_IP("peer", &request->peer), LOG_U64("records", ret_outcome->records),
+			 LOG_STR("peer", IPADDR_TEXT(&request->peer)), LOG_U64("records", ret_outcome->records),
 			 LOG_MS("ms", request_ms(request)));
 	return err;
 }

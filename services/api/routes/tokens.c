@@ -7,7 +7,7 @@
 #include "api/routes/handlers.h"
 #include "common/base/cleanup.h"
 #include "common/base/jsontext.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 #include "common/base/log.h"
 
 /* --- which ----------------------------------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ static int collect(struct request *request, const char *what)
 	if (!err)
 		log_info(what, LOG_STR("owner", request->subject), LOG_STR("name", request->second),
 			 LOG_U64("revision", outcome.revision), LOG_STR("user", request->principal.name),
-			 LOG_STR("token", request->claim.token), LOG_IP("peer", &request->peer),
+			 LOG_STR("token", request->claim.token), LOG_STR("peer", IPADDR_TEXT(&request->peer)),
 			 LOG_MS("ms", request_ms(request)));
 	return err;
 }

@@ -105,23 +105,15 @@ static int take_member(const char *name, const json_t *value, struct user_put *p
 /* `*ret_document` holds the password that `put` borrows. */
 static int parse_user(struct request *request, struct user_put *put, json_t **ret_document)
 {
-	json_error_t error;
 	const char *name;
 	json_t *value;
-	json_t *document = NULL;
-	int err = jsontext_parse(request->body ? request->body : "", request->body_len, JSON_REJECT_DUPLICATES,
-				 &document, &error);
+	int err = jsontext_parse_object(request->body, request->body_len,
+					"{\"password\":\"…\",\"role\":\"common\",\"quota\":5}", ret_document,
+					&request->why);
 
-	if (err == ERR_NOMEM)
+	if (err)
 		return err;
-	if (err) /* (the library's text may quote the body, and so the password) */
-		return why_set(&request->why, err, "", "the body is not JSON: line %d, column %d", error.line,
-			       error.column);
-	*ret_document = document;
-	if (!json_is_object(document))
-		return why_set(&request->why, ERR_INVALID, "",
-			       "the body is an object such as {\"password\":\"…\",\"role\":\"common\",\"quota\":5}");
-	json_object_foreach(document, name, value)
+	json_object_foreach(*ret_document, name, value)
 	{
 		err = take_member(name, value, put, &request->why);
 		if (err)
@@ -160,7 +152,7 @@ static int collect(struct request *request, struct outcome *ret_outcome)
 	if (!err && ret_outcome->changed)
 		log_info("user changed", LOG_STR("name", request->subject), LOG_U64("revision", ret_outcome->revision),
 			 LOG_STR("user", request->principal.name), LOG_STR("token", request->claim.token),
-			 LOG_IP("peer", &request->peer), LOG_MS("ms", request_ms(request)));
+			 LOG_STR("peer", IPADDR_TEXT(&request->peer)), LOG_MS("ms", request_ms(request)));
 	return err;
 }
 

@@ -8,7 +8,7 @@
 
 #include "api/store/store_state.h"
 #include "common/base/cleanup.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 
 struct store {
 	pthread_rwlock_t lock;

@@ -7,7 +7,7 @@
 
 #include "api/watch/sse.h"
 #include "common/base/cleanup.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 
 #define RETRY_MS 2000 /* after how long to come back when a stream breaks off */
 #define EVENTS_MAX 16 /* taken from the store in one go */

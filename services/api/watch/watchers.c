@@ -11,7 +11,7 @@
 #include <utlist.h>
 
 #include "common/base/cleanup.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 #include "common/base/log.h"
 
 #define BEAT_MS 10000 /* between two signs of life; clients are promised one every 15 s */

@@ -62,16 +62,75 @@ static int parse(struct reading *now, size_t flags, json_t **ret_json, json_erro
 	return ERR_OK;
 }
 
+static const char utf8_mark[] = {'\xef', '\xbb', '\xbf'};
+
+static bool begins_with(const char *text, size_t len, const char *bytes, size_t count)
+{
+	return len >= count && memcmp(text, bytes, count) == 0;
+}
+
 int jsontext_parse(const char *text, size_t len, size_t flags, json_t **ret_json, json_error_t *ret_error)
 {
 	alignas(max_align_t) char small[SPARE_OF(SHORT) + SHORT];
 	_cleanup_free_ char *large = len > SHORT ? malloc(SPARE_OF(len) + len) : NULL;
 	char *memory = large ? large : small;
-	struct reading now = {.text = memory + SPARE_OF(len), .len = len, .spare = memory};
+	size_t mark = begins_with(text, len, utf8_mark, sizeof utf8_mark) ? sizeof utf8_mark : 0;
+	struct reading now = {.text = memory + SPARE_OF(len), .len = len - mark, .spare = memory};
 	if (len > SHORT && !large)
 		return ERR_NOMEM;
-	memcpy(now.text, text, len);
+	memcpy(now.text, text + mark, now.len);
 	return parse(&now, flags, ret_json, ret_error);
+}
+
+/* By its byte order mark, or without one: what begins with an ASCII character then has a NUL beside it. */
+static bool is_utf16(const char *text, size_t len)
+{
+	return begins_with(text, len, "\xff\xfe", 2) || begins_with(text, len, "\xfe\xff", 2) ||
+	       (len >= 2 && !text[0] != !text[1]);
+}
+
+/* In words of ours: jansson's quote the text, in which a password may stand. */
+static const char *describe(const json_error_t *error)
+{
+	static const char *const texts[] = {
+		[json_error_premature_end_of_input] = "it ends before it is complete",
+		[json_error_end_of_input_expected] = "something stands behind its end",
+		[json_error_invalid_utf8] = "this is not UTF-8",
+		[json_error_null_character] = "it holds a NUL",
+		[json_error_null_byte_in_key] = "it holds a NUL",
+		[json_error_duplicate_key] = "a member stands there twice",
+		[json_error_numeric_overflow] = "a number is too large",
+		[json_error_stack_overflow] = "it is nested too deep",
+	};
+	size_t code = json_error_code(error);
+	const char *text = code < sizeof texts / sizeof texts[0] ? texts[code] : NULL;
+	return text ? text
+		    : "a syntax error (names and strings stand in double quotes; there are no comments and no comma "
+		      "before a closing bracket)";
+}
+
+int jsontext_parse_object(const char *text, size_t len, const char *example, json_t **ret_object, struct why *ret_why)
+{
+	json_t *json = NULL;
+	json_error_t error;
+	if (len == 0)
+		return why_set(ret_why, ERR_MALFORMED, "", "the body is empty: JSON is wanted, such as %s", example);
+	if (is_utf16(text, len))
+		return why_set(ret_why, ERR_MALFORMED, "",
+			       "the body is UTF-16, as its first bytes say (%02x %02x): send it as UTF-8",
+			       (unsigned char)text[0], (unsigned char)text[1]);
+	int err = jsontext_parse(text, len, JSON_REJECT_DUPLICATES, &json, &error);
+	if (err == ERR_NOMEM)
+		return why_set(ret_why, err, "", "out of memory");
+	if (err)
+		return why_set(ret_why, err, "", "the body is not JSON: line %d, column %d: %s", error.line,
+			       error.column, describe(&error));
+	if (!json_is_object(json)) {
+		json_decref(json);
+		return why_set(ret_why, ERR_INVALID, "", "the body is to be an object, such as %s", example);
+	}
+	*ret_object = json;
+	return ERR_OK;
 }
 
 const char *jsontext_member(const json_t *object, const char *name)

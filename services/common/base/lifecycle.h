@@ -6,11 +6,9 @@
 #ifndef SILODNS_BASE_LIFECYCLE_H
 #define SILODNS_BASE_LIFECYCLE_H
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <time.h>
 
 #include "common/base/err.h"
 
@@ -33,21 +31,5 @@ bool lifecycle_stop_requested(void);
 void lifecycle_request_stop(void);
 /* Undoes the signal mask in a child between fork and exec. */
 void lifecycle_child(void);
-
-/* Monotonic clock, milliseconds / microseconds; wall clock, microseconds since 1970. */
-int64_t clock_mono_ms(void);
-int64_t clock_mono_us(void);
-int64_t clock_wall_us(void);
-
-/* A condition whose timed waits go by the monotonic clock, and the point in time for them. */
-void clock_cond_init(pthread_cond_t *cond);
-struct timespec clock_mono_at(int64_t mono_ms);
-
-#define CLOCK_TEXT_MAX 28 /* with the final NUL */
-/* RFC 3339 in UTC, to the microsecond: 2026-11-24T13:29:09.123456Z. For times since 1970 (before the year 10000). */
-void clock_format(int64_t wall_us, char ret_text[static CLOCK_TEXT_MAX]);
-/* The same read, strictly: upper-case T and Z, no other offset, a fraction of 1 to 9 digits or none (cut to
- * microseconds), a day that exists, no leap second, 1970 to 9999. ERR_INVALID with a reason. */
-int clock_parse(const char *text, int64_t *ret_wall_us, struct why *ret_why);
 
 #endif

@@ -10,7 +10,7 @@
 
 #include <jansson.h>
 
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 
 #define FIELD_MAX 512
 #define TEXT_MAX (FIELD_MAX + sizeof("…"))
@@ -111,11 +111,6 @@ static void format_value(const struct log_field *field, char ret_text[static TEX
 		return;
 	case LOG_TYPE_BOOL:
 		snprintf(ret_text, TEXT_MAX, "%s", field->boolean ? "true" : "false");
-		return;
-	case LOG_TYPE_IP:
-		ret_text[0] = '\0';
-		if (field->ip)
-			ipaddr_format(field->ip, ret_text);
 		return;
 	case LOG_TYPE_ERR:
 		snprintf(ret_text, TEXT_MAX, "%s", err_name((int)field->i64));

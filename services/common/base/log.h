@@ -12,12 +12,11 @@
 #include <stdint.h>
 
 #include "common/base/err.h"
-#include "common/net/ipaddr.h"
 
 enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERROR };
 enum log_format { LOG_FORMAT_LOGFMT, LOG_FORMAT_JSON };
 
-enum log_type { LOG_TYPE_STR, LOG_TYPE_I64, LOG_TYPE_U64, LOG_TYPE_BOOL, LOG_TYPE_IP, LOG_TYPE_ERR, LOG_TYPE_MS };
+enum log_type { LOG_TYPE_STR, LOG_TYPE_I64, LOG_TYPE_U64, LOG_TYPE_BOOL, LOG_TYPE_ERR, LOG_TYPE_MS };
 
 struct log_field {
 	const char *key;
@@ -27,7 +26,6 @@ struct log_field {
 		int64_t i64;
 		uint64_t u64;
 		bool boolean;
-		const struct ipaddr *ip;
 		double ms;
 	};
 };
@@ -36,7 +34,6 @@ struct log_field {
 #define LOG_I64(k, v) ((struct log_field){.key = (k), .type = LOG_TYPE_I64, .i64 = (int64_t)(v)})
 #define LOG_U64(k, v) ((struct log_field){.key = (k), .type = LOG_TYPE_U64, .u64 = (uint64_t)(v)})
 #define LOG_BOOL(k, v) ((struct log_field){.key = (k), .type = LOG_TYPE_BOOL, .boolean = (v)})
-#define LOG_IP(k, v) ((struct log_field){.key = (k), .type = LOG_TYPE_IP, .ip = (v)})
 #define LOG_ERR(v) ((struct log_field){.key = "error", .type = LOG_TYPE_ERR, .i64 = (v)}) /* the err's name */
 #define LOG_MS(k, v)                                                                                                   \
 	((struct log_field){.key = (k), .type = LOG_TYPE_MS, .ms = (v)}) /* milliseconds, three decimals               \

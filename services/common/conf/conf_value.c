@@ -11,7 +11,6 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
-#include "common/hub/silo.h"
 #include "common/net/hostname.h"
 #include "common/net/ipaddr.h"
 #include "common/net/url.h"
@@ -269,11 +268,6 @@ int conf_check_hostname(const char *value, struct why *ret_why)
 {
 	char name[HOSTNAME_LEN_MAX + 1];
 	return hostname_parse(value, strlen(value), name, ret_why);
-}
-
-int conf_check_silo_id(const char *value, struct why *ret_why)
-{
-	return silo_id_check(value, strlen(value), ret_why);
 }
 
 int conf_check_log_level(const char *value, struct why *ret_why)

@@ -10,7 +10,7 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/jsontext.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 #include "common/hub/hubclient_internal.h"
 #include "common/net/eventstream.h"
 #include "common/net/http_stream.h"

@@ -34,6 +34,11 @@ int silo_id_check(const char *id, size_t len, struct why *ret_why)
 	return ERR_OK;
 }
 
+int silo_id_conf_check(const char *value, struct why *ret_why)
+{
+	return silo_id_check(value, strlen(value), ret_why);
+}
+
 int record_compare(const struct record *a, const struct record *b)
 {
 	int order = strcmp(a->hostname, b->hostname);
@@ -288,29 +293,7 @@ static int read_id(const struct reading *r, const char *id, const json_t *value)
 	return ERR_OK;
 }
 
-static int load_object(const char *json, size_t len, json_t **ret_root, struct why *why)
-{
-	json_error_t error;
-
-	if (len == 0)
-		return why_set(why, ERR_MALFORMED, "",
-			       "the body is empty: a silo is JSON like "
-			       "{\"dnsrecords\":[{\"hostname\":\"a\",\"ip\":\"192.0.2.7\"}]}");
-	json_t *root = NULL;
-	int err = jsontext_parse(json, len, JSON_REJECT_DUPLICATES, &root, &error);
-	if (err == ERR_NOMEM)
-		return why_set(why, err, "", "out of memory");
-	if (err)
-		return why_set(why, err, "", "the body is not JSON as it is wanted: line %d, column %d: %s", error.line,
-			       error.column, error.text);
-	if (!json_is_object(root)) {
-		why_set(why, ERR_INVALID, "", "a silo is a JSON object, not %s", type_name(root));
-		json_decref(root);
-		return ERR_INVALID;
-	}
-	*ret_root = root;
-	return ERR_OK;
-}
+static const char example[] = "{\"dnsrecords\":[{\"hostname\":\"a\",\"ip\":\"192.0.2.7\"}]}";
 
 static int read_silo(const char *json, size_t len, const char *id, const struct ipaddr *default_ip, bool ignore_unknown,
 		     struct silo *ret_silo, struct why *ret_why)
@@ -319,7 +302,7 @@ static int read_silo(const char *json, size_t len, const char *id, const struct 
 	_cleanup_(silo_release) struct silo silo = {0};
 	struct why why;
 	const struct reading r = {default_ip, ignore_unknown, &silo, &why};
-	int err = load_object(json, len, &root, &why);
+	int err = jsontext_parse_object(json, len, example, &root, &why);
 
 	if (!err)
 		err = check_members(&r, root, "id", "dnsrecords", "");

@@ -37,6 +37,7 @@ struct silo {
 /* 1 to 64 bytes of letters, digits, '.', '_', '-'; the first a letter or digit. Case matters. `ret_why->field` = "id".
  */
 int silo_id_check(const char *id, size_t len, struct why *ret_why);
+int silo_id_conf_check(const char *value, struct why *ret_why); /* the same for a row of settings (conf.h) */
 
 /*
  * Strict JSON in: an object with "dnsrecords" (required, an array of objects with "hostname" (required) and "ip"

@@ -12,7 +12,7 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/jsontext.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 
 #define FILE_SIZE_MAX 8192
 

@@ -17,7 +17,7 @@ static char lower(char c)
 static bool is_name_byte(char c)
 {
 	c = lower(c);
-	return (c >= 'a' && c <= 'z') || is_digit(c) || c == '-' || c == '.';
+	return (c >= 'a' && c <= 'z') || is_digit(c) || c == '-' || c == '_' || c == '.';
 }
 
 /* WHATWG URL, "ends in a number": such a name would be read as an IPv4 address. */
@@ -43,8 +43,9 @@ static int refuse_byte(const char *text, size_t len, size_t at, struct why *why)
 		return why_set(why, ERR_INVALID, "",
 			       "a hostname must not hold a control character (byte %zu is 0x%02x)", at + 1, c);
 	return why_set(why, ERR_INVALID, "",
-		       "\"%.*s\" is not a hostname: '%c' is not allowed, only letters, digits, hyphens and dots", shown,
-		       text, c);
+		       "\"%.*s\" is not a hostname: '%c' is not allowed, only letters, digits, hyphens, underscores "
+		       "and dots",
+		       shown, text, c);
 }
 
 static int check_label(const char *name, size_t len, const char *label, size_t label_len, struct why *why)

@@ -1,6 +1,9 @@
 /*
- * Hostnames as RFC 952 and RFC 1123 (2.1) allow them: labels of letters, digits and inner hyphens, 1 to 63 bytes each,
- * 253 in all, compared without case. Stored in lower case. Thread-safe, no allocation.
+ * Hostnames as RFC 1123 (2.1) allows them, and underscores: labels of letters, digits, underscores and inner hyphens, 1
+ * to 63 bytes each, 253 in all, compared without case. Stored in lower case. Thread-safe, no allocation.
+ *
+ * Docker Compose names containers project_db_1, and services are _http._tcp (RFC 2782). So an underscore may stand
+ * anywhere in a label: glibc and dnsmasq find such names in a hosts file.
  */
 #ifndef SILODNS_NET_HOSTNAME_H
 #define SILODNS_NET_HOSTNAME_H
@@ -15,8 +18,8 @@
 
 /*
  * Checks `len` bytes and writes the lower-case form. Refused with ERR_INVALID and a reason: empty, too long, empty
- * label (also a trailing dot), a label over 63, a leading or trailing hyphen, any other byte (space, slash, underscore,
- * control, non-ASCII: "write it in punycode, xn--…"), and a last label that is all digits or 0x… (it would read as an
+ * label (also a trailing dot), a label over 63, a leading or trailing hyphen, any other byte (space, slash, control,
+ * non-ASCII: "write it in punycode, xn--…"), and a last label that is all digits or 0x… (it would read as an
  * IPv4 address).
  */
 int hostname_parse(const char *text, size_t len, char ret_name[static HOSTNAME_LEN_MAX + 1], struct why *ret_why);

@@ -5,7 +5,7 @@
 #include <sys/epoll.h>
 
 #include "common/base/cleanup.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 #include "common/net/http_transfer.h"
 
 #define EVENTS_MAX 8 /* at a time; a request has one or two descriptors */

@@ -157,13 +157,14 @@ static void format_ipv4(const uint8_t bytes[static 4], char *ret_text)
 	*at = '\0';
 }
 
-void ipaddr_format(const struct ipaddr *ip, char ret_text[static IPADDR_TEXT_MAX])
+const char *ipaddr_format(const struct ipaddr *ip, char ret_text[static IPADDR_TEXT_MAX])
 {
 	ret_text[0] = '\0';
 	if (ip->family == 4)
 		format_ipv4(ip->bytes, ret_text);
 	else if (ip->family)
 		inet_ntop(AF_INET6, ip->bytes, ret_text, IPADDR_TEXT_MAX);
+	return ret_text;
 }
 
 int ipaddr_from_sockaddr(const struct sockaddr *sa, struct ipaddr *ret_ip)

@@ -41,8 +41,10 @@ enum ipaddr_scope {
  */
 int ipaddr_parse(const char *text, size_t len, struct ipaddr *ret_ip, struct why *ret_why);
 
-/* Canonical text (RFC 5952 for IPv6). An address of family 0 gives "". */
-void ipaddr_format(const struct ipaddr *ip, char ret_text[static IPADDR_TEXT_MAX]);
+/* Canonical text (RFC 5952 for IPv6). An address of family 0 gives "". Returns `ret_text`. */
+const char *ipaddr_format(const struct ipaddr *ip, char ret_text[static IPADDR_TEXT_MAX]);
+/* The text of an address, as long as the block lasts in which it is asked for: LOG_STR("ip", IPADDR_TEXT(&ip)). */
+#define IPADDR_TEXT(ip) ipaddr_format((ip), (char[IPADDR_TEXT_MAX]){0})
 
 /* AF_INET or AF_INET6; an IPv4-mapped IPv6 peer comes out as IPv4. Other families: ERR_INVALID. */
 int ipaddr_from_sockaddr(const struct sockaddr *sa, struct ipaddr *ret_ip);

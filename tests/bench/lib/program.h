@@ -1,6 +1,6 @@
 /*
  * What the benchmark's programs have in common: flags from a table, a result as one line of JSON, and an end with a
- * reason. They are tools of tests/bench/run, so what goes wrong ends them.
+ * reason. They are tools of tests/bench, so what goes wrong ends them.
  */
 #ifndef BENCH_PROGRAM_H
 #define BENCH_PROGRAM_H

@@ -15,7 +15,7 @@
 
 #include "api/routes/routes.h"
 #include "common/base/cleanup.h"
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 #include "common/base/log.h"
 
 #define ADMIN_HEADER "Basic YWRtaW46cGFzc3dvcmQx" /* admin:password1 */

@@ -1,7 +1,7 @@
 /* Times in queries: what is accepted, printed and read again is the same instant, to the microsecond. */
 #include "../lib/fuzz.h"
 
-#include "common/base/lifecycle.h"
+#include "common/base/clock.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

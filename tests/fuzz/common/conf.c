@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/conf/conf.h"
+#include "common/hub/silo.h"
 
 #define WORDS_MAX 4
 #define SECRET "correct-horse-battery"
@@ -32,7 +33,7 @@ static const struct conf_option options[] = {
 	 .shortflag = 'u',
 	 .check = conf_check_url},
 	{.name = "USER", .arg = "X", .help = "Something.", .type = CONF_STRING, AT(user), .required = true},
-	{.name = "SILO", .arg = "X", .help = "Something.", .type = CONF_STRING, AT(silo), .check = conf_check_silo_id},
+	{.name = "SILO", .arg = "X", .help = "Something.", .type = CONF_STRING, AT(silo), .check = silo_id_conf_check},
 	{.name = "LOG_LEVEL",
 	 .arg = "X",
 	 .help = "Something.",
@@ -49,7 +50,7 @@ static const struct conf_option options[] = {
 	 .check = conf_check_log_format},
 	{.name = "PASSWORD", .arg = "X", .help = "Something.", .type = CONF_SECRET, AT(password)},
 	{.name = "TOKEN", .arg = "X", .help = "Something.", .type = CONF_SECRET, AT(token)},
-	{.name = "SILOS", .arg = "X", .help = "Something.", .type = CONF_LIST, AT(silos), .check = conf_check_silo_id},
+	{.name = "SILOS", .arg = "X", .help = "Something.", .type = CONF_LIST, AT(silos), .check = silo_id_conf_check},
 	{.name = "HOSTNAMES",
 	 .arg = "X",
 	 .help = "Something.",
@@ -101,7 +102,7 @@ static void check_settings(const struct settings *settings)
 	FUZZ_CHECK(settings->threads >= 2 && settings->threads <= 64);
 	FUZZ_CHECK(settings->interval_ms >= 100 && settings->interval_ms <= 86400000 && settings->age_ms >= 0);
 	for (size_t i = 0; i < settings->silos.count; i++)
-		FUZZ_CHECK(conf_check_silo_id(settings->silos.items[i], &why) == 0);
+		FUZZ_CHECK(silo_id_conf_check(settings->silos.items[i], &why) == 0);
 	for (size_t i = 0; i < settings->hostnames.count; i++)
 		FUZZ_CHECK(conf_check_hostname(settings->hostnames.items[i], &why) == 0);
 	for (size_t i = 0; i < settings->networks.count; i++)

@@ -165,7 +165,7 @@ static void parts_are_read_back_as_they_were_written(void **state)
 	static const char text[] = "192.0.2.99 outside\n" BEGIN "192.0.2.98 before-any-part\n"
 				   "# silo b\n192.0.2.8\tother\n2001:db8::1\tother\n"
 				   "# silo empty\n"
-				   "# silo a\nnonsense\n192.0.2.300 x\n192.0.2.7\tdbserver UPPER bad_name\n"
+				   "# silo a\nnonsense\n192.0.2.300 x\n192.0.2.7\tdbserver UPPER bad*name\n"
 				   "# silo not/an/id\n192.0.2.9\tlost\n" END "192.0.2.97 behind\n";
 	struct hostsfile_block block;
 	_cleanup_(hostsfile_parts_release) struct hostsfile_parts parts = {0};

@@ -1,0 +1,155 @@
+#include "api/db/periodic.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+
+#define NOT_READY_MS 100
+#define IDLE_MS 5000
+
+struct periodic {
+	struct db_settings settings;
+	const struct periodic_job *jobs;
+	size_t count;
+	bool (*is_ready)(void *arg);
+	void *ready_arg;
+
+	pthread_t thread;
+	pthread_mutex_t lock; /* guards `stopping` */
+	pthread_cond_t wake;
+	bool stopping;
+
+	/* The thread's alone. */
+	bool ending;
+	struct db *db; /* NULL: none is open */
+	int64_t used_ms;
+	struct why why;   /* why none could be opened */
+	int64_t due_ms[]; /* of each job; clock_mono_ms */
+};
+
+/* True once that time has come; false, sooner: it is to stop. */
+static bool wait_until(struct periodic *periodic, int64_t at_ms)
+{
+	const struct timespec until = clock_mono_at(at_ms);
+
+	pthread_mutex_lock(&periodic->lock);
+	while (!periodic->stopping && pthread_cond_timedwait(&periodic->wake, &periodic->lock, &until) == 0)
+		;
+	bool stopping = periodic->stopping;
+	pthread_mutex_unlock(&periodic->lock);
+	return !stopping;
+}
+
+static void close_connection(struct periodic *periodic)
+{
+	db_close(periodic->db);
+	periodic->db = NULL;
+}
+
+static void do_step(struct periodic *periodic, size_t i)
+{
+	const struct periodic_job *job = &periodic->jobs[i];
+	int64_t again_ms = job->every_ms;
+
+	periodic->why = (struct why){0};
+	int err = job->step(job->arg, periodic, &again_ms);
+	if (err) {
+		again_ms = job->every_ms;
+		if (err != ERR_UNAVAILABLE && err != ERR_DEADLOCK)
+			log_warn("a periodic job failed: it is tried again", LOG_STR("job", job->name), LOG_ERR(err),
+				 LOG_STR("reason", periodic->db ? db_error(periodic->db) : periodic->why.text));
+		close_connection(periodic);
+	}
+	periodic->due_ms[i] = again_ms == PERIODIC_NEVER ? PERIODIC_NEVER : clock_mono_ms() + again_ms;
+}
+
+static size_t next_job(const struct periodic *periodic)
+{
+	size_t next = 0;
+
+	for (size_t i = 1; i < periodic->count; i++)
+		if (periodic->due_ms[i] < periodic->due_ms[next])
+			next = i;
+	return next;
+}
+
+static void *periodic_main(void *arg)
+{
+	struct periodic *periodic = arg;
+	size_t next = 0;
+
+	while (!periodic->is_ready(periodic->ready_arg))
+		if (!wait_until(periodic, clock_mono_ms() + NOT_READY_MS))
+			return NULL;
+	while (wait_until(periodic, periodic->due_ms[next])) {
+		do_step(periodic, next);
+		if (periodic->db && clock_mono_ms() - periodic->used_ms >= IDLE_MS)
+			close_connection(periodic);
+		next = next_job(periodic);
+	}
+	periodic->ending = true;
+	for (size_t i = 0; i < periodic->count; i++)
+		if (periodic->jobs[i].at_end)
+			do_step(periodic, i);
+	close_connection(periodic);
+	return NULL;
+}
+
+static void release(struct periodic *periodic)
+{
+	pthread_cond_destroy(&periodic->wake);
+	pthread_mutex_destroy(&periodic->lock);
+	free(periodic);
+}
+
+int periodic_start(const struct db_settings *db, const struct periodic_job *jobs, size_t count,
+		   bool (*is_ready)(void *arg), void *ready_arg, struct periodic **ret_periodic)
+{
+	struct periodic *periodic = calloc(1, sizeof *periodic + count * sizeof periodic->due_ms[0]);
+
+	if (!periodic)
+		return ERR_NOMEM;
+	periodic->settings = *db;
+	periodic->jobs = jobs;
+	periodic->count = count;
+	periodic->is_ready = is_ready;
+	periodic->ready_arg = ready_arg;
+	pthread_mutex_init(&periodic->lock, NULL);
+	clock_cond_init(&periodic->wake);
+	if (pthread_create(&periodic->thread, NULL, periodic_main, periodic)) {
+		release(periodic);
+		return ERR_SYSTEM;
+	}
+	*ret_periodic = periodic;
+	return ERR_OK;
+}
+
+void periodic_stop(struct periodic *periodic)
+{
+	if (!periodic)
+		return;
+	pthread_mutex_lock(&periodic->lock);
+	periodic->stopping = true;
+	pthread_cond_signal(&periodic->wake);
+	pthread_mutex_unlock(&periodic->lock);
+	pthread_join(periodic->thread, NULL);
+	release(periodic);
+}
+
+int periodic_db(struct periodic *periodic, const char *const *sql, size_t sql_count, struct db **ret_db)
+{
+	int err = periodic->db ? db_use(periodic->db, sql, sql_count)
+			       : db_open(&periodic->settings, sql, sql_count, &periodic->db, &periodic->why);
+
+	periodic->used_ms = clock_mono_ms();
+	if (!err)
+		*ret_db = periodic->db;
+	return err;
+}
+
+bool periodic_is_ending(const struct periodic *periodic)
+{
+	return periodic->ending;
+}

@@ -1,0 +1,283 @@
+"""The HTTP contract of docs/http.md, as a black box."""
+
+import base64
+import re
+import socket
+
+import pytest
+
+from tests.lib import needs
+from tests.lib.answers import problem, raw
+from tests.lib.hub import ADMIN, basic
+from tests.lib.waiting import wait_until
+
+pytestmark = pytest.mark.hub
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
+def test_ping_answers_pong_to_anyone(shared_hub, method):
+    answer = shared_hub.request(method, "/ping", auth=None)
+    assert (answer.status, answer.json) == (200, {"message": "PONG"})
+
+
+def test_ip_is_the_callers_address(shared_hub):
+    assert shared_hub.get("/ip", auth=None).json == {"ip": "127.0.0.1"}
+
+
+def test_healthz_and_readyz_tell_what_they_promise(shared_hub):
+    assert shared_hub.get("/healthz", auth=None).json == {"status": "ok"}
+    ready = shared_hub.get("/readyz", auth=None)
+    assert ready.status == 200 and ready.json["status"] == "ready" and ready.json["database"] == "up"
+    assert len(ready.json["hub"]) == 32 and ready.json["revision"] >= 1
+
+
+@pytest.mark.parametrize("path", ["/", "/ping", "/ip", "/healthz", "/readyz"])
+def test_head_works_wherever_get_does(shared_hub, path):
+    got, head = shared_hub.get(path, auth=None), shared_hub.request("HEAD", path, auth=None)
+    assert head.status == got.status and head.body == b""
+    assert head.headers["Content-Length"] == str(len(got.body))
+
+
+@pytest.mark.parametrize("path,allow", [("/ping", {"GET", "HEAD", "POST", "PUT"}), ("/silos", {"GET", "HEAD"}),
+                                        ("/silos/a", {"GET", "HEAD", "PUT", "DELETE"}), ("/users/a", {"GET", "HEAD", "PUT", "DELETE"}),
+                                        ("/users", {"GET", "HEAD"}), ("/", {"GET", "HEAD"})])
+@pytest.mark.parametrize("method", ["PATCH", "OPTIONS", "TRACE", "BREW", "get"])
+def test_a_known_path_with_another_method_is_405_with_allow(shared_hub, path, allow, method):
+    answer = shared_hub.request(method, path)
+    problem(answer, 405, "method")
+    assert set(answer.headers["Allow"].split(", ")) == allow
+
+
+@pytest.mark.parametrize("path", ["/nope", "/ping/", "/silos/", "/silos//", "/silos/a/b", "//ping", "/PING", "/silos/a/b/c/d/e",
+                                  "/users/", "/ping/x"])
+def test_an_unknown_path_is_404_for_everyone(shared_hub, path):
+    problem(shared_hub.get(path, auth=None), 404, "not-found")
+
+
+def test_an_escaped_path_is_the_same_path(shared_hub):
+    assert shared_hub.get("/%70ing", auth=None).json == {"message": "PONG"}
+
+
+@pytest.mark.parametrize("path", ["/silos/%", "/silos/%2", "/silos/%zz", "/%"])
+def test_a_bad_escape_is_400(shared_hub, path):
+    problem(shared_hub.get(path), 400, "malformed")
+
+
+def test_the_absolute_form_of_a_target_is_understood(shared_hub):
+    answer = raw(shared_hub, b"GET http://hub.example/ping HTTP/1.1\r\nHost: hub.example\r\nConnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200") and answer.endswith(b'{"message":"PONG"}')
+
+
+@pytest.mark.parametrize("target", [b"http://hub.example", b"HTTP://hub.example?", b"https://hub.example/"])
+def test_a_target_without_a_path_is_the_root(shared_hub, target):
+    answer = raw(shared_hub, b"GET " + target + b" HTTP/1.1\r\nHost: hub.example\r\nConnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200") and b"message" in answer
+
+
+def test_headers_longer_than_the_buffer_get_431(shared_hub):
+    answer = raw(shared_hub, b"GET /ping HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 40000 + b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 431"), answer[:200]
+
+
+@pytest.mark.parametrize("data", [b"nonsense\r\n\r\n", b"GET\r\n\r\n", b"\x00\xff\x00\r\n\r\n", b"GET /ping HTTP/9.9\r\n\r\n",
+                                  b"PUT /silos/a HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+                                  b"PUT /silos/a HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n",
+                                  b"PUT /silos/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"])
+def test_what_is_no_http_harms_nobody(shared_hub, data):
+    answer = raw(shared_hub, data)
+    assert not answer or answer.startswith((b"HTTP/1.1 4", b"HTTP/1.0 4", b"HTTP/1.1 505", b"HTTP/1.0 505")), answer[:200]
+    assert shared_hub.get("/ping", auth=None).status == 200
+
+
+@pytest.mark.parametrize("version,status", [(b"HTTP/1.0", 200), (b"HTTP/1.2", 200), (b"HTTP/1.9", 200), (b"HTTP/0.9", 505), (b"HTTP/2.0", 505), (b"HTTP/3.0", 505),
+                                            (b"HTTP/1", 400), (b"HTTP/2", 400), (b"HTTP/1.10", 400), (b"HTTP/99.99", 400), (b"http/1.1", 400), (b"HTTQ/1.1", 400)])
+def test_another_major_version_is_505_another_minor_one_is_spoken_and_what_is_none_is_400(shared_hub, version, status):
+    """RFC 9110, 2.5 and 15.6.6; RFC 9112, 3."""
+    assert raw(shared_hub, b"GET /ping " + version + b"\r\nHost: x\r\nConnection: close\r\n\r\n").startswith(b"HTTP/1.1 %d " % status)
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 17\r\nContent-Length: 18\r\n\r\n{\"dnsrecords\":[]} ",
+                                     b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n11\r\n{\"dnsrecords\":[]}\r\n0\r\n\r\n"])
+def test_a_body_whose_end_a_proxy_may_see_elsewhere_is_refused_and_is_the_connections_last(shared_hub, framing):
+    before = shared_hub.revision()
+    answer = raw(shared_hub, b"PUT /silos/framing HTTP/1.1\r\nHost: x\r\nAuthorization: " + basic(*ADMIN).encode() + b"\r\n" + framing
+                 + b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400") and b"Connection: close" in answer and b"PONG" not in answer, answer
+    assert shared_hub.revision() == before
+
+
+@pytest.mark.parametrize("head", [b"\r\n", b"Host : x\r\n\r\n"])
+def test_a_head_that_is_against_the_standard_is_refused(shared_hub, head):
+    assert raw(shared_hub, b"GET /ping HTTP/1.1\r\n" + head).startswith(b"HTTP/1.1 400")
+
+
+def test_errors_and_answers_carry_headers_that_keep_them_private(shared_hub):
+    for answer in (shared_hub.get("/silos"), shared_hub.get("/silos", auth=None)):
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert "no-" in answer.headers["Cache-Control"]
+
+
+@pytest.mark.parametrize("auth", [None, "Basic", "Basic ", "Basic !!!", "Basic YWRtaW4=", "Bearer x", "Digest x", "x" * 5000,
+                                  (ADMIN[0], "wrong-password"), ("nobody", ADMIN[1]), ("", ""), (ADMIN[0], ""), (ADMIN[0].upper(), ADMIN[1])])
+@pytest.mark.parametrize("path", ["/silos", "/silos/not-there"])
+def test_missing_wrong_and_malformed_credentials_are_401(shared_hub, auth, path):
+    answer = shared_hub.get(path, auth=auth)
+    problem(answer, 401, "unauthorized")
+    assert answer.headers["WWW-Authenticate"] == 'Basic realm="silodns", charset="UTF-8", Bearer realm="silodns"'
+
+
+def test_an_unknown_user_and_a_wrong_password_look_the_same(shared_hub):
+    wrong = shared_hub.get("/silos", auth=(ADMIN[0], "wrong-password"))
+    unknown = shared_hub.get("/silos", auth=("nobody", "wrong-password"))
+    assert wrong.body == unknown.body
+
+
+def test_credentials_may_be_utf8(shared_hub):
+    user = shared_hub.add_user("utf8", "größe-und-ähnliches")
+    assert shared_hub.get("/silos", auth=user).status == 200
+
+
+@pytest.mark.parametrize("query", ["?x=1", "?limit=0", "?limit=10001", "?limit=x", "?limit=1&limit=2", "?after=%00",
+                                   "?limit=99999999999999999999"])
+def test_a_query_that_is_not_understood_is_refused(shared_hub, query):
+    assert shared_hub.get("/silos" + query).status in (400, 422)
+
+
+@pytest.mark.parametrize("text", [b"admin\0:the-admins-password", b"admin:the-admins-password\0", b"\xff\xfe:\xff", b":", b"admin",
+                                  b"x" * 400 + b":y", b"admin:" + b"y" * 400])
+def test_credentials_that_nobody_can_have_are_401(shared_hub, text):
+    problem(shared_hub.get("/silos", auth="Basic " + base64.b64encode(text).decode()), 401, "unauthorized")
+
+
+def test_two_credentials_in_one_request_are_401(shared_hub):
+    good = basic(*ADMIN).encode()
+    answer = raw(shared_hub, b"GET /silos HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + (b"Authorization: " + good + b"\r\n") * 2 + b"\r\n")
+    assert answer.startswith(b"HTTP/1.1 401"), answer[:200]
+
+
+def test_the_scheme_of_credentials_is_read_in_any_case(shared_hub):
+    assert shared_hub.get("/silos", auth=basic(*ADMIN).replace("Basic", "bAsIc")).status == 200
+
+
+def test_a_body_may_come_in_chunks(shared_hub):
+    pieces = [b'{"dnsrecords":[{"hostname":"chunked",', b'"ip":"192.0.2.1"}]}']
+    connection = shared_hub.connect()
+    connection.request("PUT", "/silos/chunked", iter(pieces), {"Authorization": basic(*ADMIN)}, encode_chunked=True)
+    answer = connection.getresponse()
+    assert answer.status == 201, answer.read()
+    connection.close()
+
+
+def test_a_client_may_wait_for_100_continue(shared_hub):
+    body = b'{"dnsrecords":[]}'
+    head = (f"PUT /silos/continue HTTP/1.1\r\nHost: x\r\nAuthorization: {basic(*ADMIN)}\r\nExpect: 100-continue\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n")
+    with socket.create_connection(("127.0.0.1", shared_hub.port), 10) as s:
+        s.sendall(head.encode())
+        assert s.recv(4096).startswith(b"HTTP/1.1 100")
+        s.sendall(body)
+        assert s.recv(4096).startswith(b"HTTP/1.1 201")
+
+
+def test_pipelined_requests_are_answered_in_order(shared_hub):
+    answer = raw(shared_hub, b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\nGET /nope HTTP/1.1\r\nHost: x\r\n\r\n"
+                             b"GET /ip HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"200", b"404", b"200"]
+
+
+def test_a_slow_client_is_cut_off_and_holds_nobody_up(make_hub, database):
+    hub = make_hub(database, IDLE_TIMEOUT="1s", THREADS=2)
+    slow = []
+    for _ in range(20):
+        slow.append(socket.create_connection(("127.0.0.1", hub.port), 20))
+        slow[-1].sendall(b"PUT /silos/slow HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
+    assert hub.get("/silos").status == 200
+    for s in slow:
+        while s.recv(4096):  # a 408 may come first
+            pass
+        s.close()
+
+
+def test_past_the_limit_of_connections_further_ones_are_closed_and_the_hub_goes_on(make_hub, database):
+    hub = make_hub(database, MAX_CONNECTIONS=16, THREADS=4)
+    crowd = [hub.connect() for _ in range(64)]
+    served = []
+    for connection in crowd:
+        try:
+            served.append(hub.get("/ping", auth=None, connection=connection).status)
+        except OSError:
+            served.append(None)
+    assert 8 <= served.count(200) <= 16 and set(served) == {200, None}
+    for connection in crowd:
+        connection.close()
+    wait_until(lambda: hub.is_listening(), what="room for new connections")
+
+
+def test_a_rush_of_connections_past_the_limit_wedges_nothing(make_hub, database):
+    """libmicrohttpd before 1.0 never lets go of a lock when a thread of its pool finds itself past its limit."""
+    hub = make_hub(database, MAX_CONNECTIONS=16, THREADS=2)
+    for _ in range(5):
+        crowd = []
+        for _ in range(200):
+            crowd.append(socket.socket())
+            crowd[-1].setblocking(False)
+            crowd[-1].connect_ex(("127.0.0.1", hub.port))
+        for each in crowd:
+            each.close()
+    wait_until(lambda: hub.is_listening(), what="room for new connections")
+    for _ in range(8):  # each thread gets some of them
+        assert hub.get("/ping", auth=None).status == 200
+
+
+def test_a_connection_serves_many_requests(shared_hub):
+    connection = shared_hub.connect()
+    for _ in range(50):
+        assert shared_hub.get("/ping", connection=connection).status == 200
+    connection.close()
+
+
+def test_a_body_at_the_limit_is_read_and_one_past_it_is_413(make_hub, database):
+    hub = make_hub(database, MAX_BODY=2048)
+    records = '{"dnsrecords":[]}'
+    assert hub.put("/silos/limit", records.ljust(2048)).status == 201
+    problem(hub.put("/silos/limit", records.ljust(2049)), 413, "too-large")
+    problem(hub.put("/silos/limit", b"x" * 10_000_000), 413, "too-large")
+
+
+@needs.ipv6
+def test_peers_over_ipv6_and_mapped_ipv4_are_seen_as_they_are(make_hub, database):
+    hub = make_hub(database, start=False)
+    hub.settings["LISTEN"] = f"[::]:{hub.port}"
+    hub.start()
+    assert hub.get("/ip", auth=None, host="::1").json == {"ip": "::1"}
+    assert hub.get("/ip", auth=None, host="127.0.0.1").json == {"ip": "127.0.0.1"}
+    assert hub.put("/silos/own", {"dnsrecords": [{"hostname": "me"}]}, host="::1").json["dnsrecords"] == [
+        {"hostname": "me", "ip": "::1"}]
+
+
+@pytest.mark.parametrize("headers,seen", [
+    ({"X-Forwarded-For": "198.51.100.7"}, "198.51.100.7"),
+    ({"X-Forwarded-For": "6.6.6.6, 198.51.100.7"}, "198.51.100.7"),  # the client's own claim stands on the left
+    ({"X-Forwarded-For": "198.51.100.7, 10.1.2.3"}, "198.51.100.7"),  # a second trusted proxy
+    ({"Forwarded": 'for="[2001:db8::7]:4711";proto=https'}, "2001:db8::7"),
+    ({"Forwarded": "for=198.51.100.9", "X-Forwarded-For": "6.6.6.6"}, "127.0.0.1"),  # one of them is the client's
+    ({"X-Forwarded-For": "unknown"}, "127.0.0.1"),
+    ({}, "127.0.0.1"),
+])
+def test_a_trusted_proxy_is_believed_from_the_right(make_hub, database, headers, seen):
+    hub = make_hub(database, TRUSTED_PROXIES="127.0.0.0/8,10.0.0.0/8")
+    assert hub.get("/ip", auth=None, headers=headers).json == {"ip": seen}
+
+
+@pytest.mark.parametrize("header, seen", [("X-Forwarded-For", "198.51.100.9"), ("forwarded", "198.51.100.7")])
+def test_when_it_is_known_which_header_the_proxy_writes_the_other_is_not_looked_at(make_hub, database, header, seen):
+    hub = make_hub(database, TRUSTED_PROXIES="127.0.0.0/8", PROXY_HEADER=header)
+    both = {"Forwarded": "for=198.51.100.7", "X-Forwarded-For": "198.51.100.9"}
+    assert hub.get("/ip", auth=None, headers=both).json == {"ip": seen}
+    (other,) = [name for name in both if name.lower() != header.lower()]
+    explained = hub.get("/ip?explain", auth=None, headers={other: both[other]}).json
+    assert explained["ip"] == "127.0.0.1" and explained["explain"]["header"] is None and explained["explain"]["end"] == "direct"
+
+
+def test_anybody_else_is_not_believed(shared_hub):
+    assert shared_hub.get("/ip", auth=None, headers={"X-Forwarded-For": "6.6.6.6"}).json == {"ip": "127.0.0.1"}

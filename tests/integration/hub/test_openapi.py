@@ -1,0 +1,268 @@
+"""GET /openapi.json describes the interface that there is: every route, and real answers."""
+
+import json
+import re
+
+import jsonschema
+import pytest
+
+from tests.lib.hub import ADMIN, REPO
+from tests.lib.mariadb import Database
+from tests.lib.waiting import wait_until
+from tests.lib.watcher import Watcher
+
+pytestmark = pytest.mark.hub
+
+DOCUMENT = json.loads((REPO / "services/api/openapi.json").read_text())
+METHODS = ("get", "put", "post", "delete")
+
+
+def operations():
+    """{(path, METHOD): operation}"""
+    return {(path, method.upper()): item[method] for path, item in DOCUMENT["paths"].items() for method in METHODS if method in item}
+
+
+def walk(node):
+    yield node
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from walk(child)
+
+
+def resolve(node):
+    while "$ref" in node:
+        place = DOCUMENT
+        for step in node["$ref"].removeprefix("#/").split("/"):
+            place = place[step]
+        node = place
+    return node
+
+
+def closed(node):
+    """The same schemas without room for members that they do not name."""
+    if isinstance(node, list):
+        return [closed(child) for child in node]
+    if not isinstance(node, dict):
+        return node
+    done = {key: closed(value) for key, value in node.items()}
+    if done.get("type") == "object" and "properties" in done:
+        done.setdefault("additionalProperties", False)
+    return done
+
+
+def check_schema(schema, value):
+    validator = jsonschema.Draft202012Validator({**closed(schema), "components": closed(DOCUMENT["components"])})
+    failures = [f"{failure.json_path}: {failure.message}" for failure in validator.iter_errors(value)]
+    assert not failures, (failures, value)
+
+
+def test_it_is_what_the_hub_answers_to_anyone(shared_hub):
+    answer = shared_hub.get("/openapi.json", auth=None)
+    assert answer.status == 200 and answer.headers["Content-Type"] == "application/json"
+    assert answer.body == (REPO / "services/api/openapi.json").read_bytes() and answer.json == DOCUMENT
+
+
+def test_it_is_whole():
+    assert DOCUMENT["openapi"].startswith("3.1.")
+    assert DOCUMENT["info"]["version"] == re.search(r"^VERSION := (\S+)", (REPO / "Makefile").read_text(), re.M)[1]
+    ids = [operation["operationId"] for operation in operations().values()]
+    assert len(set(ids)) == len(ids)
+    refs = {node["$ref"] for node in walk(DOCUMENT) if isinstance(node, dict) and "$ref" in node}
+    assert all(resolve({"$ref": ref}) for ref in refs)
+    for kind in ("schemas", "parameters", "headers", "responses"):
+        for name, component in DOCUMENT["components"][kind].items():
+            told = f"#/components/{kind}/{name}" in refs or re.search(rf"\b{name}\b", DOCUMENT["paths"]["/watch"]["get"]["responses"]["200"]["description"])
+            assert told, f"{kind} {name} is used nowhere"
+            if kind == "schemas":
+                jsonschema.Draft202012Validator.check_schema(component)
+    tags = {tag["name"] for tag in DOCUMENT["tags"]}
+    for (path, method), operation in operations().items():
+        given = [resolve(p) for p in DOCUMENT["paths"][path].get("parameters", []) + operation.get("parameters", [])]
+        assert {p["name"] for p in given if p["in"] == "path"} == set(re.findall(r"\{(\w+)\}", path)), path
+        assert set(operation["tags"]) <= tags and "default" in operation["responses"]
+        assert ("requestBody" in operation) == (method == "PUT" and path != "/ping")
+
+
+def test_it_has_every_route_and_no_other_with_who_may():
+    routes = re.findall(r'^\t\{"(/[^"]*)", "([A-Z]+)", (\w+), handle_\w+\},$', (REPO / "services/api/routes/routes.c").read_text(), re.M)
+    assert {(path, method) for path, method, _ in routes} == set(operations())
+    for path, method, who in routes:
+        wanted = {"ANYONE": [], "ADMIN_OR_ANYONE": [{"basic": []}, {"bearer": []}, {}]}.get(who, [{"basic": []}, {"bearer": []}])
+        assert operations()[path, method].get("security", DOCUMENT["security"]) == wanted, (path, method)
+
+
+def test_the_contract_in_words_has_the_same_paths_and_methods():
+    rows = re.findall(r"^\| `(/[^`]*)` \| ([A-Z ]+) \|", (REPO / "docs/http.md").read_text(), re.M)
+    assert {(path, method) for path, methods in rows for method in methods.split()} == set(operations())
+
+
+def test_its_examples_are_valid():
+    found = 0
+    for node in walk(DOCUMENT["paths"]):
+        if isinstance(node, dict) and "schema" in node and "example" in node:
+            check_schema(node["schema"], node["example"])
+            found += 1
+    assert found > 5
+
+
+class Recorder:
+    """Sends requests; holds every answer against the document, and remembers which of its answers came."""
+
+    def __init__(self, hub):
+        self.hub, self.seen = hub, set()
+
+    def __call__(self, method, template, *names, query="", body=None, **more):
+        path = re.sub(r"\{\w+\}", lambda _, left=list(names): left.pop(0), template) + query
+        answer = self.hub.request(method, path, body, **more)
+        self.check(method, template, answer)
+        return answer
+
+    def check(self, method, template, answer):
+        documented = operations()[template, method]["responses"]
+        status = str(answer.status)
+        response = resolve(documented.get(status) or documented["default"])
+        self.seen.add((status, method, template))
+        for name, header in response.get("headers", {}).items():
+            if name in answer.headers:
+                check_schema(resolve(header)["schema"], answer.headers[name])
+            else:
+                assert name == "Link", f"{name} is missing: {answer}"
+        content = response.get("content")
+        if not content:
+            assert answer.body == b"", answer
+            return
+        ((kind, media),) = content.items()
+        assert answer.headers["Content-Type"] == kind, answer
+        check_schema(media["schema"], answer.json if kind.endswith("json") else answer.body.decode())
+
+
+def ask_about_silos(ask, user):
+    silo, records = "/silos/{id}", {"dnsrecords": [{"hostname": "h", "ip": "192.0.2.7"}, {"hostname": "h", "ip": "2001:db8::1"}]}
+    made = ask("PUT", silo, "a", body=records)
+    ask("PUT", silo, "a", body=records)
+    ask("PUT", silo, "b", body={"dnsrecords": []})
+    ask("PUT", silo, "c", body={"dnsrecords": []}, auth=user)
+    ask("PUT", silo, "a", body="{")
+    ask("PUT", silo, "a", body={"dnsrecords": [{"hostname": "-"}]})
+    ask("PUT", silo, "a", body=records, auth=user)
+    ask("PUT", silo, "d", body=records, auth=user)  # over its quota
+    ask("PUT", silo, "a", body=records, headers={"If-Match": '"1"'})
+    ask("PUT", silo, "a", body=b" " * (2 << 20))
+    ask("GET", silo, "a", headers={"If-None-Match": made.headers["ETag"]})
+    ask("GET", "/silos/{id}/hosts", "a", headers={"If-None-Match": made.headers["ETag"]})
+    for path in (silo, "/silos/{id}/hosts", "/silos/{id}/history"):
+        ask("GET", path, "a")
+        ask("GET", path, "a", auth=user)
+        ask("GET", path, "nosuch")
+        ask("GET", path, "-bad")
+        ask("GET", path, "a", query="?nosuch=1")
+    for query in ("", "?limit=1", "?limit=0", "?nosuch=1"):
+        ask("GET", "/silos", query=query)
+    ask("DELETE", silo, "a", query="?nosuch=1")
+    ask("DELETE", silo, "a", headers={"If-Match": '"1"'})
+    ask("DELETE", silo, "a", auth=user)
+    ask("DELETE", silo, "-bad")
+    ask("DELETE", silo, "a")
+    ask("DELETE", silo, "a")
+    assert {entry["change"] for entry in ask("GET", "/silos/{id}/history", "a", query="?limit=1000").json} == {"put", "delete"}
+
+
+def ask_about_users(ask, user):
+    path = "/users/{name}"
+    ask("PUT", path, "new", body={"password": "long enough"})
+    ask("PUT", path, "new", body={"quota": 3})
+    ask("PUT", path, "new", body="{")
+    ask("PUT", path, "new", body={"quota": -1})
+    ask("PUT", path, "admin", body={"role": "common"})
+    ask("PUT", path, "new", body={"quota": 3}, auth=user)
+    ask("PUT", path, "new", body=b" " * (2 << 20))
+    for query, auth in (("", ADMIN), ("", user), ("?nosuch=1", ADMIN)):
+        ask("GET", "/users", query=query, auth=auth)
+        ask("GET", path, "new", query=query, auth=auth)
+    for name in ("nosuch", "-bad"):
+        ask("GET", path, name)
+        ask("DELETE", path, name)
+    ask("DELETE", path, "new", auth=user)
+    ask("DELETE", path, "admin")
+    ask("DELETE", path, "new")
+
+
+def ask_about_audit(ask, user):
+    wait_until(lambda: ask.hub.get("/audit?outcome=refused").json, what="a refusal in the audit")
+    for query in ("", "?limit=1", "?outcome=nosuch", "?nosuch=1"):
+        ask("GET", "/audit", query=query)
+    ask("GET", "/audit", auth=user)
+
+
+def ask_about_tokens(ask, user):
+    path = "/users/{name}/tokens/{token}"
+    scope = {"verbs": ["read", "update"], "silos": ["b"], "hostnames": ["h"], "family": 4, "networks": ["127.0.0.0/8"], "expires": "2199-01-01T00:00:00Z", "unused": 3600}
+    made = ask("PUT", path, "admin", "t", body=scope)
+    ask.hub.secrets.add(made.json["token"])
+    ask("PUT", path, "admin", "t", body=scope)
+    ask("PUT", path, "admin", "u", body="{")
+    ask("PUT", path, "admin", "u", body={"verbs": []})
+    ask("PUT", path, "admin", "u", body=scope, auth=user)
+    ask("PUT", path, "nosuch", "u", body=scope)
+    ask("PUT", path, "admin", "u", body=b" " * (2 << 20))
+    ask("GET", "/silos", auth="Bearer " + made.json["token"])
+    for template, names in (("/users/{name}/tokens", ()), (path, ("t",))):
+        ask("GET", template, "admin", *names)
+        ask("GET", template, "admin", *names, query="?nosuch=1")
+        ask("GET", template, "admin", *names, auth=user)
+        ask("GET", template, "nosuch", *names)
+        ask("GET", template, "-bad", *names)
+    ask("DELETE", path, "admin", "t", query="?nosuch=1")
+    ask("DELETE", path, "admin", "t", auth=user)
+    ask("DELETE", path, "admin", "-bad")
+    ask("DELETE", path, "admin", "t")
+    ask("DELETE", path, "admin", "t")
+
+
+def test_real_answers_are_as_it_says_and_it_says_no_answer_that_does_not_come(own_mariadb, make_hub):
+    hub = make_hub(Database(own_mariadb))
+    user = hub.add_user("someone", quota=1)
+    ask = Recorder(hub)
+    for path, method in operations():
+        if "{" not in path and path != "/watch":
+            ask(method, path)
+        if operations()[path, method].get("security") != []:
+            ask(method, path, "a", "a", auth=None)
+    ask_about_silos(ask, user)
+    ask_about_users(ask, user)
+    ask_about_tokens(ask, user)
+    ask_about_audit(ask, user)
+    ask("GET", "/metrics", auth=user)
+    for query in ("?nosuch=1", "?silo=-bad"):
+        ask("GET", "/watch", query=query)
+    watcher = Watcher(hub, "b", "c", "nosuch", auth=user, since=0, identity="0" * 32).wait_synced()
+    ask.seen.add((str(watcher.status), "GET", "/watch"))
+    assert watcher.headers["Content-Type"] == "text/event-stream"
+    for event in watcher.events:
+        check_schema({"$ref": "#/components/schemas/" + {"silo": "SiloEvent", "deleted": "GoneEvent", "forbidden": "GoneEvent"}.get(
+            event.kind, "HubEvent")}, event.data)
+    assert {event.kind for event in watcher.events} == {"silo", "deleted", "forbidden", "reset", "synced"}
+    watcher.close()
+    own_mariadb.kill()
+    wait_until(lambda: hub.get("/readyz", auth=None).status == 503, what="the outage to be noticed")
+    ask("GET", "/readyz")
+    ask("GET", "/silos/{id}/history", "b")
+    ask("GET", "/audit")
+    ask("PUT", "/silos/{id}", "b", body={"dnsrecords": [{"hostname": "h"}]})
+    ask("DELETE", "/silos/{id}", "b")
+    ask("PUT", "/users/{name}", "someone", body={"quota": 9})
+    ask("DELETE", "/users/{name}", "someone")
+    ask("PUT", "/users/{name}/tokens/{token}", "someone", "t", body={"verbs": ["read"]})
+    ask("DELETE", "/users/{name}/tokens/{token}", "someone", "t")
+    documented = {(status, method, path) for (path, method), operation in operations().items() for status in operation["responses"]}
+    missing = {key for key in documented - ask.seen if key[0] != "default"}
+    reads = {key for key in missing if key[0] == "503" and key[1] == "GET"}  # while nothing is loaded: below
+    assert not missing - reads, missing - reads
+
+
+def test_before_the_first_load_answers_are_as_it_says(own_mariadb, make_hub):
+    database = Database(own_mariadb)
+    own_mariadb.stop()
+    ask = Recorder(make_hub(database, wait_ready=False))
+    for path, method in operations():
+        if method == "GET":
+            assert ask(method, path, "a", "a").status == (503 if operations()[path, method].get("security") != [] or path == "/readyz" else 200)

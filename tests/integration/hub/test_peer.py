@@ -1,0 +1,67 @@
+"""Whose address counts, behind proxies: the forms themselves are tests/unit/api/test_peer.c's."""
+
+import json
+
+import pytest
+
+from tests.lib.answers import problem, raw
+from tests.lib.hub import Hub
+from tests.lib.mariadb import Database
+
+pytestmark = pytest.mark.hub
+
+
+@pytest.fixture(scope="module")
+def proxied_hub(mariadb, tmp_path_factory):
+    """One that trusts 127.0.0.1 as a proxy, and another one behind it."""
+    database = Database(mariadb)
+    hub = Hub(tmp_path_factory.mktemp("hub"), database, TRUSTED_PROXIES="127.0.0.1,10.0.0.0/8").start()
+    yield hub
+    hub.finish()
+    database.drop()
+
+
+def explain(hub, *headers):
+    """Header lines in their order, also several of one name."""
+    lines = "".join(f"{header}\r\n" for header in headers)
+    answer = raw(hub, f"GET /ip?explain HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{lines}\r\n".encode("latin-1"))
+    assert answer.startswith(b"HTTP/1.1 200"), answer
+    told = json.loads(answer.partition(b"\r\n\r\n")[2])
+    assert told["explain"]["hops"][-1]["ip"] == told["ip"] and told["explain"]["hops"][0]["ip"] == "127.0.0.1"
+    return told["ip"], told["explain"]["end"], told["explain"]
+
+
+@pytest.mark.parametrize("headers,ip,end", [
+    ([], "127.0.0.1", "direct"),
+    (["X-Forwarded-For: 198.51.100.7"], "198.51.100.7", "untrusted"),
+    (["X-Forwarded-For: 6.6.6.6", "X-Forwarded-For: 198.51.100.7"], "198.51.100.7", "untrusted"),
+    (["x-forwarded-for: 198.51.100.7", "X-Forwarded-For: 6.6.6.6"], "6.6.6.6", "untrusted"),  # in any case, in order of arrival
+    (["X-Forwarded-For: 6.6.6.6, 198.51.100.7", "X-Forwarded-For: 10.0.0.2"], "198.51.100.7", "untrusted"),
+    (["X-Forwarded-For: 10.0.0.3, 10.0.0.2"], "10.0.0.3", "exhausted"),
+    (["Forwarded: for=6.6.6.6", 'Forwarded: for="[2001:db8::7]:4711";proto=https'], "2001:db8::7", "untrusted"),
+    (["Forwarded: for=_hidden"], "127.0.0.1", "unreadable"),
+    (["X-Forwarded-For: 6.6.6.6, unknown"], "127.0.0.1", "unreadable"),
+    (["X-Forwarded-For: 6.6.6.6, \xff\xfe"], "127.0.0.1", "unreadable"),
+    (["X-Forwarded-For:"], "127.0.0.1", "unreadable"),
+    (["Forwarded: for=198.51.100.7", "X-Forwarded-For: 6.6.6.6, 198.51.100.7"], "198.51.100.7", "untrusted"),
+    (["Forwarded: for=198.51.100.7", "X-Forwarded-For: 6.6.6.6"], "127.0.0.1", "disagree"),
+    (["X-Forwarded-For: " + ", ".join(["6.6.6.6"] + ["10.0.0.2"] * 16)], "10.0.0.2", "too-many"),
+])
+def test_an_operator_is_told_how_the_address_came_about(proxied_hub, headers, ip, end):
+    assert explain(proxied_hub, *headers)[:2] == (ip, end)
+
+
+def test_the_hops_say_who_is_trusted_and_what_was_read(proxied_hub):
+    told = explain(proxied_hub, "X-Forwarded-For: 6.6.6.6, 198.51.100.7, 10.0.0.2")[2]
+    assert told["header"] == "X-Forwarded-For" and "198.51.100.7" in told["detail"]
+    assert told["hops"] == [{"ip": "127.0.0.1", "trusted": True}, {"ip": "10.0.0.2", "trusted": True}, {"ip": "198.51.100.7", "trusted": False}]
+    assert "6.6.6.6" not in str(told)  # what a client may have made up is not told as if it were true
+    assert explain(proxied_hub, "X-Forwarded-For: un\tknown")[2]["element"] == "un?known"
+    assert explain(proxied_hub)[2]["header"] is None
+
+
+def test_without_explain_only_the_address_is_told(proxied_hub, shared_hub):
+    assert proxied_hub.get("/ip", auth=None, headers={"X-Forwarded-For": "198.51.100.7"}).json == {"ip": "198.51.100.7"}
+    told = shared_hub.get("/ip?explain", auth=None, headers={"X-Forwarded-For": "198.51.100.7"}).json
+    assert told["ip"] == "127.0.0.1" and told["explain"]["end"] == "direct"
+    problem(shared_hub.get("/ip?explain&explain", auth=None), 400, "malformed")

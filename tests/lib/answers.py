@@ -1,0 +1,45 @@
+"""What a hub says, and what a test asks of it."""
+
+import contextlib
+import socket
+import time
+
+
+def problem(answer, status, name):
+    assert answer.status == status, answer
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.json["type"] == f"urn:silodns:error:{name}" and answer.json["status"] == status
+    assert len(answer.json["detail"]) > 8
+    return answer.json
+
+
+def refused(answer, words="", status=403, name="forbidden"):
+    said = problem(answer, status, name)
+    assert words in said["detail"], said
+    return said["detail"]
+
+
+def unavailable(answer):
+    problem(answer, 503, "unavailable")
+    assert int(answer.headers["Retry-After"]) >= 1
+
+
+def raw(hub, data, timeout=3):
+    """Bytes in, bytes out, until the hub closes or says nothing more."""
+    with socket.create_connection(("127.0.0.1", hub.port), timeout) as s:
+        s.sendall(data)
+        with contextlib.suppress(OSError):  # the hub may have refused and closed already
+            s.shutdown(socket.SHUT_WR)
+        answer = b""
+        try:
+            while chunk := s.recv(65536):
+                answer += chunk
+        except TimeoutError:  # the hub waits for the rest of a request, until its own time-out
+            pass
+        return answer
+
+
+def timed(call):
+    started = time.monotonic()
+    answer = call()
+    return answer, time.monotonic() - started

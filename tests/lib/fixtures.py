@@ -1,0 +1,129 @@
+"""What the suites in which the real programs run have in common: each conftest.py takes all of it."""
+
+import ctypes
+import os
+import pathlib
+import shutil
+import signal
+import tempfile
+
+import pytest
+
+from tests.lib import leaks
+from tests.lib.hub import SLOW, Hub
+from tests.lib.mariadb import Database, MariaDB
+
+PR_SET_CHILD_SUBREAPER = 36
+TEST_SECONDS = 180 * SLOW  # one test that hangs must not take the others with it
+
+
+def pytest_configure(config):
+    # Whatever a test leaves behind becomes a child of this process, even if its own parent has gone.
+    signal.signal(signal.SIGALRM, too_late)
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def too_late(signum, frame):
+    raise AssertionError("no end within the test's time")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item):
+    marker = item.get_closest_marker("seconds")
+    signal.alarm(marker.args[0] * SLOW if marker else TEST_SECONDS)
+    yield
+    signal.alarm(0)
+
+
+def living_children():
+    """{pid: command line} of this process."""
+    children = {}
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent = stat.read_text().rsplit(")", 1)[1].split()[:2]
+            if int(parent) == os.getpid() and state != "Z":
+                children[int(stat.parent.name)] = stat.with_name("cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:  # it has just ended
+            pass
+    return children
+
+
+@pytest.fixture(autouse=True)
+def no_process_is_left_behind():
+    before = living_children()
+    yield
+    left = {pid: command for pid, command in living_children().items() if pid not in before}
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert not left, f"still running after the test: {left}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_secret_of_any_test_stands_in_any_log(tmp_path_factory):
+    """Each hub's log is checked against its own secrets when it ends; here all logs that are left against those of all."""
+    yield
+    leaks.check_logs(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="session")
+def mariadb():
+    # Not in pytest's own directory: the path of a Unix socket has to be short.
+    directory = tempfile.mkdtemp(prefix="silodns-db-")
+    server = MariaDB(directory)
+    yield server
+    server.stop()
+    leaks.check_logs(directory, "log")
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def own_mariadb():
+    """A server that a test may stop, kill or pause."""
+    directory = tempfile.mkdtemp(prefix="silodns-db-")
+    server = MariaDB(directory)
+    yield server
+    server.kill()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def database(mariadb):
+    made = Database(mariadb)
+    yield made
+    made.drop()
+
+
+@pytest.fixture
+def make_hub(tmp_path):
+    """Starts hubs; ends them and looks through their logs."""
+    made = []
+
+    def make(database, start=True, wait_ready=True, **settings):
+        hub = Hub(tmp_path, database, **settings)
+        made.append(hub)
+        return hub.start(wait_ready) if start else hub
+
+    yield make
+    failures = []
+    for hub in made:
+        try:
+            hub.finish()
+        except AssertionError as failure:
+            failures.append(failure)
+    if failures:
+        raise failures[0]
+
+
+@pytest.fixture
+def hub(make_hub, database):
+    return make_hub(database)
+
+
+@pytest.fixture(scope="module")
+def shared_hub(mariadb, tmp_path_factory):
+    """One hub for all tests of a file that do not stop it; each uses names of its own."""
+    database = Database(mariadb)
+    hub = Hub(tmp_path_factory.mktemp("hub"), database).start()
+    yield hub
+    hub.finish()
+    database.drop()

@@ -1,0 +1,131 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "api/model/token.h"
+
+static struct token *parse(const char *scope)
+{
+	struct token *token;
+	struct why why = {0};
+
+	if (token_parse(scope, strlen(scope), &token, &why))
+		fail_msg("%s: %s", scope, why.text);
+	return token;
+}
+
+static void test_a_secret_is_known_by_its_hash_and_by_nothing_else(void **state)
+{
+	char secret[TOKEN_SECRET_LEN + 1], other[TOKEN_SECRET_LEN + 1];
+	unsigned char made[TOKEN_HASH_BYTES], found[TOKEN_HASH_BYTES];
+
+	(void)state;
+	token_make_secret(secret, made);
+	assert_int_equal(strlen(secret), TOKEN_SECRET_LEN);
+	assert_true(token_hash_secret(secret, strlen(secret), found));
+	assert_memory_equal(made, found, sizeof made);
+	token_make_secret(other, found);
+	assert_string_not_equal(secret, other);
+	assert_memory_not_equal(made, found, sizeof made);
+	assert_false(token_hash_secret(secret, strlen(secret) - 1, found));
+	for (size_t i = 0; i < sizeof secret - 1; i++) { /* no byte may be another one and mean the same */
+		memcpy(other, secret, sizeof secret);
+		other[i] = other[i] == 'A' ? 'B' : 'A';
+		if (token_hash_secret(other, strlen(other), found))
+			assert_memory_not_equal(made, found, sizeof made);
+		other[i] = '=';
+		assert_false(token_hash_secret(other, strlen(other), found));
+	}
+}
+
+static void test_what_it_may_do_is_written_as_it_is_read(void **state)
+{
+	static const char document[] =
+		"{\"verbs\":[\"read\",\"update\"],\"silos\":[\"a\",\"b\"],\"hostnames\":[\"h\"],\"family\":6,"
+		"\"networks\":[\"10.0.0.0/8\",\"2001:db8::/32\"],\"expires\":\"2027-01-31T12:00:00.000000Z\","
+		"\"unused\":3600}";
+	struct token *token = parse(document), *again;
+
+	(void)state;
+	assert_string_equal(token->document, document);
+	again = parse(token->document);
+	assert_string_equal(again->document, document);
+	token_unref(again);
+	token_unref(token);
+	token = parse("{\"verbs\":[\"update\",\"read\"],\"hostnames\":[\"Z_1.example\",\"a\"]}");
+	assert_string_equal(token->document, "{\"verbs\":[\"read\",\"update\"],\"hostnames\":[\"a\",\"z_1.example\"]}");
+	token_unref(token);
+}
+
+static void test_a_silo_that_is_not_named_is_not_covered(void **state)
+{
+	struct token *some = parse("{\"verbs\":[\"read\"],\"silos\":[\"b\",\"a\"]}"),
+		     *all = parse("{\"verbs\":[\"read\"]}");
+
+	(void)state;
+	assert_true(token_covers_silo(some, "a") && token_covers_silo(some, "b"));
+	assert_false(token_covers_silo(some, "c") || token_covers_silo(some, "") || token_covers_silo(some, "A"));
+	assert_true(token_covers_silo(all, "c") && token_covers_silo(NULL, "c"));
+	assert_true(token_has_verb(some, TOKEN_READ) && token_has_verb(NULL, TOKEN_ADMIN));
+	assert_false(token_has_verb(some, TOKEN_UPDATE) || token_has_verb(some, TOKEN_ADMIN));
+	token_unref(some);
+	token_unref(all);
+}
+
+static void test_times_and_networks_count_to_the_last_moment_and_address(void **state)
+{
+	const struct ipaddr in = {.family = 4, .bytes = {192, 0, 2, 255}}, out = {.family = 4, .bytes = {192, 0, 3, 0}};
+	struct token *token = parse("{\"verbs\":[\"read\"],\"networks\":[\"192.0.2.0/24\"],"
+				    "\"expires\":\"2027-01-31T12:00:00Z\",\"unused\":3600}");
+	int64_t end = token->expires_us, second = 1000000;
+	struct why why;
+
+	(void)state;
+	token->created_us = end - 3600 * second;
+	assert_int_equal(token_check_use(token, &in, end - 1, &why), ERR_OK);
+	assert_int_equal(token_check_use(token, &out, end - 1, &why), ERR_FORBIDDEN);
+	assert_int_equal(token_check_use(token, &in, end, &why), ERR_UNAUTHORIZED);
+	token->created_us = end - 7200 * second;
+	assert_int_equal(token_check_use(token, &in, end - 3600 * second - 1, &why), ERR_OK);
+	assert_int_equal(token_check_use(token, &in, end - 3600 * second, &why), ERR_UNAUTHORIZED);
+	token_touch(token, end - 3601 * second);
+	assert_int_equal(token_check_use(token, &in, end - 2 * second, &why), ERR_OK);
+	token_unref(token);
+}
+
+static void test_a_use_is_noted_once_a_minute_and_never_goes_back(void **state)
+{
+	struct token *token = parse("{\"verbs\":[\"read\"]}");
+	int64_t at = INT64_C(1800000000000000), minute = 60000000;
+
+	(void)state;
+	token_touch(token, at);
+	assert_true(atomic_exchange(&token->use_unsaved, false));
+	token_touch(token, at + minute - 1);
+	assert_false(atomic_load(&token->use_unsaved));
+	assert_int_equal(atomic_load(&token->used_us), at);
+	token_touch(token, at + minute);
+	assert_true(atomic_load(&token->use_unsaved));
+	token_merge_use(token, at);
+	assert_int_equal(atomic_load(&token->used_us), at + minute);
+	token_unref(token);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a_secret_is_known_by_its_hash_and_by_nothing_else),
+		cmocka_unit_test(test_what_it_may_do_is_written_as_it_is_read),
+		cmocka_unit_test(test_a_silo_that_is_not_named_is_not_covered),
+		cmocka_unit_test(test_times_and_networks_count_to_the_last_moment_and_address),
+		cmocka_unit_test(test_a_use_is_noted_once_a_minute_and_never_goes_back),
+	};
+
+	return sodium_init() < 0 || cmocka_run_group_tests_name("api-token", tests, NULL, NULL);
+}

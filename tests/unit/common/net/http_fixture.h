@@ -1,0 +1,82 @@
+/*
+ * A client and a scripted server for it.
+ */
+#ifndef TEST_HTTP_FIXTURE_H
+#define TEST_HTTP_FIXTURE_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <time.h>
+
+#include "common/base/clock.h"
+#include "common/net/http.h"
+#include "../fake_server.h"
+
+#define SECRET "hunter2:x"
+#define SECRET_BASE64 "YWxpY2U6aHVudGVyMjp4" /* alice:hunter2:x */
+
+static struct fake_server *server;
+static struct http *http;
+static struct http_answer answer;
+static struct why why;
+static char url[128];
+
+static inline void reopen(const struct http_settings *settings)
+{
+	http_close(http);
+	http = NULL;
+	assert_int_equal(http_open(settings, &http), 0);
+}
+
+static inline int set_up(void **state)
+{
+	(void)state;
+	static const struct http_settings settings = {.timeout_ms = 5000, .answer_max = 1000};
+	server = fake_start();
+	snprintf(url, sizeof(url), "http://127.0.0.1:%d/path", server->port);
+	why = (struct why){0};
+	reopen(&settings);
+	return 0;
+}
+
+static inline int tear_down(void **state)
+{
+	(void)state;
+	http_close(http);
+	http = NULL;
+	http_answer_release(&answer);
+	answer = (struct http_answer){0};
+	fake_stop(server);
+	return 0;
+}
+
+static inline int get(const char *from)
+{
+	const struct http_request request = {.method = "GET", .url = from};
+	http_answer_release(&answer);
+	answer = (struct http_answer){0};
+	return http_send(http, &request, &answer, &why);
+}
+
+static inline int put(const char *body, size_t len)
+{
+	const struct http_request request = {.method = "PUT", .url = url, .body = body, .body_len = len};
+	return http_send(http, &request, &answer, &why);
+}
+
+/* `line` stands as a whole header line in the latest request. */
+static inline bool sent(const char *line)
+{
+	char whole[256];
+	snprintf(whole, sizeof(whole), "\r\n%s\r\n", line);
+	return strstr(fake_request(server), whole) != NULL;
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+#endif
