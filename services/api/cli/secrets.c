@@ -12,7 +12,7 @@
 #include <sodium.h>
 
 #include "api/auth/password.h"
-#include "api/exitcode.h"
+#include "api/settings/exitcode.h"
 #include "api/model/token.h"
 #include "common/base/cleanup.h"
 

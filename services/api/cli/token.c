@@ -8,7 +8,7 @@
 
 #include "api/auth/password.h"
 #include "api/cli/cmd.h"
-#include "api/exitcode.h"
+#include "api/settings/exitcode.h"
 #include "common/base/cleanup.h"
 #include "common/base/jsontext.h"
 #include "common/base/clock.h"
