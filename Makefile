@@ -68,6 +68,7 @@ all: $(programs)
 help:
 	@echo 'make            the three programs, in $(BUILD)/'
 	@echo 'make run        everything on this machine: database, hub, updater, hosts keeper (PORT=, RUN_DIR=)'
+	@echo 'make check      while developing, in two minutes: build, walls, unit tests, one test of each promise'
 	@echo 'make test       every test that this machine can run'
 	@echo 'make test-faults  the fault tests in their long form: 20 minutes'
 	@echo 'make test-cluster  several hubs, nginx and a Galera cluster in network namespaces: six minutes, as root'
@@ -194,11 +195,19 @@ bench bench-churn:
 	$(Q)$(MAKE) --no-print-directory all bench-build
 	$(Q)exec /usr/bin/python3 -m tests.bench $(if $(filter bench-churn,$@),churn-long,$(FIGURES))
 
-.PHONY: run test
+jobs = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
+.PHONY: run check test
 run:
 	$(Q)scripts/setup build run
-	$(Q)$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc)) all
+	$(Q)$(MAKE) --no-print-directory $(jobs) all
 	$(Q)exec scripts/run
+
+check:
+	$(Q)scripts/setup build run test
+	$(Q)$(MAKE) --no-print-directory $(jobs) all unit-build
+	$(Q)scripts/lint quick
+	$(Q)tests/unit/run $(BUILD)
+	$(Q)exec /usr/bin/python3 -m pytest tests/integration -m promise
 
 test:
 	$(Q)scripts/setup build run test

@@ -56,6 +56,11 @@ static void take_connection(void *arg, int fd, const struct sockaddr *peer, sock
 	MHD_add_connection(bare->ulfius.mhd_daemon, fd, peer, peer_len);
 }
 
+static void no_sweep(void *arg)
+{
+	(void)arg;
+}
+
 static void start(struct bare *bare, long threads)
 {
 	const unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL | MHD_USE_ITC |
@@ -104,7 +109,7 @@ int main(int argc, char **argv)
 	if (listener_open(&listen, 1, &listener, &why))
 		program_fail("%s", why.text);
 	start(&bare, threads);
-	if (listener_start(listener, take_connection, &bare))
+	if (listener_start(listener, take_connection, no_sweep, &bare))
 		program_fail("cannot accept connections");
 	while (lifecycle_wait(-1, -1) != LIFECYCLE_STOP)
 		;

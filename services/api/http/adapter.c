@@ -9,7 +9,6 @@
 #include "api/http/reply.h"
 #include "api/http/request.h"
 #include "api/http/spare.h"
-#include "api/routes/routes.h"
 #include "common/base/clock.h"
 
 /* --- the connection of a request ---------------------------------------------------------------------------------- */
@@ -29,8 +28,7 @@ struct request_ext {
 	bool known;        /* its credentials have been verified before; asked only when bodies are many */
 	bool body_refused; /* is read to its end, and not kept */
 	size_t room, held; /* for the body; of it */
-	struct login_waiter login;
-	bool waited;             /* or may have */
+	struct waiter waiter;
 	bool answered;           /* Ulfius has been given the whole request */
 	struct request *request; /* owned; while one is at work, or waits for what it will finish with */
 	struct reply *reply;     /* this and the next within answer() */
@@ -76,8 +74,7 @@ void *adapter_on_uri(void *arg, const char *uri, struct MHD_Connection *connecti
 	void *made = spare_is_low() ? NULL : ulfius_uri_logger(NULL, uri);
 	struct connection_info_struct *info = made;
 
-	atomic_fetch_add(&exchange->begun, 1);
-	atomic_fetch_add(&exchange->hub->metrics.in_progress, 1);
+	atomic_fetch_add(&exchange->counters->begun, 1);
 	if (!info)
 		return NULL; /* Ulfius then closes the connection */
 	struct request_ext *ext = o_realloc(info->request, sizeof *ext);
@@ -89,7 +86,7 @@ void *adapter_on_uri(void *arg, const char *uri, struct MHD_Connection *connecti
 	ext->connection = connection;
 	ext->started_us = clock_mono_us();
 	ext->target_end = uri + strlen(uri);
-	ext->login.waiter = (struct waiter){.handle = connection, .suspend = suspend, .resume = resume};
+	ext->waiter = (struct waiter){.handle = connection, .suspend = suspend, .resume = resume};
 	ext->info = info;
 	info->request = &ext->base;
 	DL_PREPEND(unfinished, ext);
@@ -111,14 +108,13 @@ void adapter_on_completed(void *arg, struct MHD_Connection *connection, void **i
 	struct request_ext *ext = ext_of(info);
 
 	if (ext) {
-		atomic_fetch_sub(&exchange->hub->metrics.body_bytes, ext->held);
+		atomic_fetch_sub(&exchange->counters->body_bytes, ext->held);
 		drop_request(ext);
 		DL_DELETE(unfinished, ext);
 	}
 	mhd_request_completed(NULL, connection, info, code);
 	arrivals_expect(exchange->arrivals, arrival_of(connection));
-	atomic_fetch_sub(&exchange->hub->metrics.in_progress, 1);
-	atomic_fetch_add(&exchange->ended, 1);
+	atomic_fetch_add(&exchange->counters->ended, 1);
 }
 
 void adapter_on_closed(struct adapter *exchange, struct MHD_Connection *connection)
@@ -166,9 +162,9 @@ static int fill_request(struct request *request, struct request_ext *ext)
 	request->body_len = ext->base.binary_body_length;
 	request->body_refused = ext->body_refused;
 	request->started_us = ext->started_us;
-	request->login = &ext->login;
-	request->waiter = &ext->login.waiter;
-	request->again = ext->waited;
+	request->waiter = &ext->waiter;
+	request->method = ext->base.http_verb;
+	request_set_target(request, ext->base.http_url);
 	return walk.err;
 }
 
@@ -178,7 +174,6 @@ static int fill_request(struct request *request, struct request_ext *ext)
 static int deliver(const struct adapter *exchange, struct request_ext *ext, struct reply *reply,
 		   struct _u_response *response)
 {
-	const struct waiter waiter = {.handle = ext->connection, .suspend = suspend, .resume = resume};
 	int failed = 0;
 
 	response->status = reply->status;
@@ -190,7 +185,7 @@ static int deliver(const struct adapter *exchange, struct request_ext *ext, stru
 		failed |= u_map_put(response->map_header, "Strict-Transport-Security", exchange->hsts);
 	if (ext->last)
 		failed |= u_map_put(response->map_header, "Connection", "close");
-	return failed ? ERR_NOMEM : deliver_body(reply, &waiter, response, &ext->source);
+	return failed ? ERR_NOMEM : deliver_body(reply, &ext->waiter, response, &ext->source);
 }
 
 /* A proxy in front may see another end of such a request, and so another beginning of the next one (RFC 9112, 6.3 and
@@ -239,9 +234,9 @@ static size_t part_to_keep(const struct adapter *exchange, const struct request_
 
 static bool has_room(struct adapter *exchange, size_t max, size_t len)
 {
-	if (atomic_fetch_add(&exchange->hub->metrics.body_bytes, len) + len <= max)
+	if (atomic_fetch_add(&exchange->counters->body_bytes, len) + len <= max)
 		return true;
-	atomic_fetch_sub(&exchange->hub->metrics.body_bytes, len);
+	atomic_fetch_sub(&exchange->counters->body_bytes, len);
 	return false;
 }
 
@@ -252,15 +247,14 @@ static bool reserve(struct adapter *exchange, struct request_ext *ext, size_t le
 		return true;
 	if (ext->known)
 		return false;
-	ext->known =
-		authenticator_is_known(exchange->hub->authenticator,
-				       MHD_lookup_connection_value(ext->connection, MHD_HEADER_KIND, "Authorization"));
+	ext->known = exchange->handler->is_known(
+		exchange->handler->arg, MHD_lookup_connection_value(ext->connection, MHD_HEADER_KIND, "Authorization"));
 	return ext->known && has_room(exchange, exchange->bodies_max, len);
 }
 
 static void refuse_body(struct adapter *exchange, struct request_ext *ext)
 {
-	atomic_fetch_sub(&exchange->hub->metrics.body_bytes, ext->held);
+	atomic_fetch_sub(&exchange->counters->body_bytes, ext->held);
 	ext->held = 0;
 	ext->body_refused = true;
 	o_free(ext->base.binary_body);
@@ -316,14 +310,13 @@ static enum MHD_Result pass_on(const struct adapter *exchange, const struct call
 					call->version, call->data, call->len, call->info);
 }
 
-static int begin_request(struct adapter *exchange, struct request_ext *ext, struct why *why)
+static int begin_request(struct request_ext *ext, struct why *why)
 {
 	struct request *request = calloc(1, sizeof *request);
 
 	if (!request)
 		return why_set(why, ERR_NOMEM, "", "out of memory");
 	ext->request = request;
-	request->hub = exchange->hub;
 	int err = fill_request(request, ext);
 	if (!err)
 		err = check_head(request, ext);
@@ -336,16 +329,14 @@ static int begin_request(struct adapter *exchange, struct request_ext *ext, stru
 static bool make_reply(struct adapter *exchange, struct request_ext *ext, struct reply *reply)
 {
 	struct why why = {0};
-	int err = ext->request ? ERR_OK : begin_request(exchange, ext, &why);
+	int err = ext->request ? ERR_OK : begin_request(ext, &why);
 
-	ext->last = err || atomic_load(&exchange->hub->draining);
-	if (err) {
+	ext->last = err || atomic_load(&exchange->draining);
+	if (err)
 		reply_problem(reply, err, &why);
-	} else {
-		ext->waited = true; /* before somebody else resumes it */
-		err = routes_handle(ext->request, ext->base.http_verb, ext->base.http_url, reply);
-	}
-	if (err != ERR_PENDING || !ext->request->finish)
+	else
+		err = exchange->handler->answer(exchange->handler->arg, ext->request, reply);
+	if (err != ERR_PENDING)
 		drop_request(ext);
 	return err != ERR_PENDING;
 }

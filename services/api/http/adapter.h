@@ -15,7 +15,7 @@
 
 #include "api/http/arrivals.h"
 #include "api/http/intercept.h"
-#include "api/hub.h"
+#include "api/http/server.h"
 
 /* What libmicrohttpd keeps for us with each connection: its "socket context". */
 struct connection {
@@ -24,13 +24,14 @@ struct connection {
 };
 
 struct adapter {
-	struct hub *hub;
+	const struct server_handler *handler;
+	struct server_counters *counters;
 	struct arrivals *arrivals; /* borrowed */
 	size_t body_max;           /* of one request */
 	size_t bodies_max;         /* of all together */
 	char hsts[40];             /* a header's value; "" = none */
 	struct intercept intercept;
-	atomic_ulong begun, ended; /* requests: since their first line; until the last byte is with the kernel */
+	atomic_bool draining; /* replies close their connections */
 };
 
 /* The address of a connection, or NULL. */

@@ -1,7 +1,7 @@
 /*
  * How long a request may take to arrive. libmicrohttpd ends connections on which nothing happens; one that sends a byte
  * now and then it would keep for hours. So each connection has a time by which its next request must be there, whole;
- * one that is late is shut down, by a thread that looks once a second. Thread-safe.
+ * one that is late is shut down by arrivals_sweep(). Thread-safe.
  */
 #ifndef SILODNS_API_HTTP_ARRIVALS_H
 #define SILODNS_API_HTTP_ARRIVALS_H
@@ -20,14 +20,13 @@ struct arrival {
 	atomic_int_least64_t due_ms; /* clock_mono_ms(); 0: it is the hub's turn */
 };
 
-/* `patience_ms`: from the end of one request, or the connection's begin, to the end of the next. ERR_NOMEM, ERR_SYSTEM
- * (no thread). */
-int arrivals_start(int64_t patience_ms, struct arrivals **ret_arrivals);
-/* Nothing is shut down any more. */
-void arrivals_stop(struct arrivals *arrivals);
+/* `patience_ms`: from the end of one request, or the connection's begin, to the end of the next. ERR_NOMEM. */
+int arrivals_new(int64_t patience_ms, struct arrivals **ret_arrivals);
 void arrivals_free(struct arrivals *arrivals); /* when no connection is left; NULL is allowed */
 
 void arrivals_add(struct arrivals *arrivals, struct arrival *arrival, int fd);
+/* Shuts down the late ones; to be called about once a second, not after libmicrohttpd's end. */
+void arrivals_sweep(struct arrivals *arrivals);
 void arrivals_remove(struct arrivals *arrivals, struct arrival *arrival); /* before `fd` is closed */
 
 /* The request is there: what is left to do is the hub's. NULL is allowed, as in the next. */

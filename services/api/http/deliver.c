@@ -72,11 +72,6 @@ static void release_text(struct source *source)
 	free(text);
 }
 
-static void release_silo(void *arg)
-{
-	document_unref(arg);
-}
-
 static int deliver_text(const struct text *text, int status, struct _u_response *response, struct source **ret_source)
 {
 	struct text *copy = malloc(sizeof *copy);
@@ -134,23 +129,19 @@ static int deliver_stream(struct reply *reply, const struct waiter *waiter, stru
 int deliver_body(struct reply *reply, const struct waiter *waiter, struct _u_response *response,
 		 struct source **ret_source)
 {
-	struct document *silo = reply->silo;
-
 	if (reply->stream)
 		return deliver_stream(reply, waiter, response, ret_source);
-	if (silo && silo->len >= COPIED_MAX) {
-		const struct text text = {{0}, silo->json, silo->len, silo, release_silo};
-		reply->silo = NULL;
-		return deliver_text(&text, reply->status, response, ret_source);
-	}
-	if (silo && reply_body(reply, "application/json", silo->json, silo->len))
-		return ERR_NOMEM;
-	char *body = TAKE_PTR(reply->body);
+	if (!reply->body)
+		return ERR_OK;
 	if (reply->body_len >= COPIED_MAX) {
-		const struct text text = {{0}, body, reply->body_len, body, free};
+		const struct text text = {{0}, reply->body, reply->body_len, reply->body_owner, reply->release_body};
+		reply->body = NULL;
 		return deliver_text(&text, reply->status, response, ret_source);
 	}
-	response->binary_body = body; /* by malloc(), as Ulfius frees it: spare.h */
+	if (reply->release_body != free && reply_body(reply, reply->content_type, reply->body, reply->body_len))
+		return ERR_NOMEM;
+	response->binary_body = reply->body_owner; /* by malloc(), as Ulfius frees it: spare.h */
 	response->binary_body_length = reply->body_len;
+	reply->body = NULL;
 	return ERR_OK;
 }

@@ -19,6 +19,7 @@
 #define BACKLOG 4096   /* the kernel cuts it to net.core.somaxconn */
 #define PAUSE_MS 100   /* when no descriptor is left */
 #define LOG_EVERY_MS 10000
+#define SWEEP_EVERY_MS 1000
 
 struct listener {
 	struct pollfd sockets[SOCKETS_MAX + 1]; /* the last one in use is the eventfd that ends the thread */
@@ -27,8 +28,9 @@ struct listener {
 	bool started;
 	pthread_t thread;
 	listener_fn accepted;
+	void (*sweep)(void *arg);
 	void *arg;
-	int64_t complained; /* clock_mono_ms() */
+	int64_t complained, swept; /* clock_mono_ms() */
 };
 
 /* --- opening ------------------------------------------------------------------------------------------------------ */
@@ -203,8 +205,13 @@ static void *listener_main(void *arg)
 	struct pollfd *stop = &listener->sockets[listener->count];
 
 	while (!(stop->revents & POLLIN)) {
-		if (poll(listener->sockets, listener->count + 1, -1) < 0)
+		if (poll(listener->sockets, listener->count + 1, SWEEP_EVERY_MS) < 0)
 			continue;
+		int64_t now = clock_mono_ms();
+		if (now - listener->swept >= SWEEP_EVERY_MS) {
+			listener->sweep(listener->arg);
+			listener->swept = now;
+		}
 		bool room = true;
 		for (size_t i = 0; room && i < listener->count; i++)
 			if (listener->sockets[i].revents)
@@ -223,8 +230,9 @@ static void *listener_main(void *arg)
 	return NULL;
 }
 
-int listener_start(struct listener *listener, listener_fn accepted, void *arg)
+int listener_start(struct listener *listener, listener_fn accepted, void (*sweep)(void *arg), void *arg)
 {
+	listener->sweep = sweep;
 	listener->accepted = accepted;
 	listener->arg = arg;
 	if (pthread_create(&listener->thread, NULL, listener_main, listener))

@@ -9,13 +9,12 @@
 
 static void drop_body(struct reply *reply)
 {
-	free(reply->body);
-	document_unref(reply->silo);
+	if (reply->body)
+		reply->release_body(reply->body_owner);
 	if (reply->stream)
 		reply->stream_class->close(reply->stream);
 	reply->stream = NULL;
 	reply->body = NULL;
-	reply->silo = NULL;
 	reply->body_len = 0;
 	reply->content_type = NULL;
 }
@@ -55,12 +54,20 @@ int reply_etag(struct reply *reply, uint64_t revision)
 	return reply_header(reply, "ETag", etag);
 }
 
-void reply_body_take(struct reply *reply, const char *content_type, char *body, size_t len)
+void reply_body_shared(struct reply *reply, const char *content_type, const char *body, size_t len, void *owner,
+		       void (*release)(void *owner))
 {
 	drop_body(reply);
 	reply->content_type = content_type;
 	reply->body = body;
 	reply->body_len = len;
+	reply->body_owner = owner;
+	reply->release_body = release;
+}
+
+void reply_body_take(struct reply *reply, const char *content_type, char *body, size_t len)
+{
+	reply_body_shared(reply, content_type, body, len, body, free);
 }
 
 int reply_body(struct reply *reply, const char *content_type, const void *body, size_t len)
@@ -73,15 +80,6 @@ int reply_body(struct reply *reply, const char *content_type, const void *body, 
 	copy[len] = '\0';
 	reply_body_take(reply, content_type, copy, len);
 	return ERR_OK;
-}
-
-int reply_silo(struct reply *reply, int status, struct document *silo)
-{
-	drop_body(reply);
-	reply->status = status;
-	reply->content_type = "application/json";
-	reply->silo = document_ref(silo);
-	return reply_etag(reply, silo->revision);
 }
 
 void reply_stream_take(struct reply *reply, const char *content_type, const struct stream_class *class, void *stream)

@@ -9,7 +9,6 @@
 
 #include <jansson.h>
 
-#include "api/model/document.h"
 #include "common/base/err.h"
 #include "common/base/stream.h"
 
@@ -25,9 +24,10 @@ struct reply_header {
 struct reply {
 	int status;               /* 0: 200 */
 	const char *content_type; /* NULL: no body */
-	char *body;               /* owned, by free(); not set if `silo` is */
+	const char *body;
 	size_t body_len;
-	struct document *silo;                   /* a reference of the reply's: the body is its document */
+	void *body_owner; /* what `release_body` gets when the body is not needed any more */
+	void (*release_body)(void *owner);
 	const struct stream_class *stream_class; /* not NULL: the body is `stream`, which is owned */
 	void *stream;
 	struct reply_header headers[REPLY_HEADERS_MAX];
@@ -43,8 +43,9 @@ int reply_etag(struct reply *reply, uint64_t revision);
 int reply_body(struct reply *reply, const char *content_type, const void *body, size_t len);
 /* The same without a copy: `body` is from malloc(). */
 void reply_body_take(struct reply *reply, const char *content_type, char *body, size_t len);
-/* The silo's document, shared and not copied; takes a reference. Sets the ETag. */
-int reply_silo(struct reply *reply, int status, struct document *silo);
+/* The same of memory that somebody else owns; `release` is called with `owner`, by any thread. */
+void reply_body_shared(struct reply *reply, const char *content_type, const char *body, size_t len, void *owner,
+		       void (*release)(void *owner));
 /* A body without a length that goes on until the stream says STREAM_END. */
 void reply_stream_take(struct reply *reply, const char *content_type, const struct stream_class *class, void *stream);
 int reply_json_take(struct reply *reply, int status, json_t *json); /* NULL json: ERR_NOMEM */

@@ -17,11 +17,9 @@
 #include <yder.h>
 
 #include "api/http/adapter.h"
-#include "api/http/forwarded.h"
 #include "api/http/listener.h"
 #include "api/http/peercount.h"
 #include "api/http/spare.h"
-#include "api/watch/watchers.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
@@ -32,7 +30,9 @@
 static char tls_priorities[] = TLS_PRIORITIES;
 
 struct server {
-	struct hub *hub;
+	struct server_handler handler;
+	struct server_counters *counters;
+	struct tls *tls;
 	struct _u_instance ulfius;
 	bool ulfius_made;
 	struct listener *listener;
@@ -46,12 +46,10 @@ struct server {
 
 /* --- connections -------------------------------------------------------------------------------------------------- */
 
-/* A proxy's connections are many clients'. */
 static bool is_counted(const struct server *server, const struct sockaddr *peer, struct ipaddr *ret_address)
 {
 	return server->per_address && peer && !ipaddr_from_sockaddr(peer, ret_address) &&
-	       !forwarded_is_trusted(&server->hub->trust, ret_address) &&
-	       !ratelimit_is_exempt(server->hub->ratelimit, ret_address);
+	       server->handler.is_limited(server->handler.arg, ret_address);
 }
 
 static void forget_connection(struct server *server, const struct sockaddr *peer)
@@ -74,8 +72,8 @@ static void open_connection(struct server *server, struct MHD_Connection *mhd, v
 		return;
 	}
 	arrivals_add(server->arrivals, &connection->arrival, info->connect_fd);
-	if (server->hub->tls)
-		connection->tls = tls_connection_begin(server->hub->tls, mhd);
+	if (server->tls)
+		connection->tls = tls_connection_begin(server->tls, mhd);
 }
 
 static void close_connection(struct server *server, struct MHD_Connection *mhd, struct connection *connection)
@@ -94,11 +92,13 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **r
 {
 	struct server *server = arg;
 
-	atomic_fetch_add(&server->hub->metrics.connections, code == MHD_CONNECTION_NOTIFY_STARTED ? 1 : -1);
-	if (code == MHD_CONNECTION_NOTIFY_STARTED)
+	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+		atomic_fetch_add(&server->counters->connections, 1);
 		open_connection(server, connection, ret_context);
-	else
+	} else {
+		atomic_fetch_sub(&server->counters->connections, 1);
 		close_connection(server, connection, *ret_context);
+	}
 }
 
 /* --- what the libraries have to say: of interest when looking for a fault only ------------------------------------ */
@@ -153,7 +153,7 @@ static int no_certificate(gnutls_session_t session, const gnutls_datum_t *author
 
 static int start_daemon(struct server *server, const struct server_settings *settings)
 {
-	struct tls *tls = server->hub->tls;
+	struct tls *tls = server->tls;
 	const unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL | MHD_USE_ITC |
 			       MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG |
 			       (tls ? MHD_USE_TLS : 0);
@@ -204,13 +204,20 @@ static void take_connection(void *arg, int fd, const struct sockaddr *peer, sock
 	}
 }
 
-static void server_free(struct server *server)
+static void sweep(void *arg)
 {
+	struct server *server = arg;
+
+	arrivals_sweep(server->arrivals);
+}
+
+void server_stop(struct server *server)
+{
+	if (!server)
+		return;
 	listener_close(server->listener);
-	if (server->hub->tls)
-		tls_stop(server->hub->tls);
-	if (server->arrivals)
-		arrivals_stop(server->arrivals); /* a shut down socket is one that libmicrohttpd still owns */
+	if (server->tls)
+		tls_stop(server->tls);
 	if (server->ulfius.mhd_daemon)
 		ulfius_stop_framework(&server->ulfius);
 	if (server->ulfius_made)
@@ -221,18 +228,21 @@ static void server_free(struct server *server)
 	free(server);
 }
 
-int server_start(struct hub *hub, const struct server_settings *settings, struct server **ret_server,
-		 struct why *ret_why)
+int server_start(const struct server_settings *settings, const struct server_handler *handler,
+		 struct server_counters *counters, struct server **ret_server, struct why *ret_why)
 {
 	struct server *server = calloc(1, sizeof *server);
 
 	if (!server)
 		return why_set(ret_why, ERR_NOMEM, "", "out of memory");
-	server->hub = hub;
+	server->handler = *handler;
+	server->counters = counters;
+	server->tls = settings->tls;
 	server->open_max = settings->connections_max;
-	if (hub->tls && settings->hsts_ms)
+	if (settings->tls && settings->hsts_ms)
 		snprintf(server->exchange.hsts, sizeof server->exchange.hsts, "max-age=%ld", settings->hsts_ms / 1000);
-	server->exchange.hub = hub;
+	server->exchange.handler = &server->handler;
+	server->exchange.counters = counters;
 	server->exchange.body_max = settings->body_max;
 	server->exchange.bodies_max = settings->bodies_max;
 	server->idle_timeout_ms = (int)settings->idle_timeout_ms;
@@ -241,7 +251,7 @@ int server_start(struct hub *hub, const struct server_settings *settings, struct
 		free(server);
 		return err;
 	}
-	err = arrivals_start(settings->idle_timeout_ms + settings->request_timeout_ms, &server->arrivals);
+	err = arrivals_new(settings->idle_timeout_ms + settings->request_timeout_ms, &server->arrivals);
 	server->exchange.arrivals = server->arrivals;
 	if (!err && settings->connections_per_address_max)
 		err = peercount_new(settings->connections_per_address_max, &server->per_address);
@@ -250,9 +260,9 @@ int server_start(struct hub *hub, const struct server_settings *settings, struct
 	if (!err)
 		err = start_daemon(server, settings);
 	if (!err)
-		err = listener_start(server->listener, take_connection, server);
+		err = listener_start(server->listener, take_connection, sweep, server);
 	if (err) {
-		server_free(server);
+		server_stop(server);
 		return why_set(ret_why, err, "", "the HTTP server does not start (log level debug tells more)");
 	}
 	*ret_server = server;
@@ -264,11 +274,11 @@ static bool drain(struct server *server, long drain_ms)
 {
 	const struct timespec step = {.tv_nsec = DRAIN_STEP_MS * 1000000L};
 	int64_t now = clock_mono_ms(), until = now + drain_ms, quiet_since = now;
-	unsigned long begun = atomic_load(&server->exchange.begun);
+	unsigned long begun = atomic_load(&server->counters->begun);
 
 	for (; now < until; now = clock_mono_ms()) {
-		unsigned long ended = atomic_load(&server->exchange.ended),
-			      begun_now = atomic_load(&server->exchange.begun);
+		unsigned long ended = atomic_load(&server->counters->ended),
+			      begun_now = atomic_load(&server->counters->begun);
 		if (begun_now != begun || begun_now != ended)
 			quiet_since = now;
 		begun = begun_now;
@@ -279,18 +289,17 @@ static bool drain(struct server *server, long drain_ms)
 	return false;
 }
 
-void server_stop(struct server *server, long drain_ms)
+void server_drain(struct server *server, long drain_ms)
 {
-	if (!server)
-		return;
-	atomic_store(&server->hub->draining, true);
+	atomic_store(&server->exchange.draining, true);
 	listener_close(TAKE_PTR(server->listener));
-	watchers_drain(server->hub->watchers);
 	if (!drain(server, drain_ms) && drain_ms > 0)
-		log_warn("stopping with requests under way",
-			 LOG_U64("requests",
-				 atomic_load(&server->exchange.begun) - atomic_load(&server->exchange.ended)));
-	authenticator_drain(server->hub->authenticator);
-	journal_drain(server->hub->journal);
-	server_free(server);
+		log_warn("stopping with requests under way", LOG_U64("requests", server_in_progress(server->counters)));
+}
+
+unsigned long server_in_progress(const struct server_counters *counters)
+{
+	unsigned long ended = atomic_load(&counters->ended);
+
+	return atomic_load(&counters->begun) - ended;
 }

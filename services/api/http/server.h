@@ -1,14 +1,38 @@
 /*
- * The HTTP server: Ulfius on one libmicrohttpd daemon with an epoll thread pool. It knows sockets, limits, time-outs
- * and the end of the process; what is answered is routes' business.
+ * The HTTP server: Ulfius on one libmicrohttpd daemon with an epoll thread pool. It knows sockets, limits and
+ * time-outs; what is answered is its handler's business.
  */
 #ifndef SILODNS_API_HTTP_SERVER_H
 #define SILODNS_API_HTTP_SERVER_H
 
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 
-#include "api/hub.h"
+#include "api/http/reply.h"
+#include "api/http/request.h"
+#include "api/http/tls.h"
 #include "common/base/err.h"
+#include "common/net/ipaddr.h"
+
+/* Who answers. Any thread of the pool calls these, with `arg`; they must not block. */
+struct server_handler {
+	void *arg;
+	/* Fills the reply, or returns ERR_PENDING after suspending the request's waiter: called again, with an empty
+	 * reply, once that has been resumed. */
+	int (*answer)(void *arg, struct request *request, struct reply *reply);
+	/* Whether these are credentials that were right before; `authorization` is the header or NULL. */
+	bool (*is_known)(void *arg, const char *authorization);
+	/* Whether the connections of this address are limited in number. */
+	bool (*is_limited)(void *arg, const struct ipaddr *address);
+};
+
+/* What the server counts, for who makes a page of it. */
+struct server_counters {
+	atomic_ulong connections;
+	atomic_ulong begun, ended; /* requests: since their first line; until the last byte is with the kernel */
+	atomic_size_t body_bytes;  /* that requests under way hold */
+};
 
 struct server_settings {
 	const char *const
@@ -19,25 +43,28 @@ struct server_settings {
 			       fit, or the request gets 431 or 414 */
 	size_t body_max;    /* bytes; more gets 413 */
 	unsigned connections_max;
-	unsigned connections_per_address_max; /* but for exempt addresses and trusted proxies; 0 = no limit */
+	unsigned connections_per_address_max; /* where that is limited; 0 = no limit */
 	size_t bodies_max; /* bytes of all bodies that are on their way; half of it for credentials that are known only
 			    */
 	long idle_timeout_ms; /* rounded up to whole seconds */
 	long request_timeout_ms;
-	long hsts_ms; /* with TLS only; 0 = none */
+	struct tls *tls; /* NULL: plain HTTP; borrowed until server_stop() */
+	long hsts_ms;    /* with TLS only; 0 = none */
 };
 
-struct server; /* speaks TLS only, if its hub has `tls` */
+struct server;
 
 /* Listens and answers from now on. ERR_INVALID (an address that is none), ERR_CONFLICT (in use), ERR_SYSTEM, ERR_NOMEM,
- * with a sentence for the operator. `hub` is borrowed until server_stop(). */
-int server_start(struct hub *hub, const struct server_settings *settings, struct server **ret_server,
-		 struct why *ret_why);
+ * with a sentence for the operator. `handler` is copied, `counters` borrowed until server_stop(). */
+int server_start(const struct server_settings *settings, const struct server_handler *handler,
+		 struct server_counters *counters, struct server **ret_server, struct why *ret_why);
 
-/*
- * Readiness fails and new connections are refused at once; connections that the kernel had already accepted, and
- * requests under way, are answered (with Connection: close) for at most `drain_ms`. NULL is allowed.
- */
-void server_stop(struct server *server, long drain_ms);
+/* New connections are refused at once; connections that the kernel had already accepted, and requests under way, are
+ * answered (with Connection: close) for at most `drain_ms`. */
+void server_drain(struct server *server, long drain_ms);
+/* After server_drain(), and when no request's waiter is suspended any more: cuts what is left. NULL is allowed. */
+void server_stop(struct server *server);
+
+unsigned long server_in_progress(const struct server_counters *counters); /* requests under way, streams included */
 
 #endif

@@ -7,8 +7,8 @@
 #include "api/routes/difference.h"
 #include "api/routes/handlers.h"
 #include "common/base/cleanup.h"
-#include "common/base/jsontext.h"
 #include "common/base/clock.h"
+#include "common/base/jsontext.h"
 
 #define LIMIT_MAX 1000
 #define LIMIT_DEFAULT 100
@@ -16,10 +16,10 @@
 
 /* --- the question ------------------------------------------------------------------------------------------------- */
 
-static int query_outcome(struct request *request, struct audit_query *query)
+static int query_outcome(struct call *call, struct audit_query *query)
 {
 	const char *text = NULL;
-	int err = request_query(request, "outcome", &text);
+	int err = request_query(call->request, "outcome", &text);
 
 	query->changes = query->refusals = true;
 	if (err || !text)
@@ -28,20 +28,20 @@ static int query_outcome(struct request *request, struct audit_query *query)
 	query->refusals = strcmp(text, "refused") == 0;
 	return query->changes || query->refusals
 		       ? ERR_OK
-		       : why_set(&request->why, ERR_INVALID, "outcome", "is \"changed\" or \"refused\"");
+		       : why_set(call->why, ERR_INVALID, "outcome", "is \"changed\" or \"refused\"");
 }
 
-static int query_names(struct request *request, struct audit_query *query)
+static int query_names(struct call *call, struct audit_query *query)
 {
 	const char *user = NULL, *silo = NULL;
-	int err = request_query(request, "user", &user);
+	int err = request_query(call->request, "user", &user);
 
 	if (!err)
-		err = request_query(request, "silo", &silo);
+		err = request_query(call->request, "silo", &silo);
 	if (!err && user)
-		err = user_name_check(user, strlen(user), &request->why);
+		err = user_name_check(user, strlen(user), call->why);
 	if (!err && silo)
-		err = silo_id_check(silo, strlen(silo), &request->why);
+		err = silo_id_check(silo, strlen(silo), call->why);
 	if (!err) {
 		query->user = user ? user : "";
 		query->silo = silo ? silo : "";
@@ -50,10 +50,10 @@ static int query_names(struct request *request, struct audit_query *query)
 }
 
 /* "12.3", as the Link of the page before has it. */
-static int query_before(struct request *request, struct audit_cursor *before)
+static int query_before(struct call *call, struct audit_cursor *before)
 {
 	const char *text = NULL;
-	int end = 0, err = request_query(request, "before", &text);
+	int end = 0, err = request_query(call->request, "before", &text);
 
 	*before = (struct audit_cursor){NUMBER_MAX, NUMBER_MAX};
 	if (err || !text)
@@ -61,31 +61,31 @@ static int query_before(struct request *request, struct audit_cursor *before)
 	if (strspn(text, "0123456789.") != strlen(text) || strlen(text) > 38 ||
 	    sscanf(text, "%19" SCNu64 ".%19" SCNu64 "%n", &before->revision, &before->refusal, &end) != 2 ||
 	    text[end] || before->revision > NUMBER_MAX || before->refusal > NUMBER_MAX)
-		return why_set(&request->why, ERR_INVALID, "before", "is what the Link of the page before says");
+		return why_set(call->why, ERR_INVALID, "before", "is what the Link of the page before says");
 	return ERR_OK;
 }
 
-static int parse_query(struct request *request, struct audit_query *query)
+static int parse_query(struct call *call, struct audit_query *query)
 {
 	static const char *const known[] = {"outcome", "user", "silo", "since", "until", "before", "limit", NULL};
 	uint64_t limit = LIMIT_DEFAULT;
-	int err = request_query_only(request, known);
+	int err = request_query_only(call->request, known);
 
 	query->until_us = INT64_MAX;
 	if (!err)
-		err = query_outcome(request, query);
+		err = query_outcome(call, query);
 	if (!err)
-		err = query_names(request, query);
+		err = query_names(call, query);
 	if (!err)
-		err = request_query_time(request, "since", &query->since_us);
+		err = request_query_time(call->request, "since", &query->since_us);
 	if (!err)
-		err = request_query_time(request, "until", &query->until_us);
+		err = request_query_time(call->request, "until", &query->until_us);
 	if (!err && query->since_us >= query->until_us)
-		err = why_set(&request->why, ERR_INVALID, "until", "is to be later than since");
+		err = why_set(call->why, ERR_INVALID, "until", "is to be later than since");
 	if (!err)
-		err = query_before(request, &query->before);
+		err = query_before(call, &query->before);
 	if (!err)
-		err = request_query_number(request, "limit", LIMIT_MAX, &limit);
+		err = request_query_number(call->request, "limit", LIMIT_MAX, &limit);
 	query->limit = limit;
 	return err;
 }
@@ -193,22 +193,22 @@ static int link_next(struct reply *reply, const struct audit_query *query, const
 	return link.err ? link.err : reply_header(reply, "Link", link.data);
 }
 
-int handle_audit_get(struct request *request, struct reply *reply)
+int handle_audit_get(struct call *call, struct reply *reply)
 {
 	struct audit_query query = {.limit = LIMIT_DEFAULT};
 	struct audit_cursor next = {0};
 	json_auto_t *list = json_array();
 	bool more = false;
-	int err = list ? parse_query(request, &query) : ERR_NOMEM;
+	int err = list ? parse_query(call, &query) : ERR_NOMEM;
 
-	if (!err && !store_is_loaded(request->hub->store))
-		err = why_set(&request->why, ERR_UNAVAILABLE, "", "the hub has not loaded its state yet");
+	if (!err && !store_is_loaded(call->hub->store))
+		err = why_set(call->why, ERR_UNAVAILABLE, "", "the hub has not loaded its state yet");
 	/* (Looking for changes begins here, and not at the end of numbers.) */
-	uint64_t newest = store_revision(request->hub->store);
+	uint64_t newest = store_revision(call->hub->store);
 	if (query.before.revision > newest + 1)
 		query.before.revision = newest + 1;
 	if (!err)
-		err = audit_read(request->hub->history, &query, add_entry, list, &more, &next, &request->why);
+		err = audit_read(call->hub->history, &query, add_entry, list, &more, &next, call->why);
 	if (!err && more)
 		err = link_next(reply, &query, &next);
 	return err ? err : reply_json_take(reply, 200, TAKE_PTR(list));

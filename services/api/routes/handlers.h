@@ -6,35 +6,35 @@
 #define SILODNS_API_ROUTES_HANDLERS_H
 
 #include "api/http/reply.h"
-#include "api/http/request.h"
+#include "api/routes/call.h"
 
-int handle_index(struct request *request, struct reply *reply);
-int handle_ping(struct request *request, struct reply *reply);
-int handle_ip(struct request *request, struct reply *reply);
-int handle_healthz(struct request *request, struct reply *reply);
-int handle_readyz(struct request *request, struct reply *reply);
-int handle_openapi(struct request *request, struct reply *reply);
-int handle_metrics(struct request *request, struct reply *reply);
+int handle_index(struct call *call, struct reply *reply);
+int handle_ping(struct call *call, struct reply *reply);
+int handle_ip(struct call *call, struct reply *reply);
+int handle_healthz(struct call *call, struct reply *reply);
+int handle_readyz(struct call *call, struct reply *reply);
+int handle_openapi(struct call *call, struct reply *reply);
+int handle_metrics(struct call *call, struct reply *reply);
 
-int handle_silos_list(struct request *request, struct reply *reply);
-int handle_silo_get(struct request *request, struct reply *reply);
-int handle_silo_put(struct request *request, struct reply *reply);
-int handle_silo_delete(struct request *request, struct reply *reply);
+int handle_silos_list(struct call *call, struct reply *reply);
+int handle_silo_get(struct call *call, struct reply *reply);
+int handle_silo_put(struct call *call, struct reply *reply);
+int handle_silo_delete(struct call *call, struct reply *reply);
 
-int handle_history_get(struct request *request, struct reply *reply);
-int handle_hosts_get(struct request *request, struct reply *reply);
-int handle_watch(struct request *request, struct reply *reply);
+int handle_history_get(struct call *call, struct reply *reply);
+int handle_hosts_get(struct call *call, struct reply *reply);
+int handle_watch(struct call *call, struct reply *reply);
 
-int handle_users_list(struct request *request, struct reply *reply);
-int handle_user_get(struct request *request, struct reply *reply);
-int handle_user_put(struct request *request, struct reply *reply);
-int handle_user_delete(struct request *request, struct reply *reply);
+int handle_users_list(struct call *call, struct reply *reply);
+int handle_user_get(struct call *call, struct reply *reply);
+int handle_user_put(struct call *call, struct reply *reply);
+int handle_user_delete(struct call *call, struct reply *reply);
 
-int handle_audit_get(struct request *request, struct reply *reply);
+int handle_audit_get(struct call *call, struct reply *reply);
 
-int handle_tokens_list(struct request *request, struct reply *reply);
-int handle_token_get(struct request *request, struct reply *reply);
-int handle_token_put(struct request *request, struct reply *reply);
-int handle_token_delete(struct request *request, struct reply *reply);
+int handle_tokens_list(struct call *call, struct reply *reply);
+int handle_token_get(struct call *call, struct reply *reply);
+int handle_token_put(struct call *call, struct reply *reply);
+int handle_token_delete(struct call *call, struct reply *reply);
 
 #endif

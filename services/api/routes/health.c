@@ -2,12 +2,12 @@
 
 #include "api/routes/handlers.h"
 #include "common/base/cleanup.h"
-#include "common/base/jsontext.h"
 #include "common/base/clock.h"
+#include "common/base/jsontext.h"
 
-int handle_healthz(struct request *request, struct reply *reply)
+int handle_healthz(struct call *call, struct reply *reply)
 {
-	(void)request;
+	(void)call;
 	return reply_json_take(reply, 200, json_pack("{s:s}", "status", "ok"));
 }
 
@@ -23,9 +23,9 @@ static const char *unready_reason(struct hub *hub, const struct journal_status *
 	return NULL;
 }
 
-int handle_readyz(struct request *request, struct reply *reply)
+int handle_readyz(struct call *call, struct reply *reply)
 {
-	struct hub *hub = request->hub;
+	struct hub *hub = call->hub;
 	struct journal_status journal;
 	char identity[HUB_IDENTITY_LEN + 1] = "";
 

@@ -1,8 +1,8 @@
 #include "api/routes/handlers.h"
 
-int handle_index(struct request *request, struct reply *reply)
+int handle_index(struct call *call, struct reply *reply)
 {
-	(void)request;
+	(void)call;
 	return reply_json_take(reply, 200,
 			       json_pack("{s:s}", "message",
 					 "silodns " SILODNS_VERSION

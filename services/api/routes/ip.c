@@ -50,14 +50,14 @@ static void put_detail(const struct forwarded_path *path, const char *reached, c
 }
 
 /* Nothing that the client wrote itself is told as if it were true: so anyone may ask, from where it matters. */
-static int explain(struct request *request, const char *ip, struct reply *reply)
+static int explain(struct call *call, const char *ip, struct reply *reply)
 {
-	const struct forwarded_trust *trust = &request->hub->trust;
+	const struct forwarded_trust *trust = &call->hub->trust;
 	struct forwarded_path path;
 	char detail[256];
 
-	forwarded_explain(&request->connection, request_header(request, "Forwarded"),
-			  request_header(request, "X-Forwarded-For"), trust, &path);
+	forwarded_explain(&call->request->connection, request_header(call->request, "Forwarded"),
+			  request_header(call->request, "X-Forwarded-For"), trust, &path);
 	put_detail(&path, ip, detail, sizeof detail);
 	return reply_json_take(reply, 200,
 			       json_pack("{s:s, s:{s:s?, s:o, s:s, s:s*, s:s}}", "ip", ip, "explain", "header",
@@ -66,14 +66,14 @@ static int explain(struct request *request, const char *ip, struct reply *reply)
 					 path.end == FORWARDED_UNREADABLE ? path.element : NULL, "detail", detail));
 }
 
-int handle_ip(struct request *request, struct reply *reply)
+int handle_ip(struct call *call, struct reply *reply)
 {
 	const char *wanted = NULL;
 	char text[IPADDR_TEXT_MAX];
-	int err = request_query(request, "explain", &wanted);
+	int err = request_query(call->request, "explain", &wanted);
 
 	if (err)
 		return err;
-	ipaddr_format(&request->peer, text);
-	return wanted ? explain(request, text, reply) : reply_json_take(reply, 200, json_pack("{s:s}", "ip", text));
+	ipaddr_format(&call->peer, text);
+	return wanted ? explain(call, text, reply) : reply_json_take(reply, 200, json_pack("{s:s}", "ip", text));
 }

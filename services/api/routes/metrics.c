@@ -7,7 +7,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "api/hub.h"
+#include "api/routes/hub.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 
@@ -124,9 +124,9 @@ static void take_sample(const struct hub *hub, const struct journal_status *jour
 		.tokens = (double)size.tokens,
 		.refusals_lost = (double)refusals_lost(hub->refusals),
 		.store_bytes = (double)size.bytes,
-		.connections = (double)atomic_load(&hub->metrics.connections),
-		.in_progress = (double)atomic_load(&hub->metrics.in_progress),
-		.body_bytes = (double)atomic_load(&hub->metrics.body_bytes),
+		.connections = (double)atomic_load(&hub->http.connections),
+		.in_progress = (double)server_in_progress(&hub->http),
+		.body_bytes = (double)atomic_load(&hub->http.body_bytes),
 		.watchers = (double)watchers_count(hub->watchers),
 		.passwords_waiting = (double)authenticator_waiting(hub->authenticator),
 		.passwords_verified = (double)authenticator_verified(hub->authenticator),

@@ -22,9 +22,6 @@ struct metrics {
 	atomic_uint_fast64_t requests[METRICS_METHODS][METRICS_CLASSES];
 	atomic_uint_fast64_t request_us;         /* sum of all */
 	atomic_uint_fast64_t errors[-ERR_LAST_]; /* by -enum err */
-	atomic_int_fast64_t connections;         /* now; the server counts them, as the next */
-	atomic_int_fast64_t in_progress;         /* requests, from their first line to their last byte */
-	atomic_size_t body_bytes;                /* that requests under way hold */
 };
 
 struct hub;

@@ -1,7 +1,7 @@
 #include "api/routes/handlers.h"
 
-int handle_ping(struct request *request, struct reply *reply)
+int handle_ping(struct call *call, struct reply *reply)
 {
-	(void)request;
+	(void)call;
 	return reply_json_take(reply, 200, json_pack("{s:s}", "message", "PONG"));
 }

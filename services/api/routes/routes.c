@@ -16,7 +16,7 @@
  */
 enum who { ANYONE, READ, UPDATE, ACCOUNT, ADMIN, ADMIN_OR_ANYONE /* as the settings say */ };
 
-/* Rows of one path stand together; {…} becomes request->subject, a second one request->second. HEAD is answered
+/* Rows of one path stand together; {…} becomes call->subject, a second one call->second. HEAD is answered
  * wherever GET is. */
 static const struct route {
 	const char *path, *method;
@@ -56,30 +56,15 @@ static const struct route {
 /* A path, decoded segment by segment: an escaped slash is part of a name. */
 struct path {
 	struct {
-		char text[REQUEST_SUBJECT_MAX + 1];
+		char text[CALL_SUBJECT_MAX + 1];
 		size_t len;
 	} segments[SEGMENTS_MAX];
 	size_t count; /* SEGMENTS_MAX + 1: more */
 };
 
-/* Strips scheme and authority of the absolute form (RFC 9112, 3.2.2), and finds the query. */
-static void split_uri(struct request *request, const char *uri)
+static int parse_path(struct call *call, struct path *ret_path)
 {
-	const char *rest = uri;
-
-	if (strncasecmp(uri, "http://", 7) == 0 || strncasecmp(uri, "https://", 8) == 0) {
-		rest = strchr(uri, ':') + 3;
-		rest += strcspn(rest, "/?");
-	}
-	request->path = *rest == '\0' || *rest == '?' ? "/" : rest; /* http://hub is http://hub/ (RFC 9110, 4.2.3) */
-	request->path_len = strcspn(request->path, "?");
-	const char *mark = strchr(rest, '?');
-	request->query = mark ? mark + 1 : NULL;
-}
-
-static int parse_path(struct request *request, struct path *ret_path)
-{
-	const char *at = request->path, *end = at + request->path_len;
+	const char *at = call->request->path, *end = at + call->request->path_len;
 
 	ret_path->count = 0;
 	while (at < end && *at == '/') {
@@ -93,10 +78,10 @@ static int parse_path(struct request *request, struct path *ret_path)
 		/* A segment that is too long is cut, and then is longer than any name may be, still. */
 		if (percent_decode(text, (size_t)(at - text), ret_path->segments[ret_path->count].text,
 				   sizeof ret_path->segments[0].text, &ret_path->segments[ret_path->count].len))
-			return why_set(&request->why, ERR_MALFORMED, "",
+			return why_set(call->why, ERR_MALFORMED, "",
 				       "the path has a '%%' that is not followed by two hexadecimal digits");
 		if (memchr(ret_path->segments[ret_path->count].text, '\0', ret_path->segments[ret_path->count].len))
-			return why_set(&request->why, ERR_MALFORMED, "", "the path holds a NUL byte (%%00)");
+			return why_set(call->why, ERR_MALFORMED, "", "the path holds a NUL byte (%%00)");
 		ret_path->count++;
 	}
 	return ERR_OK;
@@ -129,7 +114,7 @@ static bool path_matches(const char *pattern, const struct path *path, size_t re
 	return i == path->count;
 }
 
-static int refuse_method(struct request *request, const char *path, struct reply *reply)
+static int refuse_method(struct call *call, const char *path, struct reply *reply)
 {
 	_cleanup_(buf_release) struct buf allow = BUF_INIT(REPLY_HEADER_VALUE_MAX - 1);
 
@@ -140,10 +125,10 @@ static int refuse_method(struct request *request, const char *path, struct reply
 	if (allow.err)
 		return allow.err;
 	int err = reply_header(reply, "Allow", allow.data);
-	return err ? err : why_set(&request->why, ERR_METHOD, "", "only %s here", allow.data);
+	return err ? err : why_set(call->why, ERR_METHOD, "", "only %s here", allow.data);
 }
 
-static void take_name(const struct path *path, size_t segment, char ret_name[static REQUEST_SUBJECT_MAX + 1],
+static void take_name(const struct path *path, size_t segment, char ret_name[static CALL_SUBJECT_MAX + 1],
 		      size_t *ret_len)
 {
 	if (segment == SEGMENTS_MAX)
@@ -152,12 +137,12 @@ static void take_name(const struct path *path, size_t segment, char ret_name[sta
 	memcpy(ret_name, path->segments[segment].text, *ret_len + 1);
 }
 
-static int find_route(struct request *request, struct reply *reply, const struct route **ret_route)
+static int find_route(struct call *call, struct reply *reply)
 {
 	struct path path;
 	const char *known = NULL;
 	size_t names[NAMES_MAX];
-	int err = parse_path(request, &path);
+	int err = parse_path(call, &path);
 
 	if (err)
 		return err;
@@ -165,21 +150,19 @@ static int find_route(struct request *request, struct reply *reply, const struct
 		if (!path_matches(routes[i].path, &path, names))
 			continue;
 		known = routes[i].path;
-		if (strcmp(routes[i].method, request->method) != 0)
+		if (strcmp(routes[i].method, call->method) != 0)
 			continue;
-		take_name(&path, names[0], request->subject, &request->subject_len);
-		take_name(&path, names[1], request->second, &request->second_len);
-		*ret_route = &routes[i];
-		request->route_path = routes[i].path;
-		request->route_method = routes[i].method;
+		take_name(&path, names[0], call->subject, &call->subject_len);
+		take_name(&path, names[1], call->second, &call->second_len);
+		call->route = &routes[i];
 		return ERR_OK;
 	}
 	if (known)
-		return refuse_method(request, known, reply);
-	return why_set(&request->why, ERR_NOT_FOUND, "", "there is no such path");
+		return refuse_method(call, known, reply);
+	return why_set(call->why, ERR_NOT_FOUND, "", "there is no such path");
 }
 
-static int admit_token(struct request *request, enum who who)
+static int admit_token(struct call *call, enum who who)
 {
 	static const struct {
 		enum token_verb verb;
@@ -189,76 +172,75 @@ static int admit_token(struct request *request, enum who who)
 		     [ACCOUNT] = {TOKEN_ADMIN, "admin"},
 		     [ADMIN] = {TOKEN_ADMIN, "admin"},
 		     [ADMIN_OR_ANYONE] = {TOKEN_ADMIN, "admin"}};
-	const struct token *token = request->principal.token;
+	const struct token *token = call->principal.token;
 
 	if (!token)
 		return ERR_OK;
 	if (!token_has_verb(token, verbs[who].verb))
-		return why_set(&request->why, ERR_FORBIDDEN, "", "this token may not do this: it has no verb \"%s\"",
+		return why_set(call->why, ERR_FORBIDDEN, "", "this token may not do this: it has no verb \"%s\"",
 			       verbs[who].name);
-	if (who >= ACCOUNT && request->principal.role != ROLE_ADMIN)
-		return why_set(&request->why, ERR_FORBIDDEN, "", "this token's owner is no admin any more");
+	if (who >= ACCOUNT && call->principal.role != ROLE_ADMIN)
+		return why_set(call->why, ERR_FORBIDDEN, "", "this token's owner is no admin any more");
 	return ERR_OK;
 }
 
 /* Who asks, and whether limits apply. A request that came through somebody who is not trusted with the truth is limited
  * also where that one would not be: or a proxy on this machine that nobody told the hub of would lift all limits. */
-static void identify(struct request *request)
+static void identify(struct call *call)
 {
 	static atomic_flag complained = ATOMIC_FLAG_INIT;
-	const struct hub *hub = request->hub;
-	const char *forwarded = request_header(request, "Forwarded");
-	const char *x_forwarded_for = request_header(request, "X-Forwarded-For");
+	const struct hub *hub = call->hub;
+	const char *forwarded = request_header(call->request, "Forwarded");
+	const char *x_forwarded_for = request_header(call->request, "X-Forwarded-For");
 	struct forwarded_path path;
 
-	request->peer = request->connection;
-	request->limited = !ratelimit_is_exempt(hub->ratelimit, &request->peer);
+	call->peer = call->request->connection;
+	call->limited = !ratelimit_is_exempt(hub->ratelimit, &call->peer);
 	if (!forwarded && !x_forwarded_for)
 		return;
-	forwarded_explain(&request->connection, forwarded, x_forwarded_for, &hub->trust, &path);
-	request->peer = path.hops[path.count - 1];
-	request->limited = path.end != FORWARDED_UNTRUSTED || !ratelimit_is_exempt(hub->ratelimit, &request->peer);
-	if (path.end == FORWARDED_DIRECT && !forwarded_is_trusted(&hub->trust, &request->peer) &&
-	    ratelimit_is_exempt(hub->ratelimit, &request->peer) && !atomic_flag_test_and_set(&complained))
+	forwarded_explain(&call->request->connection, forwarded, x_forwarded_for, &hub->trust, &path);
+	call->peer = path.hops[path.count - 1];
+	call->limited = path.end != FORWARDED_UNTRUSTED || !ratelimit_is_exempt(hub->ratelimit, &call->peer);
+	if (path.end == FORWARDED_DIRECT && !forwarded_is_trusted(&hub->trust, &call->peer) &&
+	    ratelimit_is_exempt(hub->ratelimit, &call->peer) && !atomic_flag_test_and_set(&complained))
 		log_warn("a proxy that is not one of SILODNS_TRUSTED_PROXIES: all behind it count as one client",
-			 LOG_STR("proxy", IPADDR_TEXT(&request->connection)));
+			 LOG_STR("proxy", IPADDR_TEXT(&call->request->connection)));
 }
 
-static int count_request(struct request *request)
+static int count_request(struct call *call)
 {
-	if (!request->limited || request->again ||
-	    !ratelimit_take_address(request->hub->ratelimit, &request->peer, request->started_us, &request->verdict))
+	if (!call->limited ||
+	    !ratelimit_take_address(call->hub->ratelimit, &call->peer, call->request->started_us, &call->verdict))
 		return ERR_OK;
-	return why_set(&request->why, ERR_RATE, "", "too many requests from this address; try again in %lu s",
-		       request->verdict.retry_s);
+	return why_set(call->why, ERR_RATE, "", "too many requests from this address; try again in %lu s",
+		       call->verdict.retry_s);
 }
 
-static int authenticate(struct request *request)
+static int authenticate(struct call *call)
 {
-	struct hub *hub = request->hub;
-	struct authenticator_call call = {.peer = &request->peer,
-					  .limited = request->limited,
-					  .now_us = request->started_us,
-					  .login = request->login};
-	int err = authenticator_check(hub->authenticator, request_header(request, "Authorization"), &call,
-				      &request->principal, &request->why);
+	struct hub *hub = call->hub;
+	struct authenticator_call login = {.peer = &call->peer,
+					   .limited = call->limited,
+					   .now_us = call->request->started_us,
+					   .login = &call->login};
+	int err = authenticator_check(hub->authenticator, request_header(call->request, "Authorization"), &login,
+				      &call->principal, call->why);
 
-	request->verdict = call.verdict;
-	request->claim = call.claim;
-	if (call.locked_out)
-		log_warn("too many wrong passwords or tokens: locked out",
-			 LOG_STR("peer", IPADDR_TEXT(&request->peer)));
-	if (err || !request->limited ||
-	    !ratelimit_take_user(hub->ratelimit, request->principal.user_id, request->started_us, &request->verdict))
+	call->verdict = login.verdict;
+	call->claim = login.claim;
+	if (login.locked_out)
+		log_warn("too many wrong passwords or tokens: locked out", LOG_STR("peer", IPADDR_TEXT(&call->peer)));
+	if (err || !call->limited ||
+	    !ratelimit_take_user(hub->ratelimit, call->principal.user_id, call->request->started_us, &call->verdict))
 		return err;
-	return why_set(&request->why, ERR_RATE, "", "too many requests of this user; try again in %lu s",
-		       request->verdict.retry_s);
+	return why_set(call->why, ERR_RATE, "", "too many requests of this user; try again in %lu s",
+		       call->verdict.retry_s);
 }
 
 /* draft-ietf-httpapi-ratelimit-headers-10. Only where somebody is refused: others need not pay for it. */
-static void tell_rate(const struct request *request, struct reply *reply)
+static void tell_rate(const struct call *call, struct reply *reply)
 {
-	const struct ratelimit_verdict *verdict = &request->verdict;
+	const struct ratelimit_verdict *verdict = &call->verdict;
 	char text[96];
 
 	snprintf(text, sizeof text, "%lu", verdict->retry_s);
@@ -271,37 +253,38 @@ static void tell_rate(const struct request *request, struct reply *reply)
 
 /* What the hub itself could not do must not count against the client. That too many passwords wait is not of that kind:
  * nobody knows yet who asks. */
-static void forgive(const struct request *request, int status, int err)
+static void forgive(const struct call *call, int status, int err)
 {
-	if (request->limited && status >= 500 && (err != ERR_BUSY || request->principal.user_id))
-		ratelimit_give_back(request->hub->ratelimit, &request->peer, request->principal.user_id);
+	if (call->limited && status >= 500 && (err != ERR_BUSY || call->principal.user_id))
+		ratelimit_give_back(call->hub->ratelimit, &call->peer, call->principal.user_id);
 }
 
-static int admit(struct request *request, const struct route *route)
+static int admit(struct call *call)
 {
-	const struct hub *hub = request->hub;
+	const struct hub *hub = call->hub;
+	enum who who = call->route->who;
 
-	if (request->body_refused)
-		return why_set(&request->why, ERR_BUSY, "",
+	if (call->request->body_refused)
+		return why_set(call->why, ERR_BUSY, "",
 			       "too many bodies are on their way to the hub at once; try again in a moment");
-	if (request->body_len > hub->body_max)
-		return why_set(&request->why, ERR_TOO_LARGE, "", "a body may have %zu bytes, not more", hub->body_max);
-	if (route->who == ANYONE || (route->who == ADMIN_OR_ANYONE && hub->metrics_for_anyone))
+	if (call->request->body_len > hub->body_max)
+		return why_set(call->why, ERR_TOO_LARGE, "", "a body may have %zu bytes, not more", hub->body_max);
+	if (who == ANYONE || (who == ADMIN_OR_ANYONE && hub->metrics_for_anyone))
 		return ERR_OK;
-	int err = authenticate(request);
+	int err = authenticate(call);
 	if (!err)
-		err = admit_token(request, route->who);
+		err = admit_token(call, who);
 	if (err)
 		return err;
-	if (route->who >= ADMIN && request->principal.role != ROLE_ADMIN)
-		return why_set(&request->why, ERR_FORBIDDEN, "", "only an admin may do this");
+	if (who >= ADMIN && call->principal.role != ROLE_ADMIN)
+		return why_set(call->why, ERR_FORBIDDEN, "", "only an admin may do this");
 	return ERR_OK;
 }
 
 /* What comes from memory while the database is away says how old it may be (RFC 9111, 5.1). */
-static void tell_age(struct request *request, struct reply *reply)
+static void tell_age(struct call *call, struct reply *reply)
 {
-	int64_t age_ms = store_age_ms(request->hub->store);
+	int64_t age_ms = store_age_ms(call->hub->store);
 	char seconds[24];
 
 	if (!age_ms)
@@ -310,24 +293,24 @@ static void tell_age(struct request *request, struct reply *reply)
 	reply_header(reply, "Age", seconds);
 }
 
-static void log_request(const struct request *request, const char *method, int status)
+static void log_request(const struct call *call, int status)
 {
 	enum log_level level = LOG_LEVEL_DEBUG;
-	char path[REQUEST_SUBJECT_MAX + 1];
+	char path[CALL_SUBJECT_MAX + 1];
 
 	if (status == 401 || status == 403 || status >= 500)
 		level = LOG_LEVEL_INFO;
 	if (!log_is_wanted(level))
 		return;
-	snprintf(path, sizeof path, "%.*s", (int)request->path_len, request->path);
+	snprintf(path, sizeof path, "%.*s", (int)call->request->path_len, call->request->path);
 	const struct log_field fields[] = {
-		LOG_STR("method", method),
+		LOG_STR("method", call->request->method),
 		LOG_STR("path", path),
 		LOG_I64("status", status),
-		LOG_STR("user", request->claim.user),
-		LOG_STR("token", request->claim.token),
-		LOG_STR("peer", IPADDR_TEXT(&request->peer)),
-		LOG_MS("ms", request_ms(request)),
+		LOG_STR("user", call->claim.user),
+		LOG_STR("token", call->claim.token),
+		LOG_STR("peer", IPADDR_TEXT(&call->peer)),
+		LOG_MS("ms", request_ms(call->request)),
 	};
 	log_write(level,
 		  status >= 500             ? "request failed"
@@ -337,61 +320,70 @@ static void log_request(const struct request *request, const char *method, int s
 }
 
 /* For the audit; see audit.h for what does not come into it. */
-static void note_refusal(const struct request *request, int err)
+static void note_refusal(const struct call *call, int err)
 {
-	char subject[2 * REQUEST_SUBJECT_MAX + 2];
+	char subject[2 * CALL_SUBJECT_MAX + 2];
 
 	if (err != ERR_UNAUTHORIZED && err != ERR_FORBIDDEN && err != ERR_QUOTA && err != ERR_RATE)
 		return;
-	snprintf(subject, sizeof subject, "%s%s%s", request->subject, request->second_len ? "/" : "", request->second);
+	snprintf(subject, sizeof subject, "%s%s%s", call->subject, call->second_len ? "/" : "", call->second);
 	const struct attempt attempt = {.err = err,
-					.user = request->claim.user,
-					.token = request->claim.token,
-					.peer = request->peer,
-					.method = request->route_method ? request->route_method : "",
-					.path = request->route_path ? request->route_path : "",
+					.user = call->claim.user,
+					.token = call->claim.token,
+					.peer = call->peer,
+					.method = call->route ? call->route->method : "",
+					.path = call->route ? call->route->path : "",
 					.subject = subject,
-					.reason = request->why.text};
-	refusals_add(request->hub->refusals, &attempt);
+					.reason = call->why->text};
+	refusals_add(call->hub->refusals, &attempt);
 }
 
-static int handle(struct request *request, const char *uri, struct reply *reply)
+/* Again from here on if it had to wait for its password's verification. */
+static int handle_route(struct call *call, struct reply *reply)
 {
-	const struct route *route = NULL;
-
-	identify(request);
-	split_uri(request, uri);
-	int err = count_request(request);
+	call->finish = handle_route;
+	int err = admit(call);
 	if (!err)
-		err = find_route(request, reply, &route);
-	if (!err)
-		err = admit(request, route);
-	if (!err)
-		err = route->handler(request, reply);
-	if (!err && route->who != ANYONE && strcmp(request->method, "GET") == 0)
-		tell_age(request, reply);
+		err = call->route->handler(call, reply);
+	if (!err && call->route->who != ANYONE && strcmp(call->method, "GET") == 0)
+		tell_age(call, reply);
 	return err;
 }
 
-int routes_handle(struct request *request, const char *method, const char *uri, struct reply *reply)
+static int handle(struct call *call, struct reply *reply)
 {
-	request->method = strcmp(method, "HEAD") == 0 ? "GET" : method;
+	call->method = strcmp(call->request->method, "HEAD") == 0 ? "GET" : call->request->method;
+	identify(call);
+	int err = count_request(call);
+	if (!err)
+		err = find_route(call, reply);
+	return err ? err : handle_route(call, reply);
+}
+
+int routes_handle(void *hub, struct request *request, struct reply *reply)
+{
+	struct call *call = request->state;
+
 	/* What is said to one user at one time must not be kept for another; handlers may allow more. */
 	reply_header(reply, "Cache-Control", "no-store");
 	reply_header(reply, "X-Content-Type-Options", "nosniff");
-	int err = request->finish ? request->finish(request, reply) : handle(request, uri, reply);
+	if (!call && call_new(hub, request, &call)) {
+		reply_problem(reply, ERR_NOMEM, NULL);
+		return ERR_OK;
+	}
+	int err = call->finish ? call->finish(call, reply) : handle(call, reply);
 	if (err == ERR_PENDING)
 		return err;
 	if (err == ERR_RATE)
-		tell_rate(request, reply);
+		tell_rate(call, reply);
 	if (err) {
-		note_refusal(request, err);
-		reply_problem(reply, err, &request->why);
+		note_refusal(call, err);
+		reply_problem(reply, err, call->why);
 	}
 	if (!reply->status)
 		reply->status = 200;
-	forgive(request, reply->status, err);
-	metrics_count(&request->hub->metrics, method, reply->status, err, clock_mono_us() - request->started_us);
-	log_request(request, method, reply->status);
+	forgive(call, reply->status, err);
+	metrics_count(&call->hub->metrics, request->method, reply->status, err, clock_mono_us() - request->started_us);
+	log_request(call, reply->status);
 	return ERR_OK;
 }

@@ -9,15 +9,13 @@
 #include "api/http/request.h"
 
 /*
- * `method` and `uri` are as the request line has them. The caller has set in `request`: hub, headers, body, started_us,
- * and in `connection` the address of the connection; and `waiter`. Leaves a whole reply, or returns ERR_PENDING: then
- * the connection is suspended, and once it has been resumed this is called again: with the same request if it has a
- * `finish`, else with a new one that has `again` set.
+ * A server_handler's `answer`; `hub` is a struct hub. Leaves a whole reply, or returns ERR_PENDING: then the request's
+ * waiter is suspended, and once it has been resumed this is called again with the same request and an empty reply.
  *
  * In this order: 429 for an address that asks too often, 400 for a path that cannot be decoded, 404, 405 (for
  * everyone), 503 for a body that there was no memory for, 413, 401 or 429 (whether or not what the path names exists),
  * 403, and then the handler's own.
  */
-int routes_handle(struct request *request, const char *method, const char *uri, struct reply *reply);
+int routes_handle(void *hub, struct request *request, struct reply *reply);
 
 #endif

@@ -2,138 +2,152 @@
 
 #include "api/auth/password.h"
 #include "api/routes/handlers.h"
+#include "api/routes/precondition.h"
 #include "api/routes/silo_access.h"
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
 
-static int check_id(struct request *request)
+static int check_id(struct call *call)
 {
-	return silo_id_check(request->subject, request->subject_len, &request->why);
+	return silo_id_check(call->subject, call->subject_len, call->why);
 }
 
-int silo_to_read(struct request *request, struct document **ret_silo)
+int silo_to_read(struct call *call, struct document **ret_silo)
 {
 	_cleanup_(document_cleanup) struct document *silo = NULL;
-	int err = check_id(request);
+	int err = check_id(call);
 
 	if (err)
 		return err;
-	if (!token_covers_silo(request->principal.token, request->subject))
-		return why_set(&request->why, ERR_FORBIDDEN, "", "this token is not for silo \"%s\"", request->subject);
-	if (store_get(request->hub->store, request->subject, &silo))
-		return why_set(&request->why, ERR_NOT_FOUND, "", "there is no silo \"%s\"", request->subject);
-	if (request->principal.role != ROLE_ADMIN && silo->owner != request->principal.user_id)
-		return why_set(&request->why, ERR_FORBIDDEN, "", "silo \"%s\" belongs to somebody else",
-			       request->subject);
+	if (!token_covers_silo(call->principal.token, call->subject))
+		return why_set(call->why, ERR_FORBIDDEN, "", "this token is not for silo \"%s\"", call->subject);
+	if (store_get(call->hub->store, call->subject, &silo))
+		return why_set(call->why, ERR_NOT_FOUND, "", "there is no silo \"%s\"", call->subject);
+	if (call->principal.role != ROLE_ADMIN && silo->owner != call->principal.user_id)
+		return why_set(call->why, ERR_FORBIDDEN, "", "silo \"%s\" belongs to somebody else", call->subject);
 	*ret_silo = TAKE_PTR(silo);
 	return ERR_OK;
 }
 
-int handle_silo_get(struct request *request, struct reply *reply)
+static void release_document(void *document)
+{
+	document_unref(document);
+}
+
+/* Its document, shared and not copied, and its ETag. */
+static int reply_silo(struct reply *reply, int status, struct document *silo)
+{
+	reply_body_shared(reply, "application/json", silo->json, silo->len, document_ref(silo), release_document);
+	reply_status(reply, status);
+	return reply_etag(reply, silo->revision);
+}
+
+int handle_silo_get(struct call *call, struct reply *reply)
 {
 	_cleanup_(document_cleanup) struct document *silo = NULL;
-	int err = request_query_only(request, NULL);
+	int err = request_query_only(call->request, NULL);
 
 	if (!err)
-		err = silo_to_read(request, &silo);
+		err = silo_to_read(call, &silo);
 	if (err)
 		return err;
 
 	/* May be kept, but must be asked for again each time. A 304 takes the same way: the server sends its headers.
 	 */
 	err = reply_header(reply, "Cache-Control", "no-cache");
-	return err ? err : reply_silo(reply, request_has_revision(request, silo->revision) ? 304 : 200, silo);
+	return err ? err
+		   : reply_silo(reply, precondition_has_revision(call->request, silo->revision) ? 304 : 200, silo);
 }
 
 /* What PUT and DELETE have in common once the journal has decided. `ret_outcome->body` is the caller's. */
-static int collect(struct request *request, struct reply *reply, struct outcome *ret_outcome)
+static int collect(struct call *call, struct reply *reply, struct outcome *ret_outcome)
 {
-	int err = request_collect(request, ret_outcome);
+	int err = call_collect(call, ret_outcome);
 
 	if (err == ERR_PRECONDITION && ret_outcome->revision)
 		reply_etag(reply, ret_outcome->revision);
 	if (!err && ret_outcome->changed)
-		log_info("silo changed", LOG_STR("silo", request->subject), LOG_U64("revision", ret_outcome->revision),
-			 LOG_STR("user", request->principal.name), LOG_STR("token", request->claim.token),
-			 LOG_STR("peer", IPADDR_TEXT(&request->peer)), LOG_U64("records", ret_outcome->records),
-			 LOG_MS("ms", request_ms(request)));
+		log_info("silo changed", LOG_STR("silo", call->subject), LOG_U64("revision", ret_outcome->revision),
+			 LOG_STR("user", call->principal.name), LOG_STR("token", call->claim.token),
+			 LOG_STR("peer", IPADDR_TEXT(&call->peer)), LOG_U64("records", ret_outcome->records),
+			 LOG_MS("ms", request_ms(call->request)));
 	return err;
 }
 
-static int query_owner(struct request *request, const char **ret_owner)
+static int query_owner(struct call *call, const char **ret_owner)
 {
 	static const char *const known[] = {"owner", NULL};
 	const char *owner = NULL;
-	int err = request_query_only(request, known);
+	int err = request_query_only(call->request, known);
 
 	if (!err)
-		err = request_query(request, "owner", &owner);
+		err = request_query(call->request, "owner", &owner);
 	if (err || !owner)
 		return err;
-	err = user_name_check(owner, strlen(owner), &request->why);
+	err = user_name_check(owner, strlen(owner), call->why);
 	if (err)
-		snprintf(request->why.field, sizeof request->why.field, "owner");
+		snprintf(call->why->field, sizeof call->why->field, "owner");
 	else
 		*ret_owner = owner;
 	return err;
 }
 
-static int finish_put(struct request *request, struct reply *reply)
+static int finish_put(struct call *call, struct reply *reply)
 {
 	struct outcome outcome;
-	int err = collect(request, reply, &outcome);
+	int err = collect(call, reply, &outcome);
 	_cleanup_(document_cleanup) struct document *body = outcome.body;
 
 	return err ? err : reply_silo(reply, outcome.created ? 201 : 200, body);
 }
 
-static int check_count(struct request *request, const struct silo *silo)
+static int check_count(struct call *call, const struct silo *silo)
 {
-	if (silo->count <= request->hub->records_max)
+	if (silo->count <= call->hub->records_max)
 		return ERR_OK;
-	return why_set(&request->why, ERR_INVALID, "dnsrecords",
-		       "a silo of this hub has at most %zu records, this one has %zu", request->hub->records_max,
+	return why_set(call->why, ERR_INVALID, "dnsrecords",
+		       "a silo of this hub has at most %zu records, this one has %zu", call->hub->records_max,
 		       silo->count);
 }
 
-int handle_silo_put(struct request *request, struct reply *reply)
+int handle_silo_put(struct call *call, struct reply *reply)
 {
 	_cleanup_(silo_release) struct silo silo = {0};
 	struct change change = {.kind = CHANGE_SILO_PUT, .silo = &silo};
-	int err = check_id(request);
+	int err = check_id(call);
 
 	(void)reply;
 	if (!err)
-		err = query_owner(request, &change.owner);
+		err = query_owner(call, &change.owner);
 	if (!err)
-		err = request_precondition(request, &change.precondition);
+		err = precondition_read(call->request, &change.precondition);
 	if (!err)
-		err = silo_parse(request->body ? request->body : "", request->body_len, request->subject,
-				 &request->peer, &silo, &request->why);
+		err = silo_parse(call->request->body ? call->request->body : "", call->request->body_len, call->subject,
+				 &call->peer, &silo, call->why);
 	if (!err)
-		err = check_count(request, &silo);
-	return err ? err : request_submit(request, &change, finish_put);
+		err = check_count(call, &silo);
+	return err ? err : call_submit(call, &change, finish_put);
 }
 
-static int finish_delete(struct request *request, struct reply *reply)
+static int finish_delete(struct call *call, struct reply *reply)
 {
 	struct outcome outcome;
-	int err = collect(request, reply, &outcome);
+	int err = collect(call, reply, &outcome);
 
 	if (!err)
 		reply_status(reply, 204);
 	return err;
 }
 
-int handle_silo_delete(struct request *request, struct reply *reply)
+int handle_silo_delete(struct call *call, struct reply *reply)
 {
 	struct change change = {.kind = CHANGE_SILO_DELETE};
-	int err = check_id(request);
+	int err = check_id(call);
 
 	(void)reply;
 	if (!err)
-		err = request_query_only(request, NULL);
+		err = request_query_only(call->request, NULL);
 	if (!err)
-		err = request_precondition(request, &change.precondition);
-	return err ? err : request_submit(request, &change, finish_delete);
+		err = precondition_read(call->request, &change.precondition);
+	return err ? err : call_submit(call, &change, finish_delete);
 }

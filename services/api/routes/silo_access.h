@@ -4,11 +4,11 @@
 #ifndef SILODNS_API_ROUTES_SILO_ACCESS_H
 #define SILODNS_API_ROUTES_SILO_ACCESS_H
 
-#include "api/http/request.h"
+#include "api/routes/call.h"
 
 /* The silo that the path names, if the caller may read it; a reference of the caller's. ERR_INVALID, ERR_NOT_FOUND,
  * ERR_FORBIDDEN, with a reason. */
-int silo_to_read(struct request *request, struct document **ret_silo);
+int silo_to_read(struct call *call, struct document **ret_silo);
 
 static inline void document_cleanup(struct document **body)
 {

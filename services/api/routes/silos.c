@@ -39,10 +39,10 @@ static size_t write_page(const struct page *page, struct buf *text)
 	return used;
 }
 
-static int silo_of_token(struct request *request, const char *id, struct document **ret_body)
+static int silo_of_token(struct call *call, const char *id, struct document **ret_body)
 {
-	const struct principal *who = &request->principal;
-	int err = store_get(request->hub->store, id, ret_body);
+	const struct principal *who = &call->principal;
+	int err = store_get(call->hub->store, id, ret_body);
 
 	if (!err && who->role != ROLE_ADMIN && (*ret_body)->owner != who->user_id) {
 		document_unref(*ret_body);
@@ -52,7 +52,7 @@ static int silo_of_token(struct request *request, const char *id, struct documen
 }
 
 /* Of a token for some silos, whose ids are in order. */
-static int list_of_token(struct request *request, const struct token_names *silos, const char *after, size_t limit,
+static int list_of_token(struct call *call, const struct token_names *silos, const char *after, size_t limit,
 			 struct page *page)
 {
 	struct document *body;
@@ -61,7 +61,7 @@ static int list_of_token(struct request *request, const struct token_names *silo
 	if (!page->bodies)
 		return ERR_NOMEM;
 	for (size_t i = 0; i < silos->count; i++) {
-		if ((after && strcmp(silos->items[i], after) <= 0) || silo_of_token(request, silos->items[i], &body))
+		if ((after && strcmp(silos->items[i], after) <= 0) || silo_of_token(call, silos->items[i], &body))
 			continue;
 		page->more = page->count == limit;
 		if (page->more) {
@@ -73,16 +73,15 @@ static int list_of_token(struct request *request, const struct token_names *silo
 	return ERR_OK;
 }
 
-static int list_silos(struct request *request, const char *after, size_t limit, struct page *page)
+static int list_silos(struct call *call, const char *after, size_t limit, struct page *page)
 {
-	const struct principal *who = &request->principal;
+	const struct principal *who = &call->principal;
 	uint32_t owner = who->role == ROLE_ADMIN ? 0 : who->user_id;
 	uint64_t revision;
 
 	if (who->token && who->token->silos.count)
-		return list_of_token(request, &who->token->silos, after, limit, page);
-	return store_list(request->hub->store, owner, after, limit, &page->bodies, &page->count, &page->more,
-			  &revision);
+		return list_of_token(call, &who->token->silos, after, limit, page);
+	return store_list(call->hub->store, owner, after, limit, &page->bodies, &page->count, &page->more, &revision);
 }
 
 static int link_next(struct reply *reply, const struct document *last, uint64_t limit)
@@ -94,7 +93,7 @@ static int link_next(struct reply *reply, const struct document *last, uint64_t 
 	return reply_header(reply, "Link", link);
 }
 
-int handle_silos_list(struct request *request, struct reply *reply)
+int handle_silos_list(struct call *call, struct reply *reply)
 {
 	static const char *const known[] = {"limit", "after", NULL};
 	_cleanup_(page_release) struct page page = {0};
@@ -102,14 +101,14 @@ int handle_silos_list(struct request *request, struct reply *reply)
 	const char *after = NULL;
 	uint64_t limit = LIST_MAX;
 	size_t len;
-	int err = request_query_only(request, known);
+	int err = request_query_only(call->request, known);
 
 	if (!err)
-		err = request_query_number(request, "limit", LIST_MAX, &limit);
+		err = request_query_number(call->request, "limit", LIST_MAX, &limit);
 	if (!err)
-		err = request_query(request, "after", &after);
+		err = request_query(call->request, "after", &after);
 	if (!err)
-		err = list_silos(request, after, limit, &page);
+		err = list_silos(call, after, limit, &page);
 	if (err)
 		return err;
 	size_t used = write_page(&page, &text);

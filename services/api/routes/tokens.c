@@ -6,39 +6,39 @@
 #include "api/auth/password.h"
 #include "api/routes/handlers.h"
 #include "common/base/cleanup.h"
-#include "common/base/jsontext.h"
 #include "common/base/clock.h"
+#include "common/base/jsontext.h"
 #include "common/base/log.h"
 
 /* --- which ----------------------------------------------------------------------------------------------------------
  */
 
 /* The user that the path names; one that is not the caller is for an admin only. */
-static int check_user(struct request *request, struct user *ret_user)
+static int check_user(struct call *call, struct user *ret_user)
 {
-	int err = user_name_check(request->subject, request->subject_len, &request->why);
+	int err = user_name_check(call->subject, call->subject_len, call->why);
 
 	if (!err)
-		err = request_query_only(request, NULL);
+		err = request_query_only(call->request, NULL);
 	if (err)
 		return err;
-	if (request->principal.role != ROLE_ADMIN && strcmp(request->subject, request->principal.name) != 0)
-		return why_set(&request->why, ERR_FORBIDDEN, "", "only an admin may see or change tokens of others");
-	if (store_user(request->hub->store, request->subject, ret_user))
-		return why_set(&request->why, ERR_NOT_FOUND, "", "there is no user \"%s\"", request->subject);
+	if (call->principal.role != ROLE_ADMIN && strcmp(call->subject, call->principal.name) != 0)
+		return why_set(call->why, ERR_FORBIDDEN, "", "only an admin may see or change tokens of others");
+	if (store_user(call->hub->store, call->subject, ret_user))
+		return why_set(call->why, ERR_NOT_FOUND, "", "there is no user \"%s\"", call->subject);
 	return ERR_OK;
 }
 
-static int check_token(struct request *request, char ret_subject[static TOKEN_SUBJECT_MAX + 1])
+static int check_token(struct call *call, char ret_subject[static TOKEN_SUBJECT_MAX + 1])
 {
 	struct user user;
-	int err = check_user(request, &user);
+	int err = check_user(call, &user);
 
 	if (!err)
-		err = token_name_check(request->second, request->second_len, &request->why);
+		err = token_name_check(call->second, call->second_len, call->why);
 	if (!err)
-		snprintf(ret_subject, TOKEN_SUBJECT_MAX + 1, "%.*s/%.*s", USER_NAME_MAX, request->subject,
-			 TOKEN_NAME_MAX, request->second);
+		snprintf(ret_subject, TOKEN_SUBJECT_MAX + 1, "%.*s/%.*s", USER_NAME_MAX, call->subject, TOKEN_NAME_MAX,
+			 call->second);
 	return err;
 }
 
@@ -72,15 +72,15 @@ static json_t *token_json(const struct token *token)
 	return json;
 }
 
-int handle_tokens_list(struct request *request, struct reply *reply)
+int handle_tokens_list(struct call *call, struct reply *reply)
 {
 	struct user user;
 	struct token **tokens;
 	size_t count;
-	int err = check_user(request, &user);
+	int err = check_user(call, &user);
 
 	if (!err)
-		err = store_tokens(request->hub->store, user.id, &tokens, &count);
+		err = store_tokens(call->hub->store, user.id, &tokens, &count);
 	if (err)
 		return err;
 	json_t *list = json_array();
@@ -93,16 +93,16 @@ int handle_tokens_list(struct request *request, struct reply *reply)
 	return reply_json_take(reply, 200, list);
 }
 
-int handle_token_get(struct request *request, struct reply *reply)
+int handle_token_get(struct call *call, struct reply *reply)
 {
 	char subject[TOKEN_SUBJECT_MAX + 1];
 	struct token *token;
-	int err = check_token(request, subject);
+	int err = check_token(call, subject);
 
 	if (err)
 		return err;
-	if (store_token_by_subject(request->hub->store, subject, &token))
-		return why_set(&request->why, ERR_NOT_FOUND, "", "there is no token \"%s\"", subject);
+	if (store_token_by_subject(call->hub->store, subject, &token))
+		return why_set(call->why, ERR_NOT_FOUND, "", "there is no token \"%s\"", subject);
 	json_t *json = token_json(token);
 	token_unref(token);
 	return reply_json_take(reply, 200, json);
@@ -111,16 +111,16 @@ int handle_token_get(struct request *request, struct reply *reply)
 /* --- changes --------------------------------------------------------------------------------------------------------
  */
 
-static int collect(struct request *request, const char *what)
+static int collect(struct call *call, const char *what)
 {
 	struct outcome outcome;
-	int err = request_collect(request, &outcome);
+	int err = call_collect(call, &outcome);
 
 	if (!err)
-		log_info(what, LOG_STR("owner", request->subject), LOG_STR("name", request->second),
-			 LOG_U64("revision", outcome.revision), LOG_STR("user", request->principal.name),
-			 LOG_STR("token", request->claim.token), LOG_STR("peer", IPADDR_TEXT(&request->peer)),
-			 LOG_MS("ms", request_ms(request)));
+		log_info(what, LOG_STR("owner", call->subject), LOG_STR("name", call->second),
+			 LOG_U64("revision", outcome.revision), LOG_STR("user", call->principal.name),
+			 LOG_STR("token", call->claim.token), LOG_STR("peer", IPADDR_TEXT(&call->peer)),
+			 LOG_MS("ms", request_ms(call->request)));
 	return err;
 }
 
@@ -140,10 +140,10 @@ static void made_free(void *arg)
 }
 
 /* The one answer that has a secret in it. */
-static int finish_put(struct request *request, struct reply *reply)
+static int finish_put(struct call *call, struct reply *reply)
 {
-	const struct made *made = request->kept;
-	int err = collect(request, "token made");
+	const struct made *made = call->kept;
+	int err = collect(call, "token made");
 
 	if (err)
 		return err;
@@ -155,24 +155,25 @@ static int finish_put(struct request *request, struct reply *reply)
 	return reply_json_take(reply, 201, json);
 }
 
-static int make_token(struct request *request, struct made *made)
+static int make_token(struct call *call, struct made *made)
 {
-	int err = token_parse(request->body ? request->body : "", request->body_len, &made->token, &request->why);
+	int err = token_parse(call->request->body ? call->request->body : "", call->request->body_len, &made->token,
+			      call->why);
 
 	if (err)
 		return err;
 	if (made->token->expires_us && made->token->expires_us <= clock_wall_us())
-		return why_set(&request->why, ERR_INVALID, "expires", "is over already");
+		return why_set(call->why, ERR_INVALID, "expires", "is over already");
 	token_make_secret(made->secret, made->token->hash);
-	token_set_subject(made->token, request->subject, request->second);
+	token_set_subject(made->token, call->subject, call->second);
 	return ERR_OK;
 }
 
-int handle_token_put(struct request *request, struct reply *reply)
+int handle_token_put(struct call *call, struct reply *reply)
 {
 	char subject[TOKEN_SUBJECT_MAX + 1];
 	struct made *made;
-	int err = check_token(request, subject);
+	int err = check_token(call, subject);
 
 	(void)reply;
 	if (err)
@@ -180,27 +181,27 @@ int handle_token_put(struct request *request, struct reply *reply)
 	made = calloc(1, sizeof *made);
 	if (!made)
 		return ERR_NOMEM;
-	request_keep_take(request, made, made_free);
-	err = make_token(request, made);
+	call_keep_take(call, made, made_free);
+	err = make_token(call, made);
 	struct change change = {.kind = CHANGE_TOKEN_PUT, .subject = subject, .token = made->token};
-	return err ? err : request_submit(request, &change, finish_put);
+	return err ? err : call_submit(call, &change, finish_put);
 }
 
-static int finish_delete(struct request *request, struct reply *reply)
+static int finish_delete(struct call *call, struct reply *reply)
 {
-	int err = collect(request, "token revoked");
+	int err = collect(call, "token revoked");
 
 	if (!err)
 		reply_status(reply, 204);
 	return err;
 }
 
-int handle_token_delete(struct request *request, struct reply *reply)
+int handle_token_delete(struct call *call, struct reply *reply)
 {
 	char subject[TOKEN_SUBJECT_MAX + 1];
 	struct change change = {.kind = CHANGE_TOKEN_DELETE, .subject = subject};
-	int err = check_token(request, subject);
+	int err = check_token(call, subject);
 
 	(void)reply;
-	return err ? err : request_submit(request, &change, finish_delete);
+	return err ? err : call_submit(call, &change, finish_delete);
 }

@@ -18,36 +18,36 @@ json_t *user_json(const struct user *user)
 			 (json_int_t)user->silos);
 }
 
-static int check_name(struct request *request)
+static int check_name(struct call *call)
 {
-	int err = user_name_check(request->subject, request->subject_len, &request->why);
+	int err = user_name_check(call->subject, call->subject_len, call->why);
 
-	return err ? err : request_query_only(request, NULL);
+	return err ? err : request_query_only(call->request, NULL);
 }
 
-static bool is_own(const struct request *request)
+static bool is_own(const struct call *call)
 {
-	return strcmp(request->subject, request->principal.name) == 0;
+	return strcmp(call->subject, call->principal.name) == 0;
 }
 
-static int reply_user(struct request *request, struct reply *reply, int status)
+static int reply_user(struct call *call, struct reply *reply, int status)
 {
 	struct user user;
 
-	if (store_user(request->hub->store, request->subject, &user))
-		return why_set(&request->why, ERR_NOT_FOUND, "", "there is no user \"%s\"", request->subject);
+	if (store_user(call->hub->store, call->subject, &user))
+		return why_set(call->why, ERR_NOT_FOUND, "", "there is no user \"%s\"", call->subject);
 	return reply_json_take(reply, status, user_json(&user));
 }
 
-int handle_user_get(struct request *request, struct reply *reply)
+int handle_user_get(struct call *call, struct reply *reply)
 {
-	int err = check_name(request);
+	int err = check_name(call);
 
 	if (err)
 		return err;
-	if (request->principal.role != ROLE_ADMIN && !is_own(request))
-		return why_set(&request->why, ERR_FORBIDDEN, "", "only an admin may see other users");
-	return reply_user(request, reply, 200);
+	if (call->principal.role != ROLE_ADMIN && !is_own(call))
+		return why_set(call->why, ERR_FORBIDDEN, "", "only an admin may see other users");
+	return reply_user(call, reply, 200);
 }
 
 /* --- PUT ---------------------------------------------------------------------------------------------------------- */
@@ -103,19 +103,19 @@ static int take_member(const char *name, const json_t *value, struct user_put *p
 }
 
 /* `*ret_document` holds the password that `put` borrows. */
-static int parse_user(struct request *request, struct user_put *put, json_t **ret_document)
+static int parse_user(struct call *call, struct user_put *put, json_t **ret_document)
 {
 	const char *name;
 	json_t *value;
-	int err = jsontext_parse_object(request->body, request->body_len,
-					"{\"password\":\"…\",\"role\":\"common\",\"quota\":5}", ret_document,
-					&request->why);
+	int err =
+		jsontext_parse_object(call->request->body, call->request->body_len,
+				      "{\"password\":\"…\",\"role\":\"common\",\"quota\":5}", ret_document, call->why);
 
 	if (err)
 		return err;
 	json_object_foreach(*ret_document, name, value)
 	{
-		err = take_member(name, value, put, &request->why);
+		err = take_member(name, value, put, call->why);
 		if (err)
 			return err;
 	}
@@ -123,9 +123,9 @@ static int parse_user(struct request *request, struct user_put *put, json_t **re
 }
 
 /* ERR_PENDING: the handler is called again when there is a hash. */
-static int hash_password(struct request *request, struct user_put *put)
+static int hash_password(struct call *call, struct user_put *put)
 {
-	struct password_hashing *hashing = request->kept;
+	struct password_hashing *hashing = call->kept;
 	int err;
 
 	if (!put->password)
@@ -133,73 +133,72 @@ static int hash_password(struct request *request, struct user_put *put)
 	if (hashing) {
 		err = password_hash_result(hashing, &put->change.password_hash);
 	} else {
-		err = authenticator_hash_password(request->hub->authenticator, put->password, put->password_len,
-						  request->waiter, &hashing);
+		err = authenticator_hash_password(call->hub->authenticator, put->password, put->password_len,
+						  call->request->waiter, &hashing);
 		if (err == ERR_PENDING) {
-			request_keep_take(request, hashing, password_hashing_free);
-			request->finish = handle_user_put;
+			call_keep_take(call, hashing, password_hashing_free);
+			call->finish = handle_user_put;
 			return err;
 		}
 	}
-	return err ? why_set(&request->why, err, "", "too many passwords are being set; try again in a moment")
-		   : ERR_OK;
+	return err ? why_set(call->why, err, "", "too many passwords are being set; try again in a moment") : ERR_OK;
 }
 
-static int collect(struct request *request, struct outcome *ret_outcome)
+static int collect(struct call *call, struct outcome *ret_outcome)
 {
-	int err = request_collect(request, ret_outcome);
+	int err = call_collect(call, ret_outcome);
 
 	if (!err && ret_outcome->changed)
-		log_info("user changed", LOG_STR("name", request->subject), LOG_U64("revision", ret_outcome->revision),
-			 LOG_STR("user", request->principal.name), LOG_STR("token", request->claim.token),
-			 LOG_STR("peer", IPADDR_TEXT(&request->peer)), LOG_MS("ms", request_ms(request)));
+		log_info("user changed", LOG_STR("name", call->subject), LOG_U64("revision", ret_outcome->revision),
+			 LOG_STR("user", call->principal.name), LOG_STR("token", call->claim.token),
+			 LOG_STR("peer", IPADDR_TEXT(&call->peer)), LOG_MS("ms", request_ms(call->request)));
 	return err;
 }
 
-static int finish_put(struct request *request, struct reply *reply)
+static int finish_put(struct call *call, struct reply *reply)
 {
 	struct outcome outcome;
-	int err = collect(request, &outcome);
+	int err = collect(call, &outcome);
 
-	return err ? err : reply_user(request, reply, outcome.created ? 201 : 200);
+	return err ? err : reply_user(call, reply, outcome.created ? 201 : 200);
 }
 
-int handle_user_put(struct request *request, struct reply *reply)
+int handle_user_put(struct call *call, struct reply *reply)
 {
 	json_auto_t *document = NULL;
 	struct user_put put = {.change = {.kind = CHANGE_USER_PUT}};
-	int err = check_name(request);
+	int err = check_name(call);
 
 	(void)reply;
 	if (err)
 		return err;
-	if (request->principal.role != ROLE_ADMIN && !is_own(request))
-		return why_set(&request->why, ERR_FORBIDDEN, "", "only an admin may change other users");
-	err = parse_user(request, &put, &document);
+	if (call->principal.role != ROLE_ADMIN && !is_own(call))
+		return why_set(call->why, ERR_FORBIDDEN, "", "only an admin may change other users");
+	err = parse_user(call, &put, &document);
 	if (err)
 		return err;
-	if (request->principal.role != ROLE_ADMIN && (put.change.set_role || put.change.set_quota))
-		return why_set(&request->why, ERR_FORBIDDEN, "",
+	if (call->principal.role != ROLE_ADMIN && (put.change.set_role || put.change.set_quota))
+		return why_set(call->why, ERR_FORBIDDEN, "",
 			       "only an admin may change role and quota; the password is yours to change");
-	err = hash_password(request, &put);
-	return err ? err : request_submit(request, &put.change, finish_put);
+	err = hash_password(call, &put);
+	return err ? err : call_submit(call, &put.change, finish_put);
 }
 
-static int finish_delete(struct request *request, struct reply *reply)
+static int finish_delete(struct call *call, struct reply *reply)
 {
 	struct outcome outcome;
-	int err = collect(request, &outcome);
+	int err = collect(call, &outcome);
 
 	if (!err)
 		reply_status(reply, 204);
 	return err;
 }
 
-int handle_user_delete(struct request *request, struct reply *reply)
+int handle_user_delete(struct call *call, struct reply *reply)
 {
 	struct change change = {.kind = CHANGE_USER_DELETE};
-	int err = check_name(request);
+	int err = check_name(call);
 
 	(void)reply;
-	return err ? err : request_submit(request, &change, finish_delete);
+	return err ? err : call_submit(call, &change, finish_delete);
 }

@@ -4,14 +4,14 @@
 #include "api/routes/user.h"
 #include "common/base/cleanup.h"
 
-int handle_users_list(struct request *request, struct reply *reply)
+int handle_users_list(struct call *call, struct reply *reply)
 {
 	_cleanup_free_ struct user *users = NULL;
 	size_t count;
-	int err = request_query_only(request, NULL);
+	int err = request_query_only(call->request, NULL);
 
 	if (!err)
-		err = store_users(request->hub->store, &users, &count);
+		err = store_users(call->hub->store, &users, &count);
 	if (err)
 		return err;
 	json_t *list = json_array();

@@ -20,19 +20,19 @@ static bool is_known(const struct names *names, const char *name)
 	return false;
 }
 
-static int read_names(struct request *request, struct names *names)
+static int read_names(struct call *call, struct names *names)
 {
 	const char *name;
 	size_t at = 0;
 
-	while ((name = request_query_next(request, "silo", &at))) {
-		int err = silo_id_check(name, strlen(name), &request->why);
+	while ((name = request_query_next(call->request, "silo", &at))) {
+		int err = silo_id_check(name, strlen(name), call->why);
 		if (err)
 			return err;
 		if (is_known(names, name))
 			continue;
 		if (names->count == FEED_NAMES_MAX)
-			return why_set(&request->why, ERR_INVALID, "silo",
+			return why_set(call->why, ERR_INVALID, "silo",
 				       "up to %d silos may be named; without any, all that you may read are followed",
 				       FEED_NAMES_MAX);
 		names->items[names->count++] = name;
@@ -41,52 +41,52 @@ static int read_names(struct request *request, struct names *names)
 }
 
 /* A browser that comes back sends the newest as a header, beside the query that it began with. */
-static int read_since(struct request *request, struct subscription_wish *wish)
+static int read_since(struct call *call, struct subscription_wish *wish)
 {
-	const char *text = request_header(request, "Last-Event-ID");
+	const char *text = request_header(call->request, "Last-Event-ID");
 	const char *field = "Last-Event-ID";
 
 	if (!text || !text[0]) {
 		field = "since";
-		int err = request_query(request, "since", &text);
+		int err = request_query(call->request, "since", &text);
 		if (err || !text)
 			return err;
 	}
 	size_t len = strlen(text);
 	if (!len || len > REVISION_DIGITS_MAX || strspn(text, "0123456789") != len)
-		return why_set(&request->why, ERR_INVALID, field, "is a revision: digits, as the id of an event");
+		return why_set(call->why, ERR_INVALID, field, "is a revision: digits, as the id of an event");
 	wish->has_since = true;
 	for (; *text; text++)
 		wish->since = wish->since * 10 + (uint64_t)(*text - '0');
 	return ERR_OK;
 }
 
-int handle_watch(struct request *request, struct reply *reply)
+int handle_watch(struct call *call, struct reply *reply)
 {
 	static const char *const known[] = {"silo", "since", "hub", NULL};
 	struct names names = {.count = 0};
-	struct subscription_wish wish = {.who = request->principal};
+	struct subscription_wish wish = {.who = call->principal};
 	struct watcher *watcher;
-	int err = request_query_only(request, known);
+	int err = request_query_only(call->request, known);
 
 	if (!err)
-		err = read_names(request, &names);
+		err = read_names(call, &names);
 	if (!err)
-		err = read_since(request, &wish);
+		err = read_since(call, &wish);
 	if (!err)
-		err = request_query(request, "hub", &wish.hub);
+		err = request_query(call->request, "hub", &wish.hub);
 	if (err)
 		return err;
 	/* A token for some silos follows these, and not all of its owner's. */
-	const struct token *token = request->principal.token;
+	const struct token *token = call->principal.token;
 	if (!names.count && token)
 		for (; names.count < token->silos.count; names.count++)
 			names.items[names.count] = token->silos.items[names.count];
 	wish.names = names.items;
 	wish.name_count = names.count;
-	err = watchers_open(request->hub->watchers, &wish, &watcher);
+	err = watchers_open(call->hub->watchers, &wish, &watcher);
 	if (err)
-		return why_set(&request->why, err, "", "%s",
+		return why_set(call->why, err, "", "%s",
 			       err == ERR_UNAVAILABLE ? "the hub is stopping" : "out of memory");
 	reply_stream_take(reply, "text/event-stream", &watcher_stream, watcher);
 	return reply_header(reply, "X-Accel-Buffering", "no"); /* nginx would wait for more */

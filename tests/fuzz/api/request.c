@@ -13,6 +13,8 @@
 #include <jansson.h>
 #include <sodium.h>
 
+#include "api/routes/call.h"
+#include "api/routes/precondition.h"
 #include "api/routes/routes.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
@@ -119,8 +121,9 @@ static bool has_header(const struct reply *reply, const char *name)
 /* Only what is read from the database, which is away, and what says so. */
 static bool may_be_unavailable(const struct request *request)
 {
-	return request->subject[0] || memcmp(request->path, "/audit", 6) == 0 ||
-	       memcmp(request->path, "/readyz", 7) == 0;
+	const struct call *call = request->state;
+
+	return call->subject[0] || memcmp(request->path, "/audit", 6) == 0 || memcmp(request->path, "/readyz", 7) == 0;
 }
 
 static void check_reply(const struct request *request, const struct reply *reply)
@@ -138,7 +141,7 @@ static void check_reply(const struct request *request, const struct reply *reply
 		check_problem(reply);
 	FUZZ_CHECK((reply->status == 405) == has_header(reply, "Allow"));
 	FUZZ_CHECK((reply->status == 401) == has_header(reply, "WWW-Authenticate"));
-	if (reply->status == 503 && strcmp(request->method, "GET") == 0)
+	if (reply->status == 503 && strcmp(((const struct call *)request->state)->method, "GET") == 0)
 		FUZZ_CHECK(may_be_unavailable(request));
 	if (reply->status == 200 && reply->body && strcmp(reply->content_type, "application/json") == 0) {
 		json_t *json = json_loadb(reply->body, reply->body_len, JSON_REJECT_DUPLICATES, NULL);
@@ -167,14 +170,15 @@ static bool add_headers(struct request *request, char **at)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	char *text = fuzz_string(data, size), *at = text, *method = fuzz_next_line(&at);
-	struct request request = {
-		.hub = &hub, .waiter = &waiting_line, .connection = {.family = 4, .bytes = {10, 0, 0, 1}}};
+	struct request request = {.waiter = &waiting_line, .connection = {.family = 4, .bytes = {10, 0, 0, 1}}};
 	struct reply reply = {0};
 	struct precondition precondition;
 
 	char *uri = method ? strchr(method, ' ') : NULL;
 	if (uri) {
 		*uri++ = '\0';
+		request.method = method;
+		request_set_target(&request, uri);
 		request.started_us = clock_mono_us();
 		if (!add_headers(&request, &at))
 			FUZZ_CHECK(request_add_header(&request, "Authorization", ADMIN_HEADER) == ERR_OK);
@@ -182,13 +186,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			request.body_len = size - (size_t)(at - text);
 			request.body = fuzz_string(at, request.body_len);
 		}
-		while (routes_handle(&request, method, uri, &reply) == ERR_PENDING) {
+		while (routes_handle(&hub, &request, &reply) == ERR_PENDING) {
 			sem_wait(&resumed);
 			reply_release(&reply);
 			reply = (struct reply){0};
 		}
 		check_reply(&request, &reply);
-		int err = request_precondition(&request, &precondition);
+		int err = precondition_read(&request, &precondition);
 		FUZZ_CHECK(err == ERR_MALFORMED || (!err && precondition.count <= PRECONDITION_TAGS_MAX));
 		free((char *)(uintptr_t)request.body);
 	}

@@ -158,6 +158,7 @@ def test_it_ends_soon_if_the_database_has_never_answered(own_mariadb, make_hub):
         assert timed_stop(hub) < 10
 
 
+@pytest.mark.promise(1)
 def test_a_hub_killed_under_load_loses_nothing_acknowledged(make_hub, database):
     hub = make_hub(database)
     ledger = Ledger(hub)

@@ -172,6 +172,7 @@ def test_a_bad_query_of_a_change_is_refused(shared_hub, query, status):
     assert shared_hub.revision() == before
 
 
+@pytest.mark.promise(2)
 def test_revisions_of_concurrent_changes_are_unique_and_without_gaps(make_hub, database):
     hub = make_hub(database)
     start = hub.revision()
@@ -206,6 +207,7 @@ def test_writers_with_conditions_erase_nothing_of_each_other(make_hub, database)
     assert conflicts, "the writers never met: this test showed nothing"
 
 
+@pytest.mark.promise(3)
 def test_a_reader_never_sees_half_of_a_change(shared_hub):
     done = threading.Event()
     torn = []

@@ -1,8 +1,9 @@
 /*
- * What a request handler may use: the rooms of one running hub. Everything is borrowed and outlives the server.
+ * What a request handler may use: the rooms of one running hub (serve.c makes them). Everything is borrowed and
+ * outlives the server.
  */
-#ifndef SILODNS_API_HUB_H
-#define SILODNS_API_HUB_H
+#ifndef SILODNS_API_ROUTES_HUB_H
+#define SILODNS_API_ROUTES_HUB_H
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -13,6 +14,7 @@
 #include "api/history/refusals.h"
 #include "api/history/retention.h"
 #include "api/http/forwarded.h"
+#include "api/http/server.h"
 #include "api/http/tls.h"
 #include "api/journal/journal.h"
 #include "api/routes/metrics.h"
@@ -34,6 +36,7 @@ struct hub {
 	size_t body_max;    /* bytes */
 	size_t records_max; /* of a silo */
 	struct metrics metrics;
+	struct server_counters http;
 	bool metrics_for_anyone; /* /metrics needs no credentials */
 	atomic_bool draining;    /* set once SIGTERM came: /readyz says no */
 };

@@ -1,0 +1,66 @@
+/*
+ * A request as a handler sees it: routed, authenticated and bounded, with all that it may use. Lives as long as the
+ * request. A handler fills the reply (reply.h) and returns ERR_OK, or returns an error (with a reason in `call->why`),
+ * which routes turns into problem+json: so every error of the hub looks the same. Or it lets the request wait, without
+ * a thread: ERR_PENDING.
+ */
+#ifndef SILODNS_API_ROUTES_CALL_H
+#define SILODNS_API_ROUTES_CALL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "api/auth/authenticator.h"
+#include "api/http/reply.h"
+#include "api/http/request.h"
+#include "api/journal/journal.h"
+#include "api/routes/hub.h"
+#include "common/base/err.h"
+#include "common/net/ipaddr.h"
+
+#define CALL_SUBJECT_MAX 255
+
+struct call;
+struct route;
+typedef int (*handler_fn)(struct call *call, struct reply *reply);
+
+struct call {
+	struct request *request; /* as it came; borrowed */
+	struct why *why;         /* out: the reason of a failure; the request's own */
+	struct hub *hub;
+	const char *method;                 /* "GET" also for HEAD */
+	char subject[CALL_SUBJECT_MAX + 1]; /* the path's {id} or {name}, percent-decoded; "" if the route has none */
+	size_t subject_len;                 /* may hold any byte, NUL included: check before use */
+	char second[CALL_SUBJECT_MAX + 1];  /* the same of a second {…} */
+	size_t second_len;
+	struct principal principal; /* user_id 0 and empty name where no credentials are needed; with a reference to
+				       its token */
+	struct claim claim;         /* who it claimed to be, also where that was refused */
+	struct ipaddr peer;         /* the client, trusted proxies taken into account */
+	struct ratelimit_verdict verdict; /* out: with ERR_RATE */
+
+	handler_fn finish; /* set by who returns ERR_PENDING: what goes on, with a new reply, once the request's waiter
+			      has been resumed */
+
+	/* For routes and the next functions only. */
+	const struct route *route; /* NULL: none was found */
+	struct login_waiter login;
+	bool limited;                     /* how often it may ask is limited */
+	struct item *change;              /* owned; under way in the journal, or done */
+	void *kept;                       /* owned; see call_keep_take() */
+	void (*release_kept)(void *kept); /* also frees it */
+};
+
+/* The request's state from now on: released with it. ERR_NOMEM. */
+int call_new(struct hub *hub, struct request *request, struct call **ret_call);
+
+/* Hands a change to the journal without waiting for it: a handler ends by returning what this returns (ERR_PENDING, or
+ * an error), and once the change is decided `finish` is called in its place and finds it by call_collect(). Sets the
+ * change's actor and peer, and its subject unless it has one. */
+int call_submit(struct call *call, struct change *change, handler_fn finish);
+/* As journal_submit(); `call->why` tells the reason of a failure. */
+int call_collect(struct call *call, struct outcome *ret_outcome);
+/* Keeps what the handler wants to find when it goes on, until the request ends; what was kept before is released. */
+void call_keep_take(struct call *call, void *kept, void (*release)(void *kept));
+
+#endif

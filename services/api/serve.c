@@ -1,0 +1,284 @@
+#include "api/serve.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "api/auth/authenticator.h"
+#include "api/http/server.h"
+#include "api/http/tls.h"
+#include "api/jobs/bootstrap.h"
+#include "api/jobs/token_usage.h"
+#include "api/routes/hub.h"
+#include "api/routes/routes.h"
+#include "api/settings/exitcode.h"
+#include "common/base/cleanup.h"
+#include "common/base/clock.h"
+#include "common/base/lifecycle.h"
+#include "common/base/log.h"
+
+#define RENEW_EVERY_MS 1000 /* how soon a changed certificate is noticed */
+
+/* A connection is a file descriptor; the soft limit is often 1,024. */
+static void raise_descriptor_limit(long connections)
+{
+	struct rlimit limit;
+	rlim_t wanted = (rlim_t)connections + 256;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur >= wanted)
+		return;
+	limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	if (limit.rlim_cur < wanted)
+		log_warn("fewer file descriptors allowed than connections", LOG_U64("descriptors", limit.rlim_cur),
+			 LOG_I64("max_connections", connections));
+}
+
+/* One that is as long as it may be must have room in the half that is for anyone. */
+static size_t bodies_max(const struct settings *settings)
+{
+	long least = 4 * settings->body_max;
+
+	return (size_t)(settings->bodies_max > least ? settings->bodies_max : least);
+}
+
+/* --- the rooms, as the HTTP server sees them ------------------------------------------------------------------------
+ */
+
+static bool is_known(void *arg, const char *authorization)
+{
+	const struct hub *hub = arg;
+
+	return authenticator_is_known(hub->authenticator, authorization);
+}
+
+/* A proxy's connections are many clients'. */
+static bool is_limited(void *arg, const struct ipaddr *address)
+{
+	const struct hub *hub = arg;
+
+	return !forwarded_is_trusted(&hub->trust, address) && !ratelimit_is_exempt(hub->ratelimit, address);
+}
+
+static int start_server(const struct settings *settings, struct hub *hub, struct server **ret_server)
+{
+	const struct server_handler handler = {
+		.arg = hub, .answer = routes_handle, .is_known = is_known, .is_limited = is_limited};
+	const struct server_settings server_settings = {.listen = (const char *const *)settings->listen.items,
+							.listen_count = settings->listen.count,
+							.threads = (unsigned)settings->threads,
+							.headers_max = (size_t)settings->headers_max,
+							.body_max = (size_t)settings->body_max,
+							.bodies_max = bodies_max(settings),
+							.connections_max = (unsigned)settings->connections_max,
+							.connections_per_address_max =
+								(unsigned)settings->connections_per_address_max,
+							.idle_timeout_ms = settings->idle_timeout_ms,
+							.request_timeout_ms = settings->request_timeout_ms,
+							.tls = hub->tls,
+							.hsts_ms = settings->hsts_ms};
+	struct why why = {0};
+	int err = server_start(&server_settings, &handler, &hub->http, ret_server, &why);
+
+	if (err)
+		log_error("cannot listen", LOG_STR("reason", why.text));
+	return err;
+}
+
+/* --- serving --------------------------------------------------------------------------------------------------------
+ */
+
+/* In this order, so that whoever waits has an answer, and no connection is suspended, when the server ends. */
+static void stop_serving(struct hub *hub, struct server *server, long drain_ms)
+{
+	log_info("stopping", LOG_I64("drain_ms", drain_ms));
+	atomic_store(&hub->draining, true);
+	watchers_drain(hub->watchers);
+	server_drain(server, drain_ms);
+	authenticator_drain(hub->authenticator);
+	journal_drain(hub->journal);
+	server_stop(server);
+}
+
+static int serve_until_stopped(const struct settings *settings, struct hub *hub)
+{
+	struct server *server;
+	enum lifecycle_wake woken;
+
+	if (start_server(settings, hub, &server))
+		return EXIT_FAILED;
+	for (size_t i = 0; i < settings->listen.count; i++)
+		log_info("listening", LOG_STR("address", settings->listen.items[i]),
+			 LOG_STR("version", SILODNS_VERSION));
+	while ((woken = lifecycle_wait(hub->tls ? RENEW_EVERY_MS : -1, -1)) != LIFECYCLE_STOP)
+		if (hub->tls)
+			tls_renew(hub->tls, woken == LIFECYCLE_RELOAD);
+	stop_serving(hub, server, settings->drain_timeout_ms);
+	return 0;
+}
+
+static int start_tls(const struct settings *settings, struct tls **ret_tls)
+{
+	const struct tls_settings tls_settings = {.cert_file = settings->tls_cert_file,
+						  .key_file = settings->tls_key_file,
+						  .handshake_timeout_ms = settings->idle_timeout_ms};
+	struct why why = {0};
+
+	if (!settings->tls_cert_file)
+		return ERR_OK;
+	int err = tls_start(&tls_settings, ret_tls, &why);
+	if (err)
+		log_error("cannot use the certificate", LOG_STR("reason", why.text));
+	return err;
+}
+
+/* The user itself changes its hash, if it is still the one that was found to be stale. */
+static void rehashed(void *arg, const char *old_hash, const char *new_hash)
+{
+	struct hub *hub = arg;
+	_cleanup_free_ struct user *users = NULL;
+	size_t count = 0, i = 0;
+
+	if (store_users(hub->store, &users, &count))
+		return;
+	while (i < count && strcmp(users[i].password_hash, old_hash) != 0) /* (each has a salt of its own) */
+		i++;
+	if (i == count)
+		return;
+	struct principal self = {.user_id = users[i].id, .role = users[i].role};
+	struct change change = {.kind = CHANGE_USER_PUT,
+				.subject = users[i].name,
+				.actor = &self,
+				.password_hash = new_hash,
+				.former_hash = old_hash};
+
+	memcpy(self.name, users[i].name, sizeof self.name);
+	int err = journal_post(hub->journal, &change);
+	if (err)
+		log_warn("a password's hash of former parameters stays for now", LOG_STR("user", self.name),
+			 LOG_ERR(err));
+	else
+		log_info("a password gets a hash of today's parameters", LOG_STR("user", self.name));
+}
+
+static int make_limits(const struct settings *settings, const struct cidr *exempt, size_t exempt_count,
+		       struct ratelimit **ret_limits)
+{
+	const struct ratelimit_settings limits = {
+		.address_rate = settings->limit_requests,
+		.address_burst = settings->limit_requests_burst,
+		.user_rate = settings->limit_user_requests,
+		.user_burst = settings->limit_user_requests_burst,
+		.logins = settings->limit_logins,
+		.lockout_ms = settings->lockout_ms,
+		.lockout_max_ms = settings->lockout_max_ms,
+		.exempt = exempt,
+		.exempt_count = exempt_count,
+	};
+
+	return ratelimit_new(&limits, ret_limits);
+}
+
+static struct bootstrap_settings bootstrap_settings(const struct settings *settings)
+{
+	return (struct bootstrap_settings){.admin_user = settings->admin_user,
+					   .silos = &settings->client_silos,
+					   .hostnames = &settings->client_hostnames,
+					   .updater_token = settings->updater_token,
+					   .hostsync_token = settings->hostsync_token};
+}
+
+/* What the table of settings cannot know: which go together. */
+static int check_settings(const struct settings *settings)
+{
+	const struct bootstrap_settings clients = bootstrap_settings(settings);
+	struct why why = {0};
+
+	if (!settings->tls_cert_file != !settings->tls_key_file)
+		why_set(&why, ERR_INVALID, "", "SILODNS_TLS_CERT_FILE and SILODNS_TLS_KEY_FILE are needed together");
+	else if (!bootstrap_check(&clients, &why))
+		return ERR_OK;
+	fprintf(stderr, "silodns-api: %s%s%s\n", why.field, why.field[0] ? " " : "", why.text);
+	return ERR_INVALID;
+}
+
+static bool is_loaded(void *store)
+{
+	return store_is_loaded(store);
+}
+
+int serve(const struct settings *settings)
+{
+	const struct journal_settings journal_settings = {.db = settings_db(settings),
+							  .poll_ms = settings->poll_ms,
+							  .admin_user = settings->admin_user,
+							  .admin_password = settings->admin_password,
+							  .migrate = true};
+	struct periodic *periodic = NULL;
+	_cleanup_free_ struct cidr *proxies = NULL;
+	_cleanup_free_ struct cidr *exempt = NULL;
+	size_t exempt_count = 0;
+	struct hub hub = {.store = store_new(),
+			  .body_max = (size_t)settings->body_max,
+			  .records_max = (size_t)settings->records_max,
+			  .retention.age_ms = settings->history_age_ms,
+			  .metrics.started_us = clock_wall_us(),
+			  .metrics_for_anyone = strcmp(settings->metrics, "anyone") == 0};
+	int code = EXIT_FAILED;
+
+	if (check_settings(settings)) {
+		store_free(hub.store);
+		return EXIT_USAGE;
+	}
+	raise_descriptor_limit(settings->connections_max);
+	int err = hub.store ? settings_networks(&settings->trusted_proxies, &proxies, &hub.trust.count) : ERR_NOMEM;
+	hub.trust.proxies = proxies;
+	hub.trust.header = settings->proxy_header;
+	if (!err)
+		err = start_tls(settings, &hub.tls);
+	if (!err)
+		err = settings_networks(&settings->limit_exempt, &exempt, &exempt_count);
+	if (!err)
+		err = make_limits(settings, exempt, exempt_count, &hub.ratelimit);
+	if (!err)
+		err = authenticator_new(hub.store, hub.ratelimit, &hub.authenticator);
+	if (!err)
+		err = history_new(&journal_settings.db, &hub.history);
+	if (!err)
+		err = watchers_start(hub.store, &hub.watchers);
+	if (!err)
+		err = journal_start(hub.store, &journal_settings, &hub.journal);
+	if (!err)
+		authenticator_on_rehash(hub.authenticator, rehashed, &hub);
+	if (!err)
+		err = refusals_new(settings->history_age_ms, &hub.refusals);
+	struct bootstrap bootstrap = {
+		.settings = bootstrap_settings(settings), .store = hub.store, .journal = hub.journal};
+	const struct periodic_job jobs[] = {
+		{"bootstrap", BOOTSTRAP_EVERY_MS, bootstrap_make_tokens, &bootstrap, false},
+		{"token usage", TOKEN_USAGE_EVERY_MS, token_usage_exchange, hub.store, true},
+		{"refusals", REFUSALS_EVERY_MS, refusals_write, hub.refusals, true},
+		{"old refusals", REFUSALS_REMOVE_EVERY_MS, refusals_remove_old, hub.refusals, false},
+		{"retention", retention_every_ms(&hub.retention), retention_remove_old, &hub.retention, false},
+	};
+	if (!err)
+		err = periodic_start(&journal_settings.db, jobs, sizeof jobs / sizeof jobs[0], is_loaded, hub.store,
+				     &periodic);
+	if (err)
+		log_error("cannot start", LOG_ERR(err));
+	else
+		code = serve_until_stopped(settings, &hub);
+	periodic_stop(periodic);
+	authenticator_free(hub.authenticator); /* before the journal, to which it hands new hashes */
+	journal_stop(hub.journal);
+	refusals_free(hub.refusals);
+	history_free(hub.history);
+	watchers_stop(hub.watchers);
+	tls_free(hub.tls);
+	ratelimit_free(hub.ratelimit);
+	store_free(hub.store);
+	if (!code)
+		log_info("stopped", LOG_I64("code", code));
+	return code;
+}
