@@ -76,6 +76,12 @@ static int make_token(const struct bootstrap_settings *settings, const struct ki
 
 int bootstrap_check(const struct bootstrap_settings *settings, struct why *ret_why)
 {
+	/* Each would replace the other at every start. */
+	if (settings->updater_token && settings->hostsync_token &&
+	    !strcmp(settings->updater_token, settings->hostsync_token))
+		return why_set(ret_why, ERR_INVALID, "",
+			       "SILODNS_UPDATER_TOKEN and SILODNS_HOSTSYNC_TOKEN are the same secret: make another one "
+			       "for one of them (silodns-api secrets DIR hostsync-token)");
 	for (size_t i = 0; i < KIND_COUNT; i++) {
 		struct token *token;
 		if (!secret_of(settings, &kinds[i]))

@@ -95,5 +95,7 @@ int token_check_use(const struct token *token, const struct ipaddr *peer, int64_
 void token_touch(struct token *token, int64_t now_us);
 /* The last use as another hub knows it. */
 void token_merge_use(struct token *token, int64_t used_us);
+/* A last use in the future, by a clock that was ahead, becomes one of now. */
+void token_correct_use(struct token *token, int64_t now_us);
 
 #endif

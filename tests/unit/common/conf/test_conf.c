@@ -48,17 +48,29 @@ static void empty_variables_count_as_not_set(void **state)
 	assert_null(settings.password);
 }
 
-static void an_empty_flag_takes_a_value_away(void **state)
+static void empty_flags_count_as_not_given(void **state)
 {
 	(void)state;
-	setenv("SILODNS_SILOS", "a", 1);
-	setenv("SILODNS_USER", "u", 1);
-	good(load("--silos=", "--user", "", NULL));
-	assert_int_equal(settings.silos.count, 0);
+	good(load("--user", "", "--hosts-file=", "--mode", "", "--silos", " , ",
+		  "--threads=", "--interval=", "--once=", "--quota=", "--password-file", "", NULL));
 	assert_null(settings.user);
+	assert_null(settings.password);
+	assert_string_equal(settings.hosts_file, "/etc/hosts");
+	assert_string_equal(settings.mode, "keep");
+	assert_int_equal(settings.silos.count, 0);
+	assert_int_equal(settings.threads, 4);
+	assert_int_equal(settings.interval_ms, 10000);
+	assert_false(settings.once);
 	release(NULL);
-	bad(load("--url=", "--threads=", NULL), "SILODNS_URL: required\n"
-						"--threads: \"\" is not a whole number (or too large)\n");
+	setenv("SILODNS_SILOS", "a", 1);
+	setenv("SILODNS_MODE", "replace", 1);
+	good(load("--silos=", "--mode", "", "--url=", NULL));
+	assert_int_equal(settings.silos.count, 1);
+	assert_string_equal(settings.mode, "replace");
+	assert_string_equal(settings.url, "https://hub.example.net");
+	release(NULL);
+	setenv("SILODNS_URL", "", 1);
+	bad(load("--url=", NULL), "SILODNS_URL: required\n");
 }
 
 static void everything_wrong_is_said_at_once(void **state)
@@ -210,7 +222,7 @@ int main(void)
 		TEST(defaults_hold),
 		TEST(environment_sets_and_flags_win),
 		TEST(empty_variables_count_as_not_set),
-		TEST(an_empty_flag_takes_a_value_away),
+		TEST(empty_flags_count_as_not_given),
 		TEST(everything_wrong_is_said_at_once),
 		TEST(what_kubernetes_adds_for_a_service_is_ignored),
 		TEST(secrets_come_from_environment_or_file),
