@@ -5,6 +5,7 @@
 
 #include <sodium.h>
 
+#include "api/store/store_state.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
@@ -57,7 +58,11 @@ static int load_user(void *arg, const struct db_value *row, size_t columns)
 
 	(void)columns;
 	loader_read_user(row, &user);
-	return store_state_add_user(arg, &user);
+	struct user_node *node = user_node_new(&user);
+	if (!node)
+		return ERR_NOMEM;
+	store_state_put_user_take(arg, node);
+	return ERR_OK;
 }
 
 static int read_token_scope(const struct db_value *row, struct token **ret_token)
@@ -104,9 +109,8 @@ static int load_token(void *arg, const struct db_value *row, size_t columns)
 	(void)columns;
 	if (err)
 		return err;
-	err = store_state_add_token(arg, token);
-	token_unref(token);
-	return err;
+	store_state_put_token_take(arg, token);
+	return ERR_OK;
 }
 
 /* The rows of one silo follow each other; a silo is complete when the next one begins. */
@@ -131,10 +135,10 @@ static int finish_silo(struct silo_loader *loader)
 	int err = silo_to_json(&loader->silo, &json, &len);
 	if (err)
 		return err;
-	struct document *body = document_new(json, len, loader->owner, loader->revision);
+	struct document *body = document_new(loader->silo.id, json, len, loader->owner, loader->revision);
 	if (!body)
 		return ERR_NOMEM;
-	err = store_state_add_silo_take(loader->state, loader->silo.id, body);
+	store_state_put_silo_take(loader->state, body, NULL); /* each comes once: nobody had it before */
 	silo_release(&loader->silo);
 	loader->count++;
 	if (clock_mono_ms() - loader->reported >= 1000) {
@@ -180,8 +184,12 @@ static int load_one_gone(void *arg, const struct db_value *row, size_t columns)
 {
 	(void)columns;
 	const struct db_value *former = &row[3];
-	return store_state_add_gone(arg, row[1].text, (uint32_t)(former->u64 ? former : &row[2])->u64, row[0].u64,
-				    !former->u64);
+	struct document *mark = document_new(row[1].text, "", 0, 0, 0);
+	if (!mark)
+		return ERR_NOMEM;
+	store_state_put_mark_take(arg, mark, (uint32_t)(former->u64 ? former : &row[2])->u64, row[0].u64,
+				  former->u64 ? DOCUMENT_GIVEN_AWAY : DOCUMENT_DELETED);
+	return ERR_OK;
 }
 
 /* Deletions and changes of hands, as far back as the log tells of them without a gap, within a limit. */
@@ -195,7 +203,7 @@ static int load_gone(struct db *db, struct store_state *state, uint64_t revision
 		return err;
 	if (revision > known + GONE_ENTRIES_MAX)
 		known = revision - GONE_ENTRIES_MAX;
-	store_state_set_forgotten(state, known);
+	state->point.forgotten = known;
 	return db_query(db, SQL_GONE, (const struct db_value[]){DB_U64_VALUE(known)}, 1, load_one_gone, state);
 }
 
@@ -237,8 +245,7 @@ static int load_tables(struct db *db, struct store_state *state, struct hub_row 
 	silo_release(&loader.silo);
 	if (err)
 		return why_set(why, err, "", "%s", db_error(db));
-	const struct store_size size = store_state_size(state);
-	return check_whole(&loader, ret_hub, &size, why);
+	return check_whole(&loader, ret_hub, &state->size, why);
 }
 
 int loader_load(const struct db_settings *settings, struct store *store, struct why *ret_why)

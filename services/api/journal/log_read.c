@@ -135,7 +135,7 @@ static int follow_entry(void *arg, const struct db_value *row, size_t columns)
 		.op = store_ops[row[1].u64], .subject = f->subjects[f->count], .revision = row[0].u64};
 	snprintf(f->subjects[f->count], sizeof f->subjects[0], "%s", row[2].text);
 	if (change->op == STORE_PUT_SILO) {
-		change->body = document_new(row[4].text, row[4].len, (uint32_t)row[3].u64, row[0].u64);
+		change->body = document_new(change->subject, row[4].text, row[4].len, (uint32_t)row[3].u64, row[0].u64);
 		if (!change->body)
 			return ERR_NOMEM;
 	}

@@ -34,7 +34,7 @@ int order_init_take(struct order *order, struct change *change)
 	order->silo = *change->silo;
 	memset(change->silo, 0, sizeof *change->silo);
 	int err = silo_to_json(&order->silo, &json, &len);
-	if (!err && !(order->body = document_new(json, len, 0, 0)))
+	if (!err && !(order->body = document_new(order->subject, json, len, 0, 0)))
 		err = ERR_NOMEM;
 	if (err)
 		order_release(order);

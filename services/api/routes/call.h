@@ -29,10 +29,9 @@ struct call {
 	struct why *why;         /* out: the reason of a failure; the request's own */
 	struct hub *hub;
 	const char *method;                 /* "GET" also for HEAD */
-	char subject[CALL_SUBJECT_MAX + 1]; /* the path's {id} or {name}, percent-decoded; "" if the route has none */
-	size_t subject_len;                 /* may hold any byte, NUL included: check before use */
+	char subject[CALL_SUBJECT_MAX + 1]; /* the path's {id} or {name}, percent-decoded: check before use; "" if the
+					       route has none */
 	char second[CALL_SUBJECT_MAX + 1];  /* the same of a second {…} */
-	size_t second_len;
 	struct principal principal; /* user_id 0 and empty name where no credentials are needed; with a reference to
 				       its token */
 	struct claim claim;         /* who it claimed to be, also where that was refused */

@@ -9,7 +9,7 @@
 
 static int check_id(struct call *call)
 {
-	return silo_id_check(call->subject, call->subject_len, call->why);
+	return silo_id_check(call->subject, strlen(call->subject), call->why);
 }
 
 int silo_to_read(struct call *call, struct document **ret_silo)

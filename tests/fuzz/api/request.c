@@ -16,6 +16,7 @@
 #include "api/routes/call.h"
 #include "api/routes/precondition.h"
 #include "api/routes/routes.h"
+#include "api/store/store_state.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
@@ -83,13 +84,13 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 			   .body_max = 4096,
 			   .records_max = SILO_RECORDS_MAX};
 	sem_init(&resumed, 0, 0);
-	FUZZ_CHECK(store_state_add_user(state, &admin) == ERR_OK);
-	FUZZ_CHECK(store_state_add_silo_take(state, "a", document_new(json, sizeof json - 1, 1, 2)) == ERR_OK);
+	store_state_put_user_take(state, user_node_new(&admin));
+	store_state_put_silo_take(state, document_new("a", json, sizeof json - 1, 1, 2), NULL);
 	store_replace_take(hub.store, state, "0123456789abcdef0123456789abcdef", 2);
 	FUZZ_CHECK(ratelimit_new(&no_limits, &hub.ratelimit) == ERR_OK);
 	FUZZ_CHECK(authenticator_new(hub.store, hub.ratelimit, &hub.authenticator) == ERR_OK &&
 		   watchers_start(hub.store, &hub.watchers) == ERR_OK);
-	FUZZ_CHECK(history_new(&settings.db, &hub.history) == ERR_OK);
+	FUZZ_CHECK(history_start(&settings.db, &hub.history) == ERR_OK);
 	FUZZ_CHECK(journal_start(hub.store, &settings, &hub.journal) == ERR_OK);
 	for (int64_t until = clock_mono_ms() + 20000; status.database_up || !status.reason[0];) {
 		FUZZ_CHECK(clock_mono_ms() < until);

@@ -1,15 +1,8 @@
 /* What Ulfius asks for is there while malloc() fails, and nothing of it is lost or given twice. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "../../unit.h"
 
-#include <cmocka.h>
 #include <malloc.h>
 #include <orcania.h> /* here, as it has a word to say about malloc */
-#include <stdbool.h>
-#include <stdlib.h>
-#include <string.h>
 
 static bool starved;
 
@@ -31,7 +24,6 @@ static void *realloc_or_not(void *memory, size_t size)
 
 static int feed(void **state)
 {
-	(void)state;
 	starved = false;
 	return 0;
 }
@@ -41,7 +33,6 @@ static void test_blocks_are_distinct_and_come_back(void **state)
 	static unsigned char *blocks[SPARE_SMALL_COUNT + SPARE_LARGE_COUNT];
 	const size_t all = SPARE_SMALL_COUNT + SPARE_LARGE_COUNT;
 
-	(void)state;
 	starved = true;
 	for (int round = 0; round < 2; round++) {
 		for (size_t i = 0; i < all; i++) {
@@ -64,7 +55,6 @@ static void test_it_is_low_when_a_quarter_of_one_size_is_taken(void **state)
 {
 	static void *blocks[SPARE_LARGE_COUNT / 4];
 
-	(void)state;
 	starved = true;
 	for (size_t i = 0; i < SPARE_LARGE_COUNT / 4; i++) {
 		assert_false(spare_is_low());
@@ -79,7 +69,6 @@ static void test_it_is_low_when_a_quarter_of_one_size_is_taken(void **state)
 
 static void test_what_is_larger_fails_and_costs_nothing(void **state)
 {
-	(void)state;
 	starved = true;
 	assert_null(spare_malloc(SPARE_LARGE + 1));
 	assert_false(spare_is_low());
@@ -87,7 +76,6 @@ static void test_what_is_larger_fails_and_costs_nothing(void **state)
 
 static void test_contents_move_between_malloc_and_the_spare(void **state)
 {
-	(void)state;
 	char *text = spare_malloc(6);
 	assert_non_null(text);
 	memcpy(text, "12345", 6);
@@ -116,12 +104,9 @@ static void test_contents_move_between_malloc_and_the_spare(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		TEST(test_blocks_are_distinct_and_come_back),
-		TEST(test_it_is_low_when_a_quarter_of_one_size_is_taken),
-		TEST(test_what_is_larger_fails_and_costs_nothing),
-		TEST(test_contents_move_between_malloc_and_the_spare),
-	};
-
+	const struct CMUnitTest tests[] = {TEST(test_blocks_are_distinct_and_come_back),
+					   TEST(test_it_is_low_when_a_quarter_of_one_size_is_taken),
+					   TEST(test_what_is_larger_fails_and_costs_nothing),
+					   TEST(test_contents_move_between_malloc_and_the_spare)};
 	return cmocka_run_group_tests_name("api-spare", tests, NULL, NULL);
 }

@@ -1,14 +1,8 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 
-#include <cmocka.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "../../unit.h"
 
 #include "api/journal/decide.h"
+#include "api/store/store_state.h"
 
 /* Users: 1 root (admin), 2 alice (common, quota 2), 3 bob (common, quota 1). Silos: "hers" of alice at revision 1. */
 struct fixture {
@@ -35,9 +29,9 @@ static int setup(void **state)
 	for (size_t i = 0; i < sizeof users / sizeof users[0]; i++) {
 		struct user user = {.id = users[i].id, .role = users[i].role, .quota = users[i].quota};
 		snprintf(user.name, sizeof user.name, "%s", users[i].name);
-		assert_int_equal(store_state_add_user(loaded, &user), ERR_OK);
+		store_state_put_user_take(loaded, user_node_new(&user));
 	}
-	assert_int_equal(store_state_add_silo_take(loaded, "hers", document_new(HERS, strlen(HERS), 2, 1)), ERR_OK);
+	store_state_put_silo_take(loaded, document_new("hers", HERS, strlen(HERS), 2, 1), NULL);
 	store_replace_take(f->store, loaded, "identity", 1);
 	batch_init(&f->batch, f->store);
 	*state = f;
@@ -374,23 +368,20 @@ static void test_the_tokens_of_a_removed_user_are_counted_and_go(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		TEST(test_the_same_records_again_change_nothing),
-		TEST(test_every_change_takes_the_next_revision),
-		TEST(test_changes_of_one_batch_see_each_other),
-		TEST(test_what_is_undone_within_a_batch_is_not_applied),
-		TEST(test_a_refused_change_leaves_the_batch_as_it_was),
-		TEST(test_quota_counts_what_the_batch_has_created_and_deleted),
-		TEST(test_an_admin_gives_a_silo_away_and_an_ordinary_put_keeps_its_owner),
-		TEST(test_rights_are_those_of_the_moment),
-		TEST(test_the_last_admin_stays),
-		TEST(test_a_common_user_changes_its_own_password_only),
-		TEST(test_a_new_user_needs_a_password),
-		TEST(test_a_token_is_compared_with_what_the_batch_has_made_of_the_silo),
-		TEST(test_a_token_revoked_while_its_change_waits_changes_nothing),
-		TEST(test_a_token_without_the_verb_changes_no_user_and_no_token),
-		TEST(test_the_tokens_of_a_removed_user_are_counted_and_go),
-	};
-
+	const struct CMUnitTest tests[] = {TEST(test_the_same_records_again_change_nothing),
+					   TEST(test_every_change_takes_the_next_revision),
+					   TEST(test_changes_of_one_batch_see_each_other),
+					   TEST(test_what_is_undone_within_a_batch_is_not_applied),
+					   TEST(test_a_refused_change_leaves_the_batch_as_it_was),
+					   TEST(test_quota_counts_what_the_batch_has_created_and_deleted),
+					   TEST(test_an_admin_gives_a_silo_away_and_an_ordinary_put_keeps_its_owner),
+					   TEST(test_rights_are_those_of_the_moment),
+					   TEST(test_the_last_admin_stays),
+					   TEST(test_a_common_user_changes_its_own_password_only),
+					   TEST(test_a_new_user_needs_a_password),
+					   TEST(test_a_token_is_compared_with_what_the_batch_has_made_of_the_silo),
+					   TEST(test_a_token_revoked_while_its_change_waits_changes_nothing),
+					   TEST(test_a_token_without_the_verb_changes_no_user_and_no_token),
+					   TEST(test_the_tokens_of_a_removed_user_are_counted_and_go)};
 	return cmocka_run_group_tests_name("api-batch", tests, NULL, NULL);
 }

@@ -1,13 +1,7 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 
-#include <cmocka.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "../../unit.h"
 
+#include "api/store/store_state.h"
 #include "api/watch/subscription.h"
 
 #define IDENTITY "0123456789abcdef0123456789abcdef"
@@ -37,7 +31,7 @@ static int setup(void **state)
 				     user(3, "bob", ROLE_COMMON)};
 
 	for (size_t i = 0; i < 3; i++)
-		assert_int_equal(store_state_add_user(loaded, &users[i]), ERR_OK);
+		store_state_put_user_take(loaded, user_node_new(&users[i]));
 	f->store = store_new();
 	f->revision = 1;
 	store_replace_take(f->store, loaded, IDENTITY, 1);
@@ -60,7 +54,7 @@ static void put(struct fixture *f, const char *id, uint32_t owner)
 {
 	char json[256];
 	int len = snprintf(json, sizeof json, "{\"id\":\"%s\",\"dnsrecords\":[]}", id);
-	struct document *body = document_new(json, (size_t)len, owner, ++f->revision);
+	struct document *body = document_new(id, json, (size_t)len, owner, ++f->revision);
 	const struct store_change change = {.op = STORE_PUT_SILO, .subject = id, .body = body};
 
 	assert_int_equal(store_apply(f->store, &change, 1, f->revision), ERR_OK);
@@ -263,7 +257,7 @@ static void test_a_store_that_was_replaced_by_another_history_is_a_reset(void **
 	put(f, "a", 1);
 	open_feed(f, 1, &(struct subscription_wish){0});
 	tell(f, 4096);
-	assert_int_equal(store_state_add_user(other, &admin), ERR_OK);
+	store_state_put_user_take(other, user_node_new(&admin));
 	store_replace_take(f->store, other, "ffffffffffffffffffffffffffffffff", 2);
 	const char *text = tell(f, 4096);
 	assert_non_null(strstr(text, "id: 0\nevent: reset\ndata: {\"hub\":\"ffffffffffffffffffffffffffffffff\""));
@@ -336,7 +330,6 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(test_a_changed_user_ends_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_sign_of_life_has_the_revision_if_it_has_moved, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_a_farewell_waits_for_the_event_under_way, setup, teardown),
-	};
+		cmocka_unit_test_setup_teardown(test_a_farewell_waits_for_the_event_under_way, setup, teardown)};
 	return cmocka_run_group_tests_name("feed", tests, NULL, NULL);
 }
