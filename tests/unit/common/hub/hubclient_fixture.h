@@ -81,6 +81,9 @@ static inline const char *said(void)
 	return text;
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define SET_UP set_up
+#define TEAR_DOWN tear_down
+#define GROUP_SET_UP http_set_up
+#define GROUP_TEAR_DOWN http_tear_down
 
 #endif
