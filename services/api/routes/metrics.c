@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "api/auth/password.h"
-#include "api/hub.h"
+#include "api/routes/hub.h"
 #include "api/store/store_state.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
