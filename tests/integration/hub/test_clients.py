@@ -108,17 +108,12 @@ def test_they_follow_the_settings_and_a_silo_that_is_gone_stays_so(make_hub, dat
     assert set(tokens(hub)) == {"updater", "hostsync"}, "what no setting names is left alone"
 
 
-def test_one_whose_scope_or_name_changes_is_there_all_the_time(make_hub, database, given):
+def test_one_whose_scope_changes_is_there_all_the_time(make_hub, database, given):
     """It is replaced in one change: whatever happens between two, no client is without its token."""
     hub = make_hub(database, **given)
     are_made(hub)
     restart(hub, CLIENT_HOSTNAMES="project_me_1 you.cluster")
     wait_until(lambda: tokens(hub)["updater"]["hostnames"] == ["project_me_1", "you.cluster"], what="the new scope")
-    swapped = {"UPDATER_TOKEN": given["HOSTSYNC_TOKEN"], "HOSTSYNC_TOKEN": given["UPDATER_TOKEN"]}
-    restart(hub, **swapped)
-    wait_until(lambda: hub.put_silo("cluster", {"project_me_1": "192.0.2.1"}, auth=bearer(swapped["UPDATER_TOKEN"])).status == 200, what="the secrets to be swapped")
-    wait_until(lambda: hub.get("/silos", auth=bearer(swapped["HOSTSYNC_TOKEN"])).status == 200, what="the other one")
-    assert {name: token["verbs"] for name, token in tokens(hub).items()} == {"updater": ["read", "update"], "hostsync": ["read"]}
     assert database.sql("SELECT COUNT(*) FROM change_log WHERE kind = 'token-delete'") == [["0"]]
 
 
