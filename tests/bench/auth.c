@@ -9,6 +9,7 @@
 
 #include "api/auth/authenticator.h"
 #include "api/auth/password.h"
+#include "api/model/change.h"
 #include "api/store/store_state.h"
 #include "common/base/clock.h"
 #include "lib/program.h"
@@ -17,18 +18,17 @@ static const char password[] = "a-password-of-some-length";
 
 static struct store *make_store(void)
 {
-	struct store_change change = {.op = STORE_PUT_USER, .revision = 1};
+	struct change change = {.kind = CHANGE_USER_PUT, .subject = "admin", .revision = 1};
 	struct store *store = store_new();
 
 	if (!store)
 		program_fail("out of memory");
 	change.user = (struct user){.id = 1, .role = ROLE_ADMIN, .revision = 1};
 	snprintf(change.user.name, sizeof change.user.name, "admin");
-	change.subject = change.user.name;
 	if (password_hash(password, strlen(password), change.user.password_hash))
 		program_fail("cannot hash");
 	store_replace_take(store, store_state_new(), "identity", 0);
-	if (store_apply(store, &change, 1, 1))
+	if (store_apply(store, (struct change *[]){&change}, 1, 1))
 		program_fail("cannot make a user");
 	return store;
 }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "api/routes/handlers.h"
+#include "api/store/store_state.h"
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
@@ -64,9 +65,12 @@ static double unreachable_seconds(const struct hub *hub)
 					   : (double)(clock_wall_us() - hub->started_us) / 1e6;
 }
 
-static void write_rooms(struct buf *text, const struct hub *hub, const struct journal_status *journal)
+static void write_rooms(struct buf *text, const struct hub *hub, const struct queue_status *journal)
 {
 	const struct store_size size = store_size(hub->store);
+	uint64_t loads = store_view(hub->store)->point.replaced;
+
+	store_view_end(hub->store);
 	const struct single_value values[] = {
 		{"silodns_database_up", "gauge", "Whether the database can be reached.", journal->database_up},
 		{"silodns_database_unreachable_seconds", "gauge",
@@ -75,7 +79,7 @@ static void write_rooms(struct buf *text, const struct hub *hub, const struct jo
 		{"silodns_store_loads_total", "counter",
 		 "Times that everything was loaded from the database: at the start, and when the log does not "
 		 "continue what is in memory.",
-		 (double)journal->reloads},
+		 (double)loads},
 		{"silodns_history_removed_total", "counter", "Entries of the log removed because of their age.",
 		 (double)atomic_load(&hub->retention.removed)},
 		{"silodns_revision", "gauge", "The newest change that this hub knows.",
@@ -164,32 +168,32 @@ static void write_requests(struct buf *text, const struct metrics *metrics)
 			(uint64_t)atomic_load_explicit(&metrics->errors[-shown_errors[i]], memory_order_relaxed));
 }
 
-static void write_batches(struct buf *text, const struct journal_status *journal)
+static void write_batches(struct buf *text, const struct queue_status *journal)
 {
 	uint64_t upto = 0;
 
 	write_head(text, "silodns_batch_changes", "histogram", "Changes that were committed together.");
-	for (size_t i = 0; i < QUEUE_BATCH_SIZES; i++) {
-		upto += journal->batch_sizes[i];
+	for (size_t i = 0; i < QUEUE_SIZES; i++) {
+		upto += journal->sizes[i];
 		buf_append_fmt(text, "silodns_batch_changes_bucket{le=\"%u\"} %" PRIu64 "\n", 1u << i, upto);
 	}
 	buf_append_fmt(text,
 		       "silodns_batch_changes_bucket{le=\"+Inf\"} %" PRIu64 "\nsilodns_batch_changes_sum %" PRIu64
 		       "\nsilodns_batch_changes_count %" PRIu64 "\n",
-		       journal->batches, journal->changes, journal->batches);
+		       journal->transactions, journal->changes, journal->transactions);
 }
 
 int handle_metrics(struct call *call, struct reply *reply)
 {
 	const struct hub *hub = call->hub;
 	_cleanup_(buf_release) struct buf text = BUF_INIT(PAGE_MAX);
-	struct journal_status journal;
+	struct queue_status journal;
 	size_t len;
 	int err = request_query_only(call->request, NULL);
 
 	if (err)
 		return err;
-	journal_status(hub->journal, &journal);
+	queue_status(hub->queue, &journal);
 	write_head(&text, "silodns_build_info", "gauge", "Always 1.");
 	buf_append_str(&text, "silodns_build_info{version=\"" SILODNS_VERSION "\"} 1\n");
 	write_rooms(&text, hub, &journal);

@@ -42,6 +42,19 @@ static int reply_silo(struct reply *reply, int status, struct document *silo)
 	return reply_etag(reply, silo->revision);
 }
 
+int silo_condition(struct call *call, struct reply *reply, const struct document *silo)
+{
+	int status = 200;
+	int err = reply_header(reply, "Cache-Control", "no-cache");
+
+	if (!err)
+		err = reply_etag(reply, silo->revision);
+	if (!err)
+		err = precondition_of_read(call->request, silo->revision, &status);
+	reply_status(reply, status);
+	return err;
+}
+
 int handle_silo_get(struct call *call, struct reply *reply)
 {
 	_cleanup_(document_cleanup) struct document *silo = NULL;
@@ -49,14 +62,9 @@ int handle_silo_get(struct call *call, struct reply *reply)
 
 	if (!err)
 		err = silo_to_read(call, &silo);
-	if (err)
-		return err;
-
-	/* May be kept, but must be asked for again each time. A 304 takes the same way: the server sends its headers.
-	 */
-	err = reply_header(reply, "Cache-Control", "no-cache");
-	return err ? err
-		   : reply_silo(reply, precondition_has_revision(call->request, silo->revision) ? 304 : 200, silo);
+	if (!err)
+		err = silo_condition(call, reply, silo);
+	return err ? err : reply_silo(reply, reply->status, silo);
 }
 
 /* What PUT and DELETE have in common once the journal has decided. `ret_outcome->body` is the caller's. */
@@ -74,7 +82,7 @@ static int collect(struct call *call, struct reply *reply, struct outcome *ret_o
 	return err;
 }
 
-static int query_owner(struct call *call, const char **ret_owner)
+static int query_owner(struct call *call, char ret_owner[static USER_NAME_MAX + 1])
 {
 	static const char *const known[] = {"owner", NULL};
 	const char *owner = NULL;
@@ -88,7 +96,7 @@ static int query_owner(struct call *call, const char **ret_owner)
 	if (err)
 		snprintf(call->why->field, sizeof call->why->field, "owner");
 	else
-		*ret_owner = owner;
+		snprintf(ret_owner, USER_NAME_MAX + 1, "%s", owner);
 	return err;
 }
 
@@ -112,21 +120,20 @@ static int check_count(struct call *call, const struct silo *silo)
 
 int handle_silo_put(struct call *call, struct reply *reply)
 {
-	_cleanup_(silo_release) struct silo silo = {0};
-	struct change change = {.kind = CHANGE_SILO_PUT, .silo = &silo};
+	_cleanup_(change_release) struct change change = {.kind = CHANGE_SILO_PUT};
 	int err = check_id(call);
 
 	(void)reply;
 	if (!err)
-		err = query_owner(call, &change.owner);
+		err = query_owner(call, change.new_owner);
 	if (!err)
-		err = precondition_read(call->request, &change.precondition);
+		err = precondition_of_change(call->request, &change.precondition);
 	if (!err)
 		err = silo_parse(call->request->body ? call->request->body : "", call->request->body_len, call->subject,
-				 &call->peer, &silo, call->why);
+				 &call->peer, &change.records, call->why);
 	if (!err)
-		err = check_count(call, &silo);
-	return err ? err : call_submit(call, &change, finish_put);
+		err = check_count(call, &change.records);
+	return err ? err : call_submit_take(call, &change, finish_put);
 }
 
 static int finish_delete(struct call *call, struct reply *reply)
@@ -148,6 +155,6 @@ int handle_silo_delete(struct call *call, struct reply *reply)
 	if (!err)
 		err = request_query_only(call->request, NULL);
 	if (!err)
-		err = precondition_read(call->request, &change.precondition);
-	return err ? err : call_submit(call, &change, finish_delete);
+		err = precondition_of_change(call->request, &change.precondition);
+	return err ? err : call_submit_take(call, &change, finish_delete);
 }
