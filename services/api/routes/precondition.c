@@ -62,7 +62,7 @@ static int parse_etags(struct request *request, const char *name, const char *va
 	return ERR_OK;
 }
 
-int precondition_of_change(struct request *request, struct precondition *ret_precondition)
+int precondition_read(struct request *request, struct precondition *ret_precondition)
 {
 	const char *match = request_header(request, "If-Match");
 	const char *none_match = request_header(request, "If-None-Match");
@@ -92,7 +92,7 @@ static bool names_revision(const struct precondition *precondition, uint64_t rev
 	return precondition->any || i < precondition->count;
 }
 
-int precondition_of_read(struct request *request, uint64_t revision, int *ret_status)
+int precondition_status(struct request *request, uint64_t revision, int *ret_status)
 {
 	const char *match = request_header(request, "If-Match");
 	const char *none_match = request_header(request, "If-None-Match");

@@ -12,9 +12,9 @@
 
 /* For changes: entity tags other than the hub's own simply do not match. Both headers given, not a list of tags, or
  * more than PRECONDITION_TAGS_MAX: ERR_MALFORMED. */
-int precondition_of_change(struct request *request, struct precondition *ret_precondition);
+int precondition_read(struct request *request, struct precondition *ret_precondition);
 /* For reads of what is at `revision`: 200, or 304 if If-None-Match names it; one that is malformed does not.
  * ERR_PRECONDITION: If-Match does not; ERR_MALFORMED. */
-int precondition_of_read(struct request *request, uint64_t revision, int *ret_status);
+int precondition_status(struct request *request, uint64_t revision, int *ret_status);
 
 #endif

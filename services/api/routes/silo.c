@@ -50,7 +50,7 @@ int silo_condition(struct call *call, struct reply *reply, const struct document
 	if (!err)
 		err = reply_etag(reply, silo->revision);
 	if (!err)
-		err = precondition_of_read(call->request, silo->revision, &status);
+		err = precondition_status(call->request, silo->revision, &status);
 	reply_status(reply, status);
 	return err;
 }
@@ -127,10 +127,10 @@ int handle_silo_put(struct call *call, struct reply *reply)
 	if (!err)
 		err = query_owner(call, change.new_owner);
 	if (!err)
-		err = precondition_of_change(call->request, &change.precondition);
+		err = precondition_read(call->request, &change.precondition);
 	if (!err)
 		err = silo_parse(call->request->body ? call->request->body : "", call->request->body_len, call->subject,
-				 &call->peer, &change.records, call->why);
+				 &call->own_ip, &change.records, call->why);
 	if (!err)
 		err = check_count(call, &change.records);
 	return err ? err : call_submit_take(call, &change, finish_put);
@@ -155,6 +155,6 @@ int handle_silo_delete(struct call *call, struct reply *reply)
 	if (!err)
 		err = request_query_only(call->request, NULL);
 	if (!err)
-		err = precondition_of_change(call->request, &change.precondition);
+		err = precondition_read(call->request, &change.precondition);
 	return err ? err : call_submit_take(call, &change, finish_delete);
 }

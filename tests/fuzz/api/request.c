@@ -188,7 +188,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			reply = (struct reply){0};
 		}
 		check_reply(&request, &reply);
-		int err = precondition_of_change(&request, &precondition);
+		int err = precondition_read(&request, &precondition);
 		FUZZ_CHECK(err == ERR_MALFORMED || (!err && precondition.count <= PRECONDITION_TAGS_MAX));
 		free((char *)(uintptr_t)request.body);
 	}
