@@ -100,12 +100,3 @@ static void test_the_former_owner_hears_at_once_wherever_a_hand_over_stands_in_a
 		store_free(store);
 	}
 }
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_the_former_owner_hears_at_once_wherever_a_hand_over_stands_in_a_burst),
-	};
-
-	return cmocka_run_group_tests_name("api-watchers", tests, NULL, NULL);
-}
