@@ -239,17 +239,5 @@ static void test_readers_never_see_half_of_a_change(void **state)
 	assert_int_equal(atomic_load(&race.torn), 0);
 }
 
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_nothing_is_found_before_the_first_load),
-		cmocka_unit_test_setup_teardown(test_a_reader_keeps_its_body_when_the_silo_changes, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_listings_are_ordered_by_id_and_filtered_by_owner, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_pages_join_without_gap_or_repetition, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_owned_silos_are_counted_through_every_change, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_a_changed_user_keeps_its_count_and_a_removed_one_is_gone, setup,
-						teardown),
-		cmocka_unit_test_setup_teardown(test_size_returns_to_what_it_was, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_readers_never_see_half_of_a_change, setup, teardown)};
-	return cmocka_run_group_tests_name("api-store", tests, NULL, NULL);
-}
+#define SET_UP setup
+#define TEAR_DOWN teardown
