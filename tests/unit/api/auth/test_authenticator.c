@@ -4,9 +4,9 @@
 #include <pthread.h>
 #include <sodium.h>
 
-#include "api/model/change.h"
 #include "api/auth/authenticator.h"
 #include "api/auth/password.h"
+#include "api/model/change.h"
 #include "api/store/store_state.h"
 
 struct fixture {

@@ -6,9 +6,9 @@
 
 #include "../../unit.h"
 
+#include "../fake_server.h"
 #include "common/base/cleanup.h"
 #include "common/hub/hubclient.h"
-#include "../fake_server.h"
 
 #define SILO "{\"id\":\"a\",\"dnsrecords\":[{\"hostname\":\"db\",\"ip\":\"192.0.2.7\"}]}"
 #define ETAG "ETag: \"42\"\r\n"

@@ -8,9 +8,9 @@
 
 #include <time.h>
 
+#include "../fake_server.h"
 #include "common/base/clock.h"
 #include "common/net/http.h"
-#include "../fake_server.h"
 
 #define SECRET "hunter2:x"
 #define SECRET_BASE64 "YWxpY2U6aHVudGVyMjp4" /* alice:hunter2:x */
