@@ -45,6 +45,7 @@ def explain(hub, *headers):
     (["X-Forwarded-For:"], "127.0.0.1", "unreadable"),
     (["Forwarded: for=198.51.100.7", "X-Forwarded-For: 6.6.6.6, 198.51.100.7"], "198.51.100.7", "untrusted"),
     (["Forwarded: for=198.51.100.7", "X-Forwarded-For: 6.6.6.6"], "127.0.0.1", "disagree"),
+    (["X-Real-IP: 198.51.100.7"], "127.0.0.1", "direct"),  # any client can write it
     (["X-Forwarded-For: " + ", ".join(["6.6.6.6"] + ["10.0.0.2"] * 16)], "10.0.0.2", "too-many"),
 ])
 def test_an_operator_is_told_how_the_address_came_about(proxied_hub, headers, ip, end):
@@ -65,3 +66,11 @@ def test_without_explain_only_the_address_is_told(proxied_hub, shared_hub):
     told = shared_hub.get("/ip?explain", auth=None, headers={"X-Forwarded-For": "198.51.100.7"}).json
     assert told["ip"] == "127.0.0.1" and told["explain"]["end"] == "direct"
     problem(shared_hub.get("/ip?explain&explain", auth=None), 400, "malformed")
+
+
+def test_x_real_ip_counts_where_it_is_said_to_be_what_the_proxies_write(make_hub, database):
+    hub = make_hub(database, TRUSTED_PROXIES="127.0.0.1,10.0.0.0/8", PROXY_HEADER="X-Real-IP")
+    assert explain(hub, "X-Real-IP: 198.51.100.7")[:2] == ("198.51.100.7", "untrusted")
+    assert explain(hub, "X-Real-IP: 198.51.100.7", "X-Forwarded-For: 6.6.6.6", "Forwarded: for=6.6.6.7")[:2] == ("198.51.100.7", "untrusted")
+    assert explain(hub, "X-Forwarded-For: 6.6.6.6")[:2] == ("127.0.0.1", "direct")
+    assert explain(hub, "X-Real-IP: unknown")[:2] == ("127.0.0.1", "unreadable")
