@@ -68,6 +68,7 @@ all: $(programs)
 help:
 	@echo 'make            the three programs, in $(BUILD)/'
 	@echo 'make run        everything on this machine: database, hub, updater, hosts keeper (PORT=, RUN_DIR=)'
+	@echo 'make check      while developing, in two minutes: build, walls, unit tests, one test of each promise'
 	@echo 'make test       every test that this machine can run'
 	@echo 'make test-faults  the fault tests in their long form: 20 minutes'
 	@echo 'make test-cluster  several hubs, nginx and a Galera cluster in network namespaces: six minutes, as root'
@@ -93,6 +94,7 @@ $(BUILD)/obj/services/api/%.o: PKGS = $(PACKAGES_api)
 $(BUILD)/obj/services/updater/%.o: PKGS = $(PACKAGES_updater)
 $(BUILD)/obj/services/hostsync/%.o: PKGS = $(PACKAGES_hostsync)
 $(BUILD)/obj/tests/unit/%.o: PKGS = $(PACKAGES_api) $(PACKAGES_test)
+$(BUILD)/obj/tests/unit/%.o: override CFLAGS += -Wno-unused-parameter # of a test without a state
 $(BUILD)/obj/tests/fuzz/%.o: PKGS = $(PACKAGES_api) $(PACKAGES_test)
 $(BUILD)/obj/tests/bench/%.o: PKGS = $(PACKAGES_api)
 $(BUILD)/obj/$(BUILD)/%.o: PKGS = $(PACKAGES_api)
@@ -194,11 +196,19 @@ bench bench-churn:
 	$(Q)$(MAKE) --no-print-directory all bench-build
 	$(Q)exec /usr/bin/python3 -m tests.bench $(if $(filter bench-churn,$@),churn-long,$(FIGURES))
 
-.PHONY: run test
+jobs = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
+.PHONY: run check test
 run:
 	$(Q)scripts/setup build run
-	$(Q)$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc)) all
+	$(Q)$(MAKE) --no-print-directory $(jobs) all
 	$(Q)exec scripts/run
+
+check:
+	$(Q)scripts/setup build run test
+	$(Q)$(MAKE) --no-print-directory $(jobs) all unit-build
+	$(Q)scripts/lint quick
+	$(Q)tests/unit/run $(BUILD)
+	$(Q)exec /usr/bin/python3 -m pytest tests/integration -m promise
 
 test:
 	$(Q)scripts/setup build run test
@@ -231,10 +241,10 @@ install: all
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/doc/silodns'
 	install -m 755 $(programs) '$(DESTDIR)$(PREFIX)/bin'
 	install -m 644 README.md LICENSE CHANGELOG.md SECURITY.md '$(DESTDIR)$(PREFIX)/share/doc/silodns'
-	install -d '$(DESTDIR)$(PREFIX)/lib/systemd/system'
-	for unit in deploy/systemd/*.service deploy/systemd/*.timer; do \
-		sed 's#/usr/local/bin/#$(PREFIX)/bin/#' "$$unit" >'$(DESTDIR)$(PREFIX)/lib/systemd/system/'"$${unit##*/}" && \
-		chmod 644 '$(DESTDIR)$(PREFIX)/lib/systemd/system/'"$${unit##*/}" || exit; done
+	install -d '$(DESTDIR)$(PREFIX)/lib/systemd/system/silodns-.service.d'
+	cd deploy/systemd && for unit in *.service *.timer *.d/*; do \
+		sed 's#/usr/local/bin/#$(PREFIX)/bin/#' "$$unit" >'$(DESTDIR)$(PREFIX)/lib/systemd/system/'"$$unit" && \
+		chmod 644 '$(DESTDIR)$(PREFIX)/lib/systemd/system/'"$$unit" || exit; done
 
 .PHONY: clean
 clean:

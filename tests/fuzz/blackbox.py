@@ -42,7 +42,7 @@ STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
 # Valid credentials stand in no request until all bytes are broken: a guess would cost the hub an Argon2 each.
 AUTH = b"@the-admins-credentials@"
 
-METHODS = ["GET"] * 6 + ["PUT"] * 5 + ["DELETE", "POST", "HEAD", "OPTIONS", "TRACE", "CONNECT", "PATCH", "get", "PRI", "G", "G" * 300, "GET\0", "", "\xc3\xa4"]
+METHODS = ["GET"] * 6 + ["PUT"] * 5 + ["PATCH"] * 2 + ["DELETE", "POST", "HEAD", "OPTIONS", "TRACE", "CONNECT", "get", "PRI", "G", "G" * 300, "GET\0", "", "\xc3\xa4"]
 PATHS = ["/", "/ping", "/ip", "/healthz", "/readyz", "/metrics", "/openapi.json", "/silos", "/silos/f1", "/silos/f2", "/silos/none", "/silos/f1/history",
          "/silos/f1/hosts", "/watch", "/users", "/users/admin", "/users/nobody", "/silos/", "//silos", "/silos/../users", "/silos/%66%31", "/silos/%00", "/silos/%",
          "/silos/%zz", "/silos/" + "x" * 300, "/silos%2ff1", "/%c3%a4", "*", "http://h/silos/f1", "https://h", "http://", "/silos/f1/history/x/y", "/\x7f", "/a b",
@@ -52,7 +52,8 @@ QUERIES = ["", "", "", "?", "?limit=1", "?limit=0", "?limit=99999999999999999999
            "?" + "&".join(["a=b"] * 100), "?a=" + "b" * 5000]
 VERSIONS = ["HTTP/1.1"] * 12 + ["HTTP/1.0", "HTTP/0.9", "HTTP/2.0", "HTTP/1.2", "HTTP/1.1 x", "http/1.1", "HTTP/", "", "HTTP/1.1\0", "HTTP/99.99", "HTTP/1"]
 GOOD_BODIES = ['{"dnsrecords":[]}', '{"dnsrecords":[{"hostname":"h","ip":"192.0.2.7"}]}', '{"dnsrecords":[{"hostname":"h"},{"hostname":"i","ip":"2001:db8::7"}]}',
-               '{"id":"f1","dnsrecords":[{"hostname":"a","ip":"192.0.2.1"},{"hostname":"b","ip":"192.0.2.2"}]}']
+               '{"id":"f1","dnsrecords":[{"hostname":"a","ip":"192.0.2.1"},{"hostname":"b","ip":"192.0.2.2"}]}',
+               '{"set":[{"hostname":"h"},{"hostname":"c","ip":"192.0.2.3"}],"remove":[{"hostname":"i"}]}']
 BAD_BODIES = ["", "{", "[]", "null", '{"dnsrecords":1}', '{"dnsrecords":[{"hostname":"-","ip":"x"}]}', '{"quota":5}', '{"role":"common","password":"short"}',
               '{"a":' * 500, "[" * 5000, '{"dnsrecords":[' + '{"hostname":"h"},' * 300, "9" * 4000, '{"id":"\\ud800","dnsrecords":[]}', '{"id":"\\u0000"}',
               '{"dnsrecords":[],"dnsrecords":[]}', "\xff\xfe", "x" * 20000, '{"hostname":"' + "\\u00e4" * 1000 + '"}', " " * 70000, "\0" * 100]
@@ -93,7 +94,7 @@ def one_request(rng):
 
     method = rng.choice(METHODS)
     target = rng.choice(PATHS) + mostly("", QUERIES)
-    if method in ("PUT", "DELETE") and rng.random() < 0.7:
+    if method in ("PUT", "PATCH", "DELETE") and rng.random() < 0.7:
         target = rng.choice(["/silos/f1", "/silos/f2", "/users/nobody"])
     body = mostly(rng.choice(GOOD_BODIES), BAD_BODIES, 0.6).encode("latin-1") if method in ("PUT", "POST", "PATCH") or rng.random() < 0.1 else b""
     headers = [mostly("Host: h", ["Host: h:1", "host:h", "X: y"], 0.95)]

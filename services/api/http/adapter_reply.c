@@ -3,8 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/base/cleanup.h"
-
 #define COPIED_MAX (32u << 10) /* bytes up to which a body is handed to Ulfius as a whole */
 #define STREAM_BLOCK (32u << 10)
 #define ENDLESS_BLOCK 256 /* of a stream that does not end: only HTTP/1.0 needs this buffer */
@@ -113,8 +111,14 @@ static struct MHD_Response *with_body(struct exchange *exchange)
 
 	if (!source)
 		return NULL;
-	*source = (struct source){TAKE_PTR(reply->body), reply->body_len,     reply->body_owner,
-				  reply->release_body,   reply->stream_class, TAKE_PTR(reply->stream)};
+	*source = (struct source){.body = reply->body,
+				  .body_len = reply->body_len,
+				  .body_owner = reply->body_owner,
+				  .release_body = reply->release_body,
+				  .stream_class = reply->stream_class,
+				  .stream = reply->stream};
+	reply->body = NULL; /* both are the source's now */
+	reply->stream = NULL;
 	if (source->stream)
 		source->stream_class->attach(source->stream, &exchange->waiter);
 	struct MHD_Response *response = MHD_create_response_from_callback(

@@ -201,7 +201,7 @@ void connections_sweep(struct connections *connections)
 		if (!due_ms || now_ms < due_ms)
 			continue;
 		shutdown(connection->fd, SHUT_RDWR);
-		connection_has_request(connection); /* once is enough */
+		atomic_store_explicit(&connection->due_ms, 0, memory_order_relaxed); /* once is enough */
 		count++;
 	}
 	pthread_mutex_unlock(&connections->lock);

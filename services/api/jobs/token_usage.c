@@ -10,12 +10,16 @@
 #include "common/base/clock.h"
 
 #define FORGET_US INT64_C(3600000000)
+#define AHEAD_MAX_US INT64_C(60000000) /* more than that, and somebody's clock is wrong */
+#define DATABASE_NOW_US "CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS UNSIGNED)"
 
-enum { SQL_SAVE, SQL_FORGET, SQL_READ, SQL_COUNT };
+enum { SQL_SAVE, SQL_CORRECT, SQL_FORGET, SQL_READ, SQL_COUNT };
 
 static const char *const sql[SQL_COUNT] = {
 	[SQL_SAVE] = "INSERT INTO token_use (hash, used) VALUES (?, ?) "
 		     "ON DUPLICATE KEY UPDATE used = GREATEST(used, VALUES(used))",
+	/* A hub's clock may be wrong, but no token was used in the future: it would never count as unused. */
+	[SQL_CORRECT] = "UPDATE token_use SET used = " DATABASE_NOW_US " WHERE used > " DATABASE_NOW_US " + ?",
 	[SQL_FORGET] = "DELETE FROM token_use WHERE used < ? AND hash NOT IN (SELECT hash FROM token)",
 	[SQL_READ] = "SELECT hash, used FROM token_use",
 };
@@ -66,6 +70,7 @@ static int read_use(void *store, const struct db_value *row, size_t columns)
 
 int token_usage_exchange(void *store, struct periodic *periodic, int64_t *ret_again_ms)
 {
+	const struct db_value ahead_max = DB_U64_VALUE(AHEAD_MAX_US);
 	const struct db_value forget_before = DB_U64_VALUE((uint64_t)(clock_wall_us() - FORGET_US));
 	struct token **tokens;
 	struct db *db;
@@ -75,10 +80,14 @@ int token_usage_exchange(void *store, struct periodic *periodic, int64_t *ret_ag
 	(void)ret_again_ms;
 	if (err)
 		return err;
+	for (size_t i = 0; i < count; i++)
+		token_correct_use(tokens[i], clock_wall_us());
 	if (count)
 		err = periodic_db(periodic, sql, SQL_COUNT, &db);
 	if (count && !err)
 		err = save(db, tokens, count);
+	if (count && !err)
+		err = db_exec(db, SQL_CORRECT, &ahead_max, 1);
 	if (count && !err)
 		err = db_exec(db, SQL_FORGET, &forget_before, 1);
 	if (count && !err)

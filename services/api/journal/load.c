@@ -3,8 +3,8 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include <sodium.h>
-
+#include "api/journal/log_internal.h"
+#include "api/store/store_state.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
@@ -13,100 +13,27 @@
 /* Entries of the log that are read for what is gone; not more, as a start shall not take longer for it. */
 #define GONE_ENTRIES_MAX 200000
 
-enum { SQL_HUB, SQL_USERS, SQL_TOKENS, SQL_SILOS, SQL_OLDEST, SQL_GONE, SQL_COUNT };
-
-static const char *const sql[SQL_COUNT] = {
-	[SQL_HUB] = LOADER_HUB_QUERY,
-	[SQL_USERS] = "SELECT " LOADER_USER_COLUMNS " FROM account",
-	[SQL_TOKENS] = LOADER_TOKEN_QUERY,
-	[SQL_SILOS] = ("SELECT s.id, s.owner, s.revision, r.hostname, r.ip FROM silo s "
-		       "LEFT JOIN record r ON r.silo = s.id ORDER BY s.id"), /* (Clang takes it for a missing comma) */
-	[SQL_OLDEST] = "SELECT CAST(COALESCE(MIN(revision), 0) AS UNSIGNED) FROM change_log",
-	[SQL_GONE] = "SELECT revision, subject, owner, former_owner FROM change_log "
-		     "WHERE revision > ? AND (kind = 'silo-delete' OR former_owner <> 0) ORDER BY revision",
-};
-
-int loader_read_hub(void *arg, const struct db_value *row, size_t columns)
-{
-	struct hub_row *hub = arg;
-
-	(void)columns;
-	hub->revision = row[0].u64;
-	snprintf(hub->identity, sizeof hub->identity, "%s", row[1].text);
-	hub->accounts = row[2].u64;
-	hub->silos = row[3].u64;
-	hub->records = row[4].u64;
-	hub->tokens = row[5].u64;
-	return ERR_OK;
-}
-
-void loader_read_user(const struct db_value *row, struct user *ret_user)
-{
-	memset(ret_user, 0, sizeof *ret_user);
-	ret_user->id = (uint32_t)row[0].u64;
-	ret_user->role = row[1].u64 == 2 ? ROLE_ADMIN : ROLE_COMMON; /* positions in the ENUM */
-	ret_user->quota = (uint32_t)row[2].u64;
-	snprintf(ret_user->name, sizeof ret_user->name, "%s", row[3].text);
-	snprintf(ret_user->password_hash, sizeof ret_user->password_hash, "%s", row[4].text);
-	ret_user->revision = row[5].u64;
-}
-
 static int load_user(void *arg, const struct db_value *row, size_t columns)
 {
 	struct user user;
 
-	(void)columns;
-	loader_read_user(row, &user);
-	return store_state_add_user(arg, &user);
-}
-
-static int read_token_scope(const struct db_value *row, struct token **ret_token)
-{
-	int err = token_parse(row[4].text, row[4].len, ret_token, NULL);
-
-	if (!err || err == ERR_NOMEM)
-		return err;
-	/* A person's repair, or a newer version's: what is not understood allows nothing. */
-	log_warn("a token's scope makes no sense: it may do nothing", LOG_STR("user", row[1].text),
-		 LOG_STR("token", row[2].text));
-	*ret_token = token_new_void();
-	return *ret_token ? ERR_OK : ERR_NOMEM;
-}
-
-int loader_read_token(const struct db_value *row, struct token **ret_token)
-{
-	struct token *token;
-	size_t bytes = 0;
-	int err = read_token_scope(row, &token);
-
-	if (err)
-		return err;
-	token->owner = (uint32_t)row[0].u64;
-	token_set_subject(token, row[1].text, row[2].text);
-	if (sodium_hex2bin(token->hash, sizeof token->hash, row[3].text, row[3].len, NULL, &bytes, NULL) ||
-	    bytes != sizeof token->hash) {
-		log_warn("a token's hash makes no sense: nobody can use it", LOG_STR("user", row[1].text),
-			 LOG_STR("token", row[2].text));
-		randombytes_buf(token->hash, sizeof token->hash);
-	}
-	token->created_us = (int64_t)row[5].u64;
-	token->revision = row[6].u64;
-	atomic_init(&token->used_us, (int64_t)row[7].u64); /* 0 for NULL, too */
-	*ret_token = token;
+	journal_read_user(&user, row, columns);
+	struct user_node *node = user_node_new(&user);
+	if (!node)
+		return ERR_NOMEM;
+	store_state_put_user_take(arg, node);
 	return ERR_OK;
 }
 
 static int load_token(void *arg, const struct db_value *row, size_t columns)
 {
 	struct token *token;
-	int err = loader_read_token(row, &token);
+	int err = journal_read_token(&token, row, columns);
 
-	(void)columns;
 	if (err)
 		return err;
-	err = store_state_add_token(arg, token);
-	token_unref(token);
-	return err;
+	store_state_put_token_take(arg, token);
+	return ERR_OK;
 }
 
 /* The rows of one silo follow each other; a silo is complete when the next one begins. */
@@ -131,17 +58,17 @@ static int finish_silo(struct silo_loader *loader)
 	int err = silo_to_json(&loader->silo, &json, &len);
 	if (err)
 		return err;
-	struct document *body = document_new(json, len, loader->owner, loader->revision);
+	struct document *body = document_new(loader->silo.id, json, len, loader->owner, loader->revision);
 	if (!body)
 		return ERR_NOMEM;
-	err = store_state_add_silo_take(loader->state, loader->silo.id, body);
+	store_state_put_silo_take(loader->state, body, NULL); /* each comes once: nobody had it before */
 	silo_release(&loader->silo);
 	loader->count++;
 	if (clock_mono_ms() - loader->reported >= 1000) {
 		loader->reported = clock_mono_ms();
 		log_info("loading silos", LOG_U64("silos", loader->count));
 	}
-	return err;
+	return ERR_OK;
 }
 
 static int load_record(void *arg, const struct db_value *row, size_t columns)
@@ -169,33 +96,30 @@ static int load_record(void *arg, const struct db_value *row, size_t columns)
 	return err ? err : silo_add(&loader->silo, row[3].text, &ip);
 }
 
-static int load_oldest(void *arg, const struct db_value *row, size_t columns)
-{
-	(void)columns;
-	*(uint64_t *)arg = row[0].u64;
-	return ERR_OK;
-}
-
 static int load_one_gone(void *arg, const struct db_value *row, size_t columns)
 {
 	(void)columns;
 	const struct db_value *former = &row[3];
-	return store_state_add_gone(arg, row[1].text, (uint32_t)(former->u64 ? former : &row[2])->u64, row[0].u64,
-				    !former->u64);
+	struct document *mark = document_new(row[1].text, "", 0, 0, 0);
+	if (!mark)
+		return ERR_NOMEM;
+	store_state_put_mark_take(arg, mark, (uint32_t)(former->u64 ? former : &row[2])->u64, row[0].u64,
+				  former->u64 ? DOCUMENT_GIVEN_AWAY : DOCUMENT_DELETED);
+	return ERR_OK;
 }
 
 /* Deletions and changes of hands, as far back as the log tells of them without a gap, within a limit. */
 static int load_gone(struct db *db, struct store_state *state, uint64_t revision)
 {
 	uint64_t oldest = 0;
-	int err = db_query(db, SQL_OLDEST, NULL, 0, load_oldest, &oldest);
+	int err = db_query(db, SQL_OLDEST, NULL, 0, db_read_u64, &oldest);
 	uint64_t known = oldest ? oldest - 1 : revision;
 
 	if (err)
 		return err;
 	if (revision > known + GONE_ENTRIES_MAX)
 		known = revision - GONE_ENTRIES_MAX;
-	store_state_set_forgotten(state, known);
+	state->point.forgotten = known;
 	return db_query(db, SQL_GONE, (const struct db_value[]){DB_U64_VALUE(known)}, 1, load_one_gone, state);
 }
 
@@ -223,7 +147,7 @@ static int load_tables(struct db *db, struct store_state *state, struct hub_row 
 	int err = db_begin_snapshot(db);
 
 	if (!err)
-		err = db_query(db, SQL_HUB, NULL, 0, loader_read_hub, ret_hub);
+		err = db_query(db, SQL_HUB, NULL, 0, journal_read_hub, ret_hub);
 	if (!err)
 		err = db_query(db, SQL_USERS, NULL, 0, load_user, state);
 	if (!err)
@@ -237,8 +161,7 @@ static int load_tables(struct db *db, struct store_state *state, struct hub_row 
 	silo_release(&loader.silo);
 	if (err)
 		return why_set(why, err, "", "%s", db_error(db));
-	const struct store_size size = store_state_size(state);
-	return check_whole(&loader, ret_hub, &size, why);
+	return check_whole(&loader, ret_hub, &state->size, why);
 }
 
 int loader_load(const struct db_settings *settings, struct store *store, struct why *ret_why)
@@ -247,7 +170,7 @@ int loader_load(const struct db_settings *settings, struct store *store, struct 
 	struct hub_row hub = {0};
 	struct db *db = NULL;
 	int64_t started = clock_mono_ms();
-	int err = state ? db_open(settings, sql, SQL_COUNT, &db, ret_why)
+	int err = state ? db_open(settings, journal_sql, JOURNAL_SQL_COUNT, &db, ret_why)
 			: why_set(ret_why, ERR_NOMEM, "", "out of memory");
 
 	if (!err)

@@ -1,6 +1,9 @@
 /*
  * A silo's finished document at one revision: immutable and counted, so that readers share it without a lock. Released
  * by the last document_unref(). Thread-safe.
+ *
+ * The store keeps documents in trees whose links are part of the document: a silo costs one allocation, and whatever is
+ * put into the store has its place already. The same struct, without text, is the store's mark for a silo that is gone.
  */
 #ifndef SILODNS_API_MODEL_DOCUMENT_H
 #define SILODNS_API_MODEL_DOCUMENT_H
@@ -9,21 +12,47 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <bsd/sys/tree.h>
+
+#include "common/base/err.h"
 #include "common/hub/silo.h"
+
+enum document_kind {
+	DOCUMENT_SILO,
+	DOCUMENT_DELETED,   /* a mark: the silo was deleted, and not made again since */
+	DOCUMENT_GIVEN_AWAY /* a mark: it is not `owner`'s any more, whatever became of it */
+};
 
 struct document {
 	atomic_uint refs;
 	uint32_t owner;    /* user id */
 	uint64_t revision; /* at which it became so */
-	size_t len;
-	char json[]; /* canonical document, with a final NUL that is not counted */
+	struct {           /* guarded by the store's lock; nobody else's business */
+		RB_ENTRY(document) by_id, by_owner, by_revision, by_owner_revision;
+	} places;
+	uint32_t len;
+	unsigned kind : 2;   /* enum document_kind */
+	unsigned id_at : 30; /* where in `json` the id is */
+	char json[];         /* canonical document, with a final NUL that is not counted */
 };
 
-struct document *document_new(const char *json, size_t len, uint32_t owner, uint64_t revision); /* NULL: no memory */
+/* Copies. A text that does not begin with the id, as no hub writes one, is kept all the same. NULL: no memory. */
+struct document *document_new(const char *id, const char *json, size_t len, uint32_t owner, uint64_t revision);
 struct document *document_ref(struct document *body);
 void document_unref(struct document *body); /* NULL is allowed */
 
-/* The id that the document begins with. */
+/* The silo that the document is. ERR_NOMEM; ERR_MALFORMED, ERR_INVALID: a person wrote it, not a hub. */
+int document_read(const struct document *body, struct silo *ret_silo);
 void document_id(const struct document *body, char ret_id[static SILO_ID_MAX + 1]);
+/* <0, 0, >0: by the ids' bytes. */
+int document_compare_id(const struct document *a, const struct document *b);
+
+/* A document on the stack that has an id and an owner and is good for comparisons. */
+union document_key {
+	struct document document;
+	char room[sizeof(struct document) + SILO_ID_MAX + 2];
+};
+/* Of a text that is no id: the part before it that could be one. */
+struct document *document_key(union document_key *key, const char *id, uint32_t owner);
 
 #endif

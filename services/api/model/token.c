@@ -239,3 +239,12 @@ void token_merge_use(struct token *token, int64_t used_us)
 									    memory_order_relaxed, memory_order_relaxed))
 		;
 }
+
+void token_correct_use(struct token *token, int64_t now_us)
+{
+	int64_t known_us = atomic_load_explicit(&token->used_us, memory_order_relaxed);
+
+	if (known_us > now_us + USE_RESOLUTION_US)
+		atomic_compare_exchange_strong_explicit(&token->used_us, &known_us, now_us, memory_order_relaxed,
+							memory_order_relaxed);
+}

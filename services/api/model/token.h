@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <bsd/sys/tree.h>
 #include <jansson.h>
 
 #include "common/base/err.h"
@@ -60,6 +61,9 @@ struct token {
 
 	atomic_int_least64_t used_us; /* 0: never; a minute is its resolution */
 	atomic_bool use_unsaved;      /* `used_us` is newer than the database knows */
+
+	RB_ENTRY(token)
+	by_hash, by_subject; /* its places in the store, guarded by the store's lock; nobody else's business */
 };
 
 /* A name is as a user's. ERR_INVALID, field "name". */
@@ -95,5 +99,7 @@ int token_check_use(const struct token *token, const struct ipaddr *peer, int64_
 void token_touch(struct token *token, int64_t now_us);
 /* The last use as another hub knows it. */
 void token_merge_use(struct token *token, int64_t used_us);
+/* A last use in the future, by a clock that was ahead, becomes one of now. */
+void token_correct_use(struct token *token, int64_t now_us);
 
 #endif

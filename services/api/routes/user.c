@@ -1,6 +1,4 @@
-#include "api/routes/user.h"
-
-#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "api/auth/password.h"
@@ -11,7 +9,8 @@
 
 #define QUOTA_MAX 1000000
 
-json_t *user_json(const struct user *user)
+/* Never the password's hash. NULL: no memory. */
+static json_t *user_json(const struct user *user)
 {
 	return json_pack("{s:s, s:s, s:I, s:I}", "name", user->name, "role",
 			 user->role == ROLE_ADMIN ? "admin" : "common", "quota", (json_int_t)user->quota, "silos",
@@ -20,14 +19,9 @@ json_t *user_json(const struct user *user)
 
 static int check_name(struct call *call)
 {
-	int err = user_name_check(call->subject, call->subject_len, call->why);
+	int err = user_name_check(call->subject, strlen(call->subject), call->why);
 
 	return err ? err : request_query_only(call->request, NULL);
-}
-
-static bool is_own(const struct call *call)
-{
-	return strcmp(call->subject, call->principal.name) == 0;
 }
 
 static int reply_user(struct call *call, struct reply *reply, int status)
@@ -43,11 +37,24 @@ int handle_user_get(struct call *call, struct reply *reply)
 {
 	int err = check_name(call);
 
+	return err ? err : reply_user(call, reply, 200);
+}
+
+int handle_users_list(struct call *call, struct reply *reply)
+{
+	_cleanup_free_ struct user *users = NULL;
+	size_t count;
+	int err = request_query_only(call->request, NULL);
+
+	if (!err)
+		err = store_users(call->hub->store, &users, &count);
 	if (err)
 		return err;
-	if (call->principal.role != ROLE_ADMIN && !is_own(call))
-		return why_set(call->why, ERR_FORBIDDEN, "", "only an admin may see other users");
-	return reply_user(call, reply, 200);
+	json_auto_t *list = json_array();
+	int failed = 0;
+	for (size_t i = 0; i < count; i++)
+		failed |= json_array_append_new(list, user_json(&users[i]));
+	return reply_json_take(reply, 200, failed ? NULL : TAKE_PTR(list));
 }
 
 /* --- PUT ---------------------------------------------------------------------------------------------------------- */
@@ -131,7 +138,10 @@ static int hash_password(struct call *call, struct user_put *put)
 	if (!put->password)
 		return ERR_OK;
 	if (hashing) {
-		err = password_hash_result(hashing, &put->change.password_hash);
+		const char *hash;
+		err = password_hash_result(hashing, &hash);
+		if (!err)
+			snprintf(put->change.password_hash, sizeof put->change.password_hash, "%s", hash);
 	} else {
 		err = authenticator_hash_password(call->hub->authenticator, put->password, put->password_len,
 						  call->request->waiter, &hashing);
@@ -170,18 +180,15 @@ int handle_user_put(struct call *call, struct reply *reply)
 	int err = check_name(call);
 
 	(void)reply;
-	if (err)
-		return err;
-	if (call->principal.role != ROLE_ADMIN && !is_own(call))
-		return why_set(call->why, ERR_FORBIDDEN, "", "only an admin may change other users");
-	err = parse_user(call, &put, &document);
+	if (!err)
+		err = parse_user(call, &put, &document);
 	if (err)
 		return err;
 	if (call->principal.role != ROLE_ADMIN && (put.change.set_role || put.change.set_quota))
 		return why_set(call->why, ERR_FORBIDDEN, "",
 			       "only an admin may change role and quota; the password is yours to change");
 	err = hash_password(call, &put);
-	return err ? err : call_submit(call, &put.change, finish_put);
+	return err ? err : call_submit_take(call, &put.change, finish_put);
 }
 
 static int finish_delete(struct call *call, struct reply *reply)
@@ -200,5 +207,5 @@ int handle_user_delete(struct call *call, struct reply *reply)
 	int err = check_name(call);
 
 	(void)reply;
-	return err ? err : call_submit(call, &change, finish_delete);
+	return err ? err : call_submit_take(call, &change, finish_delete);
 }

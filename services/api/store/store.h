@@ -1,10 +1,10 @@
 /*
- * The hub's state in memory at one revision: silos with their ready-made JSON bodies, users, and tokens. All reads are
- * served from here.
+ * The hub's state in memory at one revision: silos with their ready-made JSON documents, users, and tokens. All reads
+ * are served from here.
  *
- * Bodies are immutable and counted, so a reader holds the lock only to find one and never sees half a change. Writing
- * is the journal's alone (store_apply, store_replace_take). Everything else may be called from any thread: `lock` (a
- * read-write lock) guards the state, and a writer holds it only to swap pointers.
+ * Documents are immutable and counted, so a reader holds the lock only to find one and never sees half a change.
+ * Writing is the journal's alone (store_apply, store_replace_take). Everything else may be called from any thread:
+ * `lock` (a read-write lock) guards the state, and a writer holds it only to swap pointers.
  */
 #ifndef SILODNS_API_STORE_STORE_H
 #define SILODNS_API_STORE_STORE_H
@@ -23,16 +23,31 @@
 #define STORE_GONE_MAX 100000 /* silos that are gone, remembered for those who continue from an earlier revision */
 
 struct store;
+struct store_state; /* store_state.h */
 
 struct store *store_new(void);
 void store_free(struct store *store);
 
 /* --- reading ------------------------------------------------------------------------------------------------------ */
 
-/* False until the first store_replace(): the other readers find nothing then. */
+/* False until the first store_replace_take(): the other readers find nothing then. */
 bool store_is_loaded(struct store *store);
 uint64_t store_revision(struct store *store);
 void store_identity(struct store *store, char ret_identity[static HUB_IDENTITY_LEN + 1]);
+
+/* Where a state stands. */
+struct store_point {
+	uint64_t revision;
+	uint64_t forgotten;    /* who knows the hub up to an earlier revision than this cannot continue from there */
+	uint64_t replaced;     /* counts store_replace_take() */
+	uint64_t user_changes; /* counts changes of users and tokens */
+	char identity[HUB_IDENTITY_LEN + 1];
+};
+
+/* Holds the state still for several questions (store_state.h) that must fit together. Until store_view_end() the caller
+ * neither waits nor calls any other function of the store than those that say that they take no lock. */
+const struct store_state *store_view(struct store *store);
+void store_view_end(struct store *store);
 
 /* ERR_NOT_FOUND. `ret_body` is a reference of the caller's. */
 int store_get(struct store *store, const char *id, struct document **ret_body);
@@ -45,46 +60,19 @@ int store_get(struct store *store, const char *id, struct document **ret_body);
 int store_list(struct store *store, uint32_t owner, const char *after, size_t limit, struct document ***ret_bodies,
 	       size_t *ret_count, bool *ret_more, uint64_t *ret_revision);
 
-/* Where the store stands. */
-struct store_point {
-	uint64_t revision;
-	uint64_t forgotten;    /* who knows the hub up to an earlier revision than this cannot continue from there */
-	uint64_t replaced;     /* counts store_replace_take() */
-	uint64_t user_changes; /* counts changes of users and tokens */
-	char identity[HUB_IDENTITY_LEN + 1];
-};
-struct store_point store_point(struct store *store);
-/* Blocks until the store's news count is another than `*news`, or store_wake(), or `timeout_ms` is over; `*news`
- * becomes the present one. The count rises with every change of the store. */
+/* Counts the store's changes and the calls of store_wake(). Takes no lock. */
+uint64_t store_news(struct store *store);
+/* Blocks until store_news() is another than `*news`, or `timeout_ms` is over; `*news` becomes the present one. */
 void store_wait(struct store *store, uint64_t *news, int64_t timeout_ms);
 void store_wake(struct store *store); /* lets store_wait() return */
 
 /* The journal has seen that the store is what the database is, and will see it again within `again_ms`. */
 void store_confirm(struct store *store, int64_t again_ms);
-/* How often it has. Once it has twice more, the second time began later than now. */
+/* How often it has. After two more confirmations, at least one started after this call. Takes no lock. */
 uint64_t store_confirmations(struct store *store);
-/* How old what is read from here may be: 0 while it is confirmed in time, else milliseconds since it was last. */
+/* How old what is read from here may be: 0 while it is confirmed in time, else milliseconds since it was last. Takes no
+ * lock. */
 int64_t store_age_ms(struct store *store);
-
-/* A silo as it is now, or the news that `owner` has it no more. */
-struct store_event {
-	uint64_t revision;
-	uint32_t owner;        /* whose it is, or was */
-	struct document *body; /* a reference of the caller's; NULL: gone */
-	bool exists;           /* a silo of this id: if gone, it is somebody else's now */
-	bool deleted;          /* gone by this; false: given away, whatever became of it then */
-	char id[SILO_ID_MAX + 1];
-};
-
-/*
- * What has changed behind revision `after`, in the order of revisions, each silo once: up to `max` events, of silos of
- * `owner` (0: of all). Returns how many; fewer than `max`: that is all up to `ret_point->revision`. Whether `after` can
- * be continued from (`forgotten`) is for the caller to see.
- */
-size_t store_since(struct store *store, uint32_t owner, uint64_t after, struct store_event *ret_events, size_t max,
-		   struct store_point *ret_point);
-/* One silo; if there is none: `revision` of its deletion, 0 if that is not remembered. */
-struct store_event store_look(struct store *store, const char *id);
 
 /* Copies; ERR_NOT_FOUND. */
 int store_user(struct store *store, const char *name, struct user *ret_user);
@@ -95,53 +83,25 @@ int store_users(struct store *store, struct user **ret_users, size_t *ret_count)
 /* A reference of the caller's; ERR_NOT_FOUND. */
 int store_token(struct store *store, const unsigned char hash[static TOKEN_HASH_BYTES], struct token **ret_token);
 int store_token_by_subject(struct store *store, const char *subject, struct token **ret_token);
-bool store_has_token(struct store *store, const struct token *token); /* it was not revoked */
+bool store_has_token(struct store *store, const struct token *token); /* neither revoked nor replaced */
 /* The tokens of `owner` (0: all) by subject: an array of references of the caller's. ERR_NOMEM. */
 int store_tokens(struct store *store, uint32_t owner, struct token ***ret_tokens, size_t *ret_count);
 void store_tokens_release(struct token **tokens, size_t count);
 
 struct store_size {
-	size_t silos, users, tokens, gone, bytes; /* bytes: of nodes and bodies, without the allocator's overhead */
+	size_t silos, users, tokens, gone, bytes; /* bytes: of all of them, without the allocator's overhead */
 };
 struct store_size store_size(struct store *store);
 
 /* --- writing: the journal only ------------------------------------------------------------------------------------ */
 
-enum store_op {
-	STORE_PUT_SILO,
-	STORE_DELETE_SILO,
-	STORE_PUT_USER,
-	STORE_DELETE_USER, /* and its tokens */
-	STORE_PUT_TOKEN,
-	STORE_DELETE_TOKEN
-};
+/* Applies decided changes in order and moves the store to `revision`, all at once for readers; takes references of its
+ * own. A document or token is put once, into one store. ERR_NOMEM leaves the store as it was: all that needs memory is
+ * done before the first change. */
+struct change;
+int store_apply(struct store *store, struct change *const changes[], size_t count, uint64_t revision);
 
-struct store_change {
-	enum store_op op;
-	const char *subject;   /* silo id, user name, or a token's subject; borrowed */
-	struct document *body; /* STORE_PUT_SILO; the store takes its own reference */
-	uint64_t revision;     /* STORE_DELETE_SILO */
-	struct user user;      /* STORE_PUT_USER; `silos` is ignored */
-	struct token *token;   /* STORE_PUT_TOKEN; the store takes its own reference */
-};
-
-/* Applies changes in order and moves the store to `revision`, all at once for readers. ERR_NOMEM leaves the store as it
- * was. */
-int store_apply(struct store *store, const struct store_change *changes, size_t count, uint64_t revision);
-
-/* A whole new state is filled without the lock, then put in place of the old one. */
-struct store_state;
-struct store_state *store_state_new(void);
-void store_state_free(struct store_state *state);
-int store_state_add_user(struct store_state *state, const struct user *user);
-int store_state_add_token(struct store_state *state, struct token *token); /* takes its own reference. ERR_NOMEM */
-int store_state_add_silo_take(struct store_state *state, const char *id, struct document *body);
-/* After all silos, in the order of revisions: `owner` has had the silo no more since `revision`, as it was deleted or
- * given to somebody else. ERR_NOMEM. */
-int store_state_add_gone(struct store_state *state, const char *id, uint32_t owner, uint64_t revision, bool deleted);
-/* What is gone may be missing up to this revision. */
-void store_state_set_forgotten(struct store_state *state, uint64_t revision);
-struct store_size store_state_size(const struct store_state *state);
+/* A whole new state, filled without the lock, in place of the old one. */
 void store_replace_take(struct store *store, struct store_state *state, const char *identity, uint64_t revision);
 
 #endif

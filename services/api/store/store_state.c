@@ -5,272 +5,268 @@
 
 #include "common/base/cleanup.h"
 
-static int compare_id(const struct silo_node *a, const struct silo_node *b)
+#define COMPARE(a, b) (((a) > (b)) - ((a) < (b)))
+
+static int compare_owner(const struct document *a, const struct document *b)
 {
-	return strcmp(a->entry.id, b->entry.id);
+	return a->owner != b->owner ? COMPARE(a->owner, b->owner) : document_compare_id(a, b);
 }
 
-static int compare_owner(const struct silo_node *a, const struct silo_node *b)
+static int compare_mark(const struct document *a, const struct document *b)
 {
-	return a->owner != b->owner ? (a->owner < b->owner ? -1 : 1) : compare_id(a, b);
+	int order = document_compare_id(a, b);
+
+	return order ? order : COMPARE(a->owner, b->owner);
 }
 
-static int compare_gone(const struct gone_node *a, const struct gone_node *b)
+/* Of one revision are only a silo that changes hands and the mark for it, or what a person wrote into the tables. */
+static int compare_revision(const struct document *a, const struct document *b)
 {
-	int order = strcmp(a->entry.id, b->entry.id);
+	int order = COMPARE(a->revision, b->revision);
 
-	return order || a->owner == b->owner ? order : (a->owner < b->owner ? -1 : 1);
+	if (!order)
+		order = (a->kind != DOCUMENT_SILO) - (b->kind != DOCUMENT_SILO);
+	return order ? order : compare_owner(a, b);
 }
 
-static int compare_place(const struct store_place *a, const struct store_place *b)
+static int compare_owner_revision(const struct document *a, const struct document *b)
 {
-	if (a->owner != b->owner)
-		return a->owner < b->owner ? -1 : 1;
-	if (a->revision != b->revision)
-		return a->revision < b->revision ? -1 : 1;
-	return a->gone - b->gone;
+	return a->owner != b->owner ? COMPARE(a->owner, b->owner) : compare_revision(a, b);
+}
+
+static int compare_user_name(const struct user_node *a, const struct user_node *b)
+{
+	return strcmp(a->user.name, b->user.name);
+}
+
+static int compare_user_id(const struct user_node *a, const struct user_node *b)
+{
+	return COMPARE(a->user.id, b->user.id);
+}
+
+static int compare_token_hash(const struct token *a, const struct token *b)
+{
+	return memcmp(a->hash, b->hash, sizeof a->hash);
+}
+
+static int compare_token_subject(const struct token *a, const struct token *b)
+{
+	return strcmp(a->subject, b->subject);
 }
 
 /* (RB_GENERATE_STATIC needs a macro that glibc does not have.) */
 #define GENERATE(tree, node, link, compare)                                                                            \
 	RB_GENERATE_INTERNAL(tree, node, link, compare, static __attribute__((unused)))
-GENERATE(id_tree, silo_node, by_id, compare_id)
-GENERATE(owner_tree, silo_node, by_owner, compare_owner)
-GENERATE(gone_tree, gone_node, by_id, compare_gone)
-GENERATE(order, store_place, link, compare_place)
+GENERATE(silos_by_id, document, places.by_id, document_compare_id)
+GENERATE(silos_by_owner, document, places.by_owner, compare_owner)
+GENERATE(changes, document, places.by_revision, compare_revision)
+GENERATE(changes_by_owner, document, places.by_owner_revision, compare_owner_revision)
+GENERATE(marks_by_id, document, places.by_id, compare_mark)
+GENERATE(marks_by_age, document, places.by_owner, compare_revision)
+GENERATE(users_by_name, user_node, by_name, compare_user_name)
+GENERATE(users_by_id, user_node, by_id, compare_user_id)
+GENERATE(tokens_by_hash, token, by_hash, compare_token_hash)
+GENERATE(tokens_by_subject, token, by_subject, compare_token_subject)
 
 /* The trees' functions do not change what they search in, but say so nowhere. */
 #define TREE(state, field) (&((struct store_state *)(uintptr_t)(state))->field)
 
 /* --- reading ------------------------------------------------------------------------------------------------------ */
 
-struct silo_node *store_state_silo(const struct store_state *state, const char *id)
+struct document *store_state_silo(const struct store_state *state, const char *id)
 {
-	return RB_FIND(id_tree, TREE(state, by_id), &(struct silo_node){.entry.id = id});
+	union document_key key;
+
+	return RB_FIND(silos_by_id, TREE(state, silos_by_id), document_key(&key, id, 0));
 }
 
-struct silo_node *store_state_next(struct silo_node *node, uint32_t owner)
+static struct document *if_owned(struct document *found, uint32_t owner)
 {
-	struct silo_node *next = owner ? RB_NEXT(owner_tree, NULL, node) : RB_NEXT(id_tree, NULL, node);
-
-	return next && (!owner || next->owner == owner) ? next : NULL;
+	return found && (!owner || found->owner == owner) ? found : NULL;
 }
 
-struct silo_node *store_state_first(const struct store_state *state, uint32_t owner, const char *after)
+struct document *store_state_next(struct document *silo, uint32_t owner)
 {
-	struct silo_node key = {.entry.id = after ? after : "", .owner = owner};
-	struct silo_node *node =
-		owner ? RB_NFIND(owner_tree, TREE(state, by_owner), &key) : RB_NFIND(id_tree, TREE(state, by_id), &key);
-
-	if (!node || (owner && node->owner != owner))
-		return NULL;
-	return after && strcmp(node->entry.id, after) == 0 ? store_state_next(node, owner) : node;
+	return if_owned(owner ? RB_NEXT(silos_by_owner, NULL, silo) : RB_NEXT(silos_by_id, NULL, silo), owner);
 }
 
-static struct store_entry *entry_of(struct store_place *place, uint32_t owner)
+struct document *store_state_first(const struct store_state *state, uint32_t owner, const char *after)
 {
-	return place && place->owner == owner ? place->entry : NULL;
+	union document_key room;
+	struct document *key = document_key(&room, after ? after : "", owner);
+	struct document *silo = owner ? RB_NFIND(silos_by_owner, TREE(state, silos_by_owner), key)
+				      : RB_NFIND(silos_by_id, TREE(state, silos_by_id), key);
+
+	silo = if_owned(silo, owner);
+	return silo && after && document_compare_id(silo, key) == 0 ? store_state_next(silo, owner) : silo;
 }
 
-struct store_entry *store_state_since(const struct store_state *state, uint32_t owner, uint64_t after)
+struct document *store_state_since(const struct store_state *state, uint32_t owner, uint64_t after)
 {
-	struct store_place key = {.owner = owner, .revision = after + 1};
+	union document_key room;
+	struct document *key = document_key(&room, "", owner);
 
-	return entry_of(RB_NFIND(order, TREE(state, order), &key), owner);
+	key->revision = after + 1;
+	key->kind = DOCUMENT_SILO;
+	return if_owned(owner ? RB_NFIND(changes_by_owner, TREE(state, changes_by_owner), key)
+			      : RB_NFIND(changes, TREE(state, changes), key),
+			owner);
 }
 
-struct store_entry *store_state_later(struct store_entry *entry, uint32_t owner)
+struct document *store_state_later(struct document *change, uint32_t owner)
 {
-	return entry_of(RB_NEXT(order, NULL, owner ? &entry->own : &entry->all), owner);
+	return if_owned(owner ? RB_NEXT(changes_by_owner, NULL, change) : RB_NEXT(changes, NULL, change), owner);
 }
 
-bool store_entry_deleted(const struct store_entry *entry)
+/* All marks of a silo follow each other. */
+static struct document *first_mark(const struct store_state *state, const char *id)
 {
-	return !entry->body && ((const struct gone_node *)entry)->deleted;
+	union document_key room;
+	struct document *key = document_key(&room, id, 0);
+	struct document *mark = RB_NFIND(marks_by_id, TREE(state, marks_by_id), key);
+
+	return mark && document_compare_id(mark, key) == 0 ? mark : NULL;
 }
 
-static struct gone_node *first_gone(const struct store_state *state, const char *id)
+static struct document *next_mark(struct document *mark)
 {
-	struct gone_node *node = RB_NFIND(gone_tree, TREE(state, gone), &(struct gone_node){.entry.id = id});
+	struct document *next = RB_NEXT(marks_by_id, NULL, mark);
 
-	return node && strcmp(node->entry.id, id) == 0 ? node : NULL;
+	return next && document_compare_id(next, mark) == 0 ? next : NULL;
 }
 
-static struct gone_node *next_gone(struct gone_node *node)
+struct document *store_state_deleted(const struct store_state *state, const char *id)
 {
-	struct gone_node *next = RB_NEXT(gone_tree, NULL, node);
+	struct document *newest = NULL;
 
-	return next && strcmp(next->entry.id, node->entry.id) == 0 ? next : NULL;
-}
-
-uint64_t store_state_deleted(const struct store_state *state, const char *id)
-{
-	uint64_t revision = 0;
-
-	for (struct gone_node *node = first_gone(state, id); node; node = next_gone(node))
-		if (node->deleted && node->entry.all.revision > revision)
-			revision = node->entry.all.revision;
-	return revision;
+	for (struct document *mark = first_mark(state, id); mark; mark = next_mark(mark))
+		if (mark->kind == DOCUMENT_DELETED && (!newest || mark->revision > newest->revision))
+			newest = mark;
+	return newest;
 }
 
 struct user_node *store_state_user(const struct store_state *state, const char *name)
 {
-	struct user_node *found;
+	struct user_node key;
 
-	HASH_FIND(by_name, state->users_by_name, name, strlen(name), found);
-	return found;
+	if (!memccpy(key.user.name, name, '\0', sizeof key.user.name))
+		return NULL;
+	return RB_FIND(users_by_name, TREE(state, users_by_name), &key);
 }
 
 struct user_node *store_state_user_by_id(const struct store_state *state, uint32_t id)
 {
-	struct user_node *found;
+	struct user_node key;
 
-	HASH_FIND(by_id, state->users_by_id, &id, sizeof id, found);
-	return found;
+	key.user.id = id;
+	return RB_FIND(users_by_id, TREE(state, users_by_id), &key);
 }
 
-struct token_node *store_state_token(const struct store_state *state, const unsigned char hash[static TOKEN_HASH_BYTES])
+struct user_node *store_state_next_user(const struct store_state *state, struct user_node *user)
 {
-	struct token_node *found;
-
-	HASH_FIND(by_hash, state->tokens_by_hash, hash, TOKEN_HASH_BYTES, found);
-	return found;
+	return user ? RB_NEXT(users_by_name, NULL, user) : RB_MIN(users_by_name, TREE(state, users_by_name));
 }
 
-struct token_node *store_state_token_by_subject(const struct store_state *state, const char *subject)
+struct token *store_state_token(const struct store_state *state, const unsigned char hash[static TOKEN_HASH_BYTES])
 {
-	struct token_node *found;
+	struct token key;
 
-	HASH_FIND(by_subject, state->tokens_by_subject, subject, strlen(subject), found);
-	return found;
+	memcpy(key.hash, hash, sizeof key.hash);
+	return RB_FIND(tokens_by_hash, TREE(state, tokens_by_hash), &key);
 }
 
-void store_state_set_forgotten(struct store_state *state, uint64_t revision)
+struct token *store_state_token_by_subject(const struct store_state *state, const char *subject)
 {
-	state->forgotten = revision;
-}
+	struct token key;
 
-struct store_size store_state_size(const struct store_state *state)
-{
-	return state->size;
-}
-
-/* --- the order of changes ----------------------------------------------------------------------------------------- */
-
-static void place_link(struct store_state *state, struct store_place *place, struct store_entry *entry, uint32_t owner,
-		       uint64_t revision)
-{
-	*place = (struct store_place){.entry = entry, .revision = revision, .owner = owner, .gone = !entry->body};
-	RB_INSERT(order, &state->order, place);
-}
-
-static void entry_link(struct store_state *state, struct store_entry *entry, uint32_t owner, uint64_t revision)
-{
-	place_link(state, &entry->all, entry, 0, revision);
-	place_link(state, &entry->own, entry, owner, revision);
-}
-
-static void entry_unlink(struct store_state *state, struct store_entry *entry)
-{
-	RB_REMOVE(order, &state->order, &entry->all);
-	RB_REMOVE(order, &state->order, &entry->own);
-}
-
-/* --- what is gone ------------------------------------------------------------------------------------------------- */
-
-struct gone_node *gone_node_new(const char *id)
-{
-	size_t len = strlen(id);
-	struct gone_node *node = calloc(1, sizeof *node + len + 1);
-
-	if (!node)
+	if (!memccpy(key.subject, subject, '\0', sizeof key.subject))
 		return NULL;
-	memcpy(node->id, id, len + 1);
-	node->entry.id = node->id;
-	return node;
+	return RB_FIND(tokens_by_subject, TREE(state, tokens_by_subject), &key);
 }
 
-static void gone_remove(struct store_state *state, struct gone_node *node)
+struct token *store_state_next_token(const struct store_state *state, struct token *token)
 {
-	entry_unlink(state, &node->entry);
-	RB_REMOVE(gone_tree, &state->gone, node);
-	*(node->older ? &node->older->newer : &state->gone_oldest) = node->newer;
-	*(node->newer ? &node->newer->older : &state->gone_newest) = node->older;
-	state->size.gone--;
-	state->size.bytes -= sizeof *node + strlen(node->id) + 1;
-	free(node);
-}
-
-static void gone_add(struct store_state *state, struct gone_node *node, uint32_t owner, uint64_t revision, bool deleted)
-{
-	struct gone_node *before;
-
-	node->owner = owner;
-	node->deleted = deleted;
-	before = RB_FIND(gone_tree, &state->gone, node);
-	if (before)
-		gone_remove(state, before);
-	RB_INSERT(gone_tree, &state->gone, node);
-	entry_link(state, &node->entry, owner, revision);
-	node->older = state->gone_newest;
-	*(node->older ? &node->older->newer : &state->gone_oldest) = node;
-	state->gone_newest = node;
-	state->size.gone++;
-	state->size.bytes += sizeof *node + strlen(node->id) + 1;
-	if (state->size.gone > STORE_GONE_MAX) {
-		uint64_t oldest = state->gone_oldest->entry.own.revision;
-		if (state->forgotten < oldest)
-			state->forgotten = oldest;
-		gone_remove(state, state->gone_oldest);
-	}
-}
-
-/* The silo is there (again), and `owner`'s. */
-static void gone_no_more(struct store_state *state, const char *id, uint32_t owner)
-{
-	struct gone_node *next;
-
-	for (struct gone_node *node = first_gone(state, id); node; node = next) {
-		next = next_gone(node);
-		node->deleted = false;
-		if (node->owner == owner)
-			gone_remove(state, node);
-	}
-}
-
-int store_state_add_gone(struct store_state *state, const char *id, uint32_t owner, uint64_t revision, bool deleted)
-{
-	struct silo_node *silo = store_state_silo(state, id);
-	struct gone_node *node;
-
-	if (!owner || (silo && silo->owner == owner)) /* (nobody's: a hub writes no such entry, a person might) */
-		return ERR_OK;
-	node = gone_node_new(id);
-	if (!node)
-		return ERR_NOMEM;
-	gone_add(state, node, owner, revision, deleted && !silo);
-	return ERR_OK;
+	return token ? RB_NEXT(tokens_by_subject, NULL, token)
+		     : RB_MIN(tokens_by_subject, TREE(state, tokens_by_subject));
 }
 
 /* --- silos -------------------------------------------------------------------------------------------------------- */
 
-struct silo_node *silo_node_new(const char *id)
+static size_t document_bytes(const struct document *document)
 {
-	size_t len = strlen(id);
-	struct silo_node *node = calloc(1, sizeof *node + len + 1);
-
-	if (!node)
-		return NULL;
-	memcpy(node->id, id, len + 1);
-	node->entry.id = node->id;
-	return node;
+	return sizeof *document + document->len + 1;
 }
 
-static size_t node_bytes(const struct silo_node *node)
+/* What silos and marks have in common. */
+static void change_link(struct store_state *state, struct document *change)
 {
-	const struct document *body = node->entry.body;
+	RB_INSERT(changes, &state->changes, change);
+	RB_INSERT(changes_by_owner, &state->changes_by_owner, change);
+	state->size.bytes += document_bytes(change);
+}
 
-	return sizeof *node + strlen(node->id) + 1 + sizeof *body + body->len + 1;
+static void change_unlink(struct store_state *state, struct document *change)
+{
+	RB_REMOVE(changes, &state->changes, change);
+	RB_REMOVE(changes_by_owner, &state->changes_by_owner, change);
+	state->size.bytes -= document_bytes(change);
+}
+
+static void mark_remove(struct store_state *state, struct document *mark)
+{
+	change_unlink(state, mark);
+	RB_REMOVE(marks_by_id, &state->marks_by_id, mark);
+	RB_REMOVE(marks_by_age, &state->marks_by_age, mark);
+	state->size.gone--;
+	document_unref(mark);
+}
+
+static void mark_add(struct store_state *state, struct document *mark, uint32_t owner, uint64_t revision,
+		     enum document_kind kind)
+{
+	mark->owner = owner;
+	mark->revision = revision;
+	mark->kind = kind;
+	struct document *before = RB_FIND(marks_by_id, &state->marks_by_id, mark);
+	if (before)
+		mark_remove(state, before);
+	RB_INSERT(marks_by_id, &state->marks_by_id, mark);
+	RB_INSERT(marks_by_age, &state->marks_by_age, mark);
+	change_link(state, mark);
+	if (++state->size.gone > STORE_GONE_MAX) {
+		struct document *oldest = RB_MIN(marks_by_age, &state->marks_by_age);
+		if (state->point.forgotten < oldest->revision)
+			state->point.forgotten = oldest->revision;
+		mark_remove(state, oldest);
+	}
+}
+
+void store_state_put_mark_take(struct store_state *state, struct document *mark, uint32_t owner, uint64_t revision,
+			       enum document_kind kind)
+{
+	struct document *silo = RB_FIND(silos_by_id, &state->silos_by_id, mark);
+
+	if (!owner || (silo && silo->owner == owner)) /* (nobody's: a hub writes no such entry, a person might) */
+		document_unref(mark);
+	else
+		mark_add(state, mark, owner, revision, silo ? DOCUMENT_GIVEN_AWAY : kind);
+}
+
+/* The silo is there (again), and `owner`'s. */
+static void marks_settle(struct store_state *state, const struct document *silo)
+{
+	char id[SILO_ID_MAX + 1];
+	struct document *next;
+
+	if (RB_EMPTY(&state->marks_by_id))
+		return;
+	document_id(silo, id);
+	for (struct document *mark = first_mark(state, id); mark; mark = next) {
+		next = next_mark(mark);
+		mark->kind = DOCUMENT_GIVEN_AWAY;
+		if (mark->owner == silo->owner)
+			mark_remove(state, mark);
+	}
 }
 
 static void count_owned(struct store_state *state, uint32_t owner, int delta)
@@ -281,178 +277,126 @@ static void count_owned(struct store_state *state, uint32_t owner, int delta)
 		user->user.silos += (uint32_t)delta;
 }
 
-static void silo_link(struct store_state *state, struct silo_node *node, struct document *body_take)
+static void silo_unlink(struct store_state *state, struct document *silo)
 {
-	node->entry.body = body_take;
-	node->owner = body_take->owner;
-	RB_INSERT(owner_tree, &state->by_owner, node);
-	entry_link(state, &node->entry, node->owner, body_take->revision);
-	count_owned(state, node->owner, 1);
-	state->size.bytes += node_bytes(node);
-}
-
-static void silo_unlink(struct store_state *state, struct silo_node *node)
-{
-	state->size.bytes -= node_bytes(node);
-	count_owned(state, node->owner, -1);
-	RB_REMOVE(owner_tree, &state->by_owner, node);
-	entry_unlink(state, &node->entry);
-	document_unref(node->entry.body);
-	node->entry.body = NULL;
-}
-
-void store_state_put(struct store_state *state, struct silo_node **spare, struct gone_node **gone,
-		     struct document *body)
-{
-	struct silo_node *node = RB_INSERT(id_tree, &state->by_id, *spare);
-	uint32_t former = node ? node->owner : body->owner;
-	bool is_new = !node;
-
-	if (is_new) {
-		node = TAKE_PTR(*spare);
-		state->size.silos++;
-	} else {
-		silo_unlink(state, node);
-	}
-	silo_link(state, node, body);
-	if (is_new || former != body->owner)
-		gone_no_more(state, node->id, body->owner);
-	if (former != body->owner)
-		gone_add(state, TAKE_PTR(*gone), former, body->revision, false);
-}
-
-void store_state_delete(struct store_state *state, const char *id, uint64_t revision, struct gone_node **gone)
-{
-	struct silo_node *node = store_state_silo(state, id);
-
-	if (!node)
-		return;
-	gone_add(state, TAKE_PTR(*gone), node->owner, revision, true);
-	silo_unlink(state, node);
-	RB_REMOVE(id_tree, &state->by_id, node);
+	RB_REMOVE(silos_by_id, &state->silos_by_id, silo);
+	RB_REMOVE(silos_by_owner, &state->silos_by_owner, silo);
+	change_unlink(state, silo);
+	count_owned(state, silo->owner, -1);
 	state->size.silos--;
-	free(node);
 }
 
-int store_state_add_silo_take(struct store_state *state, const char *id, struct document *body)
+void store_state_put_silo_take(struct store_state *state, struct document *silo, struct document **mark)
 {
-	struct silo_node *node = silo_node_new(id);
-	struct gone_node *gone = NULL; /* each id comes once */
+	struct document *former = RB_FIND(silos_by_id, &state->silos_by_id, silo);
 
-	if (!node) {
-		document_unref(body);
-		return ERR_NOMEM;
-	}
-	store_state_put(state, &node, &gone, body);
-	free(node);
-	return ERR_OK;
+	if (former)
+		silo_unlink(state, former);
+	RB_INSERT(silos_by_id, &state->silos_by_id, silo);
+	RB_INSERT(silos_by_owner, &state->silos_by_owner, silo);
+	change_link(state, silo);
+	count_owned(state, silo->owner, 1);
+	state->size.silos++;
+	if (!former || former->owner != silo->owner)
+		marks_settle(state, silo);
+	if (former && former->owner != silo->owner)
+		mark_add(state, TAKE_PTR(*mark), former->owner, silo->revision, DOCUMENT_GIVEN_AWAY);
+	document_unref(former);
+}
+
+void store_state_delete_silo(struct store_state *state, const char *id, uint64_t revision, struct document **mark)
+{
+	struct document *silo = store_state_silo(state, id);
+
+	if (!silo)
+		return;
+	silo_unlink(state, silo);
+	mark_add(state, TAKE_PTR(*mark), silo->owner, revision, DOCUMENT_DELETED);
+	document_unref(silo);
 }
 
 /* --- tokens ------------------------------------------------------------------------------------------------------- */
 
-static size_t token_bytes(const struct token_node *node)
+static size_t token_bytes(const struct token *token)
 {
-	return sizeof *node + sizeof *node->token + 2 * strlen(node->token->document);
+	return sizeof *token + 2 * strlen(token->document);
 }
 
-static void delete_token(struct store_state *state, struct token_node *node)
+static void token_remove(struct store_state *state, struct token *token)
 {
-	HASH_DELETE(by_hash, state->tokens_by_hash, node);
-	HASH_DELETE(by_subject, state->tokens_by_subject, node);
+	if (!token)
+		return;
+	RB_REMOVE(tokens_by_hash, &state->tokens_by_hash, token);
+	RB_REMOVE(tokens_by_subject, &state->tokens_by_subject, token);
 	state->size.tokens--;
-	state->size.bytes -= token_bytes(node);
-	token_unref(node->token);
-	free(node);
+	state->size.bytes -= token_bytes(token);
+	token_unref(token);
 }
 
 void store_state_delete_token(struct store_state *state, const char *subject)
 {
-	struct token_node *node = store_state_token_by_subject(state, subject);
-
-	if (node)
-		delete_token(state, node);
+	token_remove(state, store_state_token_by_subject(state, subject));
 }
 
-static void delete_tokens_of(struct store_state *state, uint32_t owner)
+void store_state_put_token_take(struct store_state *state, struct token *token)
 {
-	struct token_node *node, *next;
-
-	HASH_ITER (by_hash, state->tokens_by_hash, node, next)
-		if (node->token->owner == owner)
-			delete_token(state, node);
-}
-
-int store_state_add_token(struct store_state *state, struct token *token)
-{
-	struct token_node *node = calloc(1, sizeof *node);
-
-	if (!node)
-		return ERR_NOMEM;
-	store_state_delete_token(state, token->subject); /* one of the same name, revoked since */
-	node->token = token_ref(token);
-	HASH_ADD_KEYPTR(by_hash, state->tokens_by_hash, token->hash, sizeof token->hash, node);
-	if (!node->by_hash.tbl) {
-		token_unref(token);
-		free(node);
-		return ERR_NOMEM;
-	}
-	HASH_ADD_KEYPTR(by_subject, state->tokens_by_subject, token->subject, strlen(token->subject), node);
-	if (!node->by_subject.tbl) {
-		HASH_DELETE(by_hash, state->tokens_by_hash, node);
-		token_unref(token);
-		free(node);
-		return ERR_NOMEM;
-	}
+	token_remove(state, RB_FIND(tokens_by_subject, &state->tokens_by_subject, token));
+	token_remove(state, RB_FIND(tokens_by_hash, &state->tokens_by_hash, token));
+	RB_INSERT(tokens_by_hash, &state->tokens_by_hash, token);
+	RB_INSERT(tokens_by_subject, &state->tokens_by_subject, token);
 	state->size.tokens++;
-	state->size.bytes += token_bytes(node);
-	return ERR_OK;
+	state->size.bytes += token_bytes(token);
 }
 
 /* --- users -------------------------------------------------------------------------------------------------------- */
 
-int store_state_add_user(struct store_state *state, const struct user *user)
+struct user_node *user_node_new(const struct user *user)
 {
-	struct user_node *node = store_state_user(state, user->name);
+	struct user_node *node = malloc(sizeof *node);
 
-	if (node) {
-		uint32_t silos = node->user.silos;
+	if (node)
 		node->user = *user;
-		node->user.silos = silos;
-		return ERR_OK;
-	}
-	node = calloc(1, sizeof *node);
+	return node;
+}
+
+static void user_delete(struct store_state *state, struct user_node *node)
+{
+	struct token *token, *next;
+
 	if (!node)
-		return ERR_NOMEM;
-	node->user = *user;
-	node->user.silos = 0;
-	HASH_ADD(by_name, state->users_by_name, user.name, strlen(node->user.name), node);
-	if (!node->by_name.tbl) {
-		free(node);
-		return ERR_NOMEM;
-	}
-	HASH_ADD(by_id, state->users_by_id, user.id, sizeof node->user.id, node);
-	if (!node->by_id.tbl) {
-		HASH_DELETE(by_name, state->users_by_name, node);
-		free(node);
-		return ERR_NOMEM;
-	}
-	state->size.users++;
-	state->size.bytes += sizeof *node;
-	return ERR_OK;
+		return;
+	RB_FOREACH_SAFE (token, tokens_by_subject, &state->tokens_by_subject, next)
+		if (token->owner == node->user.id)
+			token_remove(state, token);
+	RB_REMOVE(users_by_name, &state->users_by_name, node);
+	RB_REMOVE(users_by_id, &state->users_by_id, node);
+	state->size.users--;
+	state->size.bytes -= sizeof *node;
+	free(node);
 }
 
 void store_state_delete_user(struct store_state *state, const char *name)
 {
-	struct user_node *node = store_state_user(state, name);
+	user_delete(state, store_state_user(state, name));
+}
 
-	if (!node)
+void store_state_put_user_take(struct store_state *state, struct user_node *node)
+{
+	struct user_node *known = store_state_user(state, node->user.name);
+
+	if (known && known->user.id == node->user.id) {
+		node->user.silos = known->user.silos;
+		known->user = node->user;
+		free(node);
 		return;
-	delete_tokens_of(state, node->user.id);
-	HASH_DELETE(by_name, state->users_by_name, node);
-	HASH_DELETE(by_id, state->users_by_id, node);
-	state->size.users--;
-	state->size.bytes -= sizeof *node;
-	free(node);
+	}
+	user_delete(state, known);
+	user_delete(state, store_state_user_by_id(state, node->user.id));
+	node->user.silos = 0;
+	RB_INSERT(users_by_name, &state->users_by_name, node);
+	RB_INSERT(users_by_id, &state->users_by_id, node);
+	state->size.users++;
+	state->size.bytes += sizeof *node;
 }
 
 /* --- the whole ---------------------------------------------------------------------------------------------------- */
@@ -462,30 +406,25 @@ struct store_state *store_state_new(void)
 	return calloc(1, sizeof(struct store_state));
 }
 
+/* Nobody looks into the trees any more. */
 void store_state_free(struct store_state *state)
 {
-	struct silo_node *node, *next;
+	struct document *document, *next_document;
+	struct token *token, *next_token;
 	struct user_node *user, *next_user;
-	struct token_node *token, *next_token;
 
 	if (!state)
 		return;
-	for (node = RB_MIN(id_tree, &state->by_id); node; node = next) {
-		next = RB_NEXT(id_tree, &state->by_id, node);
-		RB_REMOVE(id_tree, &state->by_id, node);
-		document_unref(node->entry.body);
-		free(node);
+	RB_FOREACH_SAFE (document, changes, &state->changes, next_document) {
+		RB_REMOVE(changes, &state->changes, document);
+		document_unref(document);
 	}
-	while (state->gone_oldest) {
-		struct gone_node *gone = state->gone_oldest;
-		state->gone_oldest = gone->newer;
-		free(gone);
+	RB_FOREACH_SAFE (token, tokens_by_hash, &state->tokens_by_hash, next_token) {
+		RB_REMOVE(tokens_by_hash, &state->tokens_by_hash, token);
+		token_unref(token);
 	}
-	HASH_ITER (by_hash, state->tokens_by_hash, token, next_token)
-		delete_token(state, token);
-	HASH_ITER (by_name, state->users_by_name, user, next_user) {
-		HASH_DELETE(by_name, state->users_by_name, user);
-		HASH_DELETE(by_id, state->users_by_id, user);
+	RB_FOREACH_SAFE (user, users_by_id, &state->users_by_id, next_user) {
+		RB_REMOVE(users_by_id, &state->users_by_id, user);
 		free(user);
 	}
 	free(state);

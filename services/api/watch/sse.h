@@ -23,13 +23,10 @@ struct sse_event {
 
 void sse_release(struct sse_event *event); /* it is empty then, and can be used again */
 
-/* Text as it is, and a number. (These two write what each event has, and there may be a million a second: too many for
- * printf.) */
-void sse_say_text(struct sse_event *event, const char *text);
-void sse_say_number(struct sse_event *event, uint64_t number);
 void sse_say(struct sse_event *event, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* The event "silo", with the document and its revision. Takes the reference. The last to be said. */
-void sse_say_silo_take(struct sse_event *event, struct document *body);
+void sse_say_id(struct sse_event *event, uint64_t id);
+/* The event "silo", with the document, of which it takes a reference, and its revision. The last to be said. */
+void sse_say_silo(struct sse_event *event, struct document *body);
 
 /* Adds to `to`, of which `*used` bytes of `max` are in use, as far as it goes. True: all is written, and there is room
  * still. */

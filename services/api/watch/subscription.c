@@ -5,12 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/store/store_state.h"
 #include "api/watch/sse.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 
+#define NEVER UINT64_MAX
 #define RETRY_MS 2000 /* after how long to come back when a stream breaks off */
-#define EVENTS_MAX 16 /* taken from the store in one go */
 
 /* What a watcher believes of a silo that it named. */
 enum told { UNTOLD, TOLD_SOMETHING, TOLD_FORBIDDEN };
@@ -26,11 +27,12 @@ struct subscription {
 	struct { /* as it was opened; see subscription_is_ahead() */
 		uint64_t since, confirmations, replaced;
 	} ahead;
-	uint64_t known;   /* everything up to this revision is told */
-	uint64_t base;    /* the watcher knows of no silo that was gone by then */
-	uint64_t told_id; /* the `id` that was last written */
-	bool snapshot;    /* everything is being told, from revision 0: no `id` before its end, so that who is cut off
-			     begins anew */
+	uint64_t known;     /* everything up to this revision is told */
+	uint64_t base;      /* the watcher knows of no silo that was gone by then */
+	uint64_t told_id;   /* the `id` that was last written */
+	uint64_t told_news; /* store_news() before all there was to tell was told */
+	bool snapshot;      /* everything is being told, from revision 0: no `id` before its end, so that who is cut off
+			       begins anew */
 	char identity[HUB_IDENTITY_LEN + 1];
 	bool greeted, reset_due, synced, beat, over;
 	uint32_t farewell_ms;   /* 0: none is due */
@@ -47,9 +49,7 @@ static void say_id(struct subscription *feed, uint64_t revision)
 {
 	if (feed->snapshot || revision <= feed->told_id)
 		return;
-	sse_say_text(&feed->event, "id: ");
-	sse_say_number(&feed->event, revision);
-	sse_say_text(&feed->event, "\n");
+	sse_say_id(&feed->event, revision);
 	feed->told_id = revision;
 }
 
@@ -65,10 +65,11 @@ static void say_absent(struct subscription *feed, const char *event, const char 
 }
 
 /* Of a silo that is not there nobody is the owner; a token may not be for it all the same. */
-static bool is_hidden(const struct subscription *feed, const char *id, const struct store_event *event)
+static bool is_hidden(const struct subscription *feed, const char *id, const struct document *document)
 {
 	return !token_covers_silo(feed->who.token, id) ||
-	       (event->body && feed->who.role != ROLE_ADMIN && event->owner != feed->who.user_id);
+	       (document && document->kind == DOCUMENT_SILO && feed->who.role != ROLE_ADMIN &&
+		document->owner != feed->who.user_id);
 }
 
 /* --- all silos of an owner ---------------------------------------------------------------------------------------- */
@@ -78,110 +79,97 @@ uint32_t subscription_owner(const struct subscription *feed)
 	return feed->who.role == ROLE_ADMIN ? 0 : feed->who.user_id;
 }
 
-static void say_event_take(struct subscription *feed, struct store_event *event)
+static void say_change(struct subscription *feed, const struct store_state *state, struct document *change)
 {
-	feed->known = event->revision;
-	if (event->body) {
-		say_id(feed, event->revision);
-		sse_say_silo_take(&feed->event, TAKE_PTR(event->body));
+	char id[SILO_ID_MAX + 1];
+
+	feed->known = change->revision;
+	if (change->kind == DOCUMENT_SILO) {
+		say_id(feed, change->revision);
+		sse_say_silo(&feed->event, change);
 		return;
 	}
 	/* What was gone before a snapshot began, its reader never had. Who sees all silos sees none change hands. */
-	if (event->revision <= feed->base || (!subscription_owner(feed) && !event->deleted))
+	if (change->revision <= feed->base || (!subscription_owner(feed) && change->kind != DOCUMENT_DELETED))
 		return;
-	say_id(feed, event->revision);
-	say_absent(feed, event->exists ? "forbidden" : "deleted", event->id, event->revision);
+	document_id(change, id);
+	say_id(feed, change->revision);
+	say_absent(feed, store_state_silo(state, id) ? "forbidden" : "deleted", id, change->revision);
 }
 
-/* True when everything up to the store's revision is told and written. */
-static bool tell_order(struct subscription *feed, char *to, size_t max, size_t *used)
+/* True when everything up to the state's revision is told and written. */
+static bool tell_changes(struct subscription *feed, const struct store_state *state, char *to, size_t max, size_t *used)
 {
-	struct store_event events[EVENTS_MAX];
-	struct store_point point;
-	size_t count = store_since(feed->store, subscription_owner(feed), feed->known, events, EVENTS_MAX, &point);
+	uint32_t owner = subscription_owner(feed);
+	struct document *change = store_state_since(state, owner, feed->known);
 	bool room = true;
 
-	for (size_t i = 0; i < count && room; i++) {
-		say_event_take(feed, &events[i]);
+	for (; change && room; change = store_state_later(change, owner)) {
+		say_change(feed, state, change);
 		room = sse_write(&feed->event, to, max, used);
 	}
-	if (room && count < EVENTS_MAX && feed->known < point.revision)
-		feed->known = point.revision;
-	for (size_t i = 0; i < count; i++)
-		document_unref(events[i].body);
-	return room && count < EVENTS_MAX;
+	return room;
 }
 
 /* --- named silos -------------------------------------------------------------------------------------------------- */
 
-struct look {
-	struct store_event event;
+struct named_news {
+	struct document *document; /* the silo, or the mark of its deletion; NULL: there is neither */
+	uint64_t revision;
 	struct subscription_name *name;
 };
 
-static int compare_look(const void *a, const void *b)
+static int compare_news(const void *a, const void *b)
 {
-	const struct look *x = a, *y = b;
+	const struct named_news *x = a, *y = b;
 
-	return x->event.revision < y->event.revision ? -1 : x->event.revision > y->event.revision;
+	return x->revision < y->revision ? -1 : x->revision > y->revision;
 }
 
-static bool is_news(const struct subscription *feed, const struct subscription_name *name,
-		    const struct store_event *event)
+static bool is_news(const struct subscription *feed, const struct named_news *news)
 {
-	if (is_hidden(feed, name->id, event))
-		return name->told != TOLD_FORBIDDEN;
-	return name->told != TOLD_SOMETHING || event->revision > feed->known;
+	if (is_hidden(feed, news->name->id, news->document))
+		return news->name->told != TOLD_FORBIDDEN;
+	return news->name->told != TOLD_SOMETHING || news->revision > feed->known;
 }
 
-static void say_look_take(struct subscription *feed, struct look *look)
+static void say_named(struct subscription *feed, const struct named_news *news)
 {
-	struct store_event *event = &look->event;
-
-	say_id(feed, event->revision);
-	if (feed->known < event->revision)
-		feed->known = event->revision;
-	look->name->told = TOLD_SOMETHING;
-	if (is_hidden(feed, look->name->id, event)) {
-		look->name->told = TOLD_FORBIDDEN;
-		say_absent(feed, "forbidden", look->name->id, event->revision);
-	} else if (event->body) {
-		sse_say_silo_take(&feed->event, TAKE_PTR(event->body));
+	say_id(feed, news->revision);
+	if (feed->known < news->revision)
+		feed->known = news->revision;
+	news->name->told = TOLD_SOMETHING;
+	if (is_hidden(feed, news->name->id, news->document)) {
+		news->name->told = TOLD_FORBIDDEN;
+		say_absent(feed, "forbidden", news->name->id, news->revision);
+	} else if (news->document && news->document->kind == DOCUMENT_SILO) {
+		sse_say_silo(&feed->event, news->document);
 	} else {
-		say_absent(feed, "deleted", look->name->id, event->revision);
+		say_absent(feed, "deleted", news->name->id, news->revision);
 	}
 }
 
-/* All that is new of the named silos up to the store's revision, in the order of revisions. What changes while they are
- * looked at is left for the next time: its revision is higher. */
-static bool tell_names(struct subscription *feed, char *to, size_t max, size_t *used)
+/* All that is new of the named silos, in the order of revisions. True as above. */
+static bool tell_names(struct subscription *feed, const struct store_state *state, char *to, size_t max, size_t *used)
 {
-	struct look looks[FEED_NAMES_MAX];
-	const struct store_point point = store_point(feed->store);
+	struct named_news news[FEED_NAMES_MAX];
 	size_t count = 0;
-	bool room = true, more = false;
+	bool room = true;
 
 	for (size_t i = 0; i < feed->name_count; i++) {
-		struct look *look = &looks[count];
-		*look = (struct look){store_look(feed->store, feed->names[i].id), &feed->names[i]};
-		if (look->event.revision <= point.revision && is_news(feed, look->name, &look->event))
-			count++;
-		else
-			document_unref(look->event.body);
-		more |= look->event.revision > point.revision;
+		struct document *document = store_state_silo(state, feed->names[i].id);
+		if (!document)
+			document = store_state_deleted(state, feed->names[i].id);
+		news[count] = (struct named_news){document, document ? document->revision : 0, &feed->names[i]};
+		count += is_news(feed, &news[count]);
 	}
 	if (count > 1)
-		qsort(looks, count, sizeof looks[0], compare_look);
-	for (size_t i = 0; i < count; i++) {
-		if (room) {
-			say_look_take(feed, &looks[i]);
-			room = sse_write(&feed->event, to, max, used);
-		}
-		document_unref(looks[i].event.body);
+		qsort(news, count, sizeof news[0], compare_news);
+	for (size_t i = 0; i < count && room; i++) {
+		say_named(feed, &news[i]);
+		room = sse_write(&feed->event, to, max, used);
 	}
-	if (room && feed->known < point.revision)
-		feed->known = point.revision;
-	return room && !more;
+	return room;
 }
 
 /* --- where the stream stands -------------------------------------------------------------------------------------- */
@@ -203,28 +191,33 @@ static bool can_continue(const struct subscription *feed, const struct store_poi
 	return strcmp(point->identity, feed->identity) == 0 && safe <= point->revision && safe >= point->forgotten;
 }
 
+static bool is_behind(const struct subscription *feed, const struct store_state *state)
+{
+	return feed->ahead.since && store_confirmations(feed->store) < feed->ahead.confirmations &&
+	       state->point.revision < feed->ahead.since && state->point.replaced == feed->ahead.replaced;
+}
+
 bool subscription_is_ahead(const struct subscription *feed)
 {
-	if (!feed->ahead.since || store_confirmations(feed->store) >= feed->ahead.confirmations)
+	if (!feed->ahead.since)
 		return false;
-	const struct store_point point = store_point(feed->store);
-	return point.revision < feed->ahead.since && point.replaced == feed->ahead.replaced;
+	bool ahead = is_behind(feed, store_view(feed->store));
+	store_view_end(feed->store);
+	return ahead;
 }
 
 /* The store has been loaded anew, or has moved on so far that it does not remember. */
-static void check_continuity(struct subscription *feed)
+static void check_continuity(struct subscription *feed, const struct store_point *point)
 {
-	const struct store_point point = store_point(feed->store);
-
-	if (can_continue(feed, &point))
+	if (can_continue(feed, point))
 		return;
-	memcpy(feed->identity, point.identity, sizeof feed->identity);
-	begin_snapshot(feed, &point);
+	memcpy(feed->identity, point->identity, sizeof feed->identity);
+	begin_snapshot(feed, point);
 	feed->reset_due = true;
 }
 
 /* A token that was revoked or has expired ends the stream. While it goes on, the token is in use. */
-static bool is_token_good(const struct subscription *feed)
+static bool is_token_good(const struct subscription *feed, const struct store_state *state)
 {
 	struct token *token = feed->who.token;
 	int64_t now_us = token ? clock_wall_us() : 0;
@@ -232,16 +225,15 @@ static bool is_token_good(const struct subscription *feed)
 	if (!token)
 		return true;
 	token_touch(token, now_us);
-	return store_has_token(feed->store, token) && (!token->expires_us || now_us < token->expires_us);
+	return store_state_token(state, token->hash) && (!token->expires_us || now_us < token->expires_us);
 }
 
 /* Any change of the user ends the stream: what the user may see now is found out by coming back. */
-static bool is_same_user(const struct subscription *feed)
+static bool is_same_user(const struct subscription *feed, const struct store_state *state)
 {
-	struct user user;
+	const struct user_node *found = store_state_user_by_id(state, feed->who.user_id);
 
-	return store_user_by_id(feed->store, feed->who.user_id, &user) == ERR_OK &&
-	       user.revision == feed->who.user_revision && is_token_good(feed);
+	return found && found->user.revision == feed->who.user_revision && is_token_good(feed, state);
 }
 
 /* One thing to say beside silos; false: nothing. */
@@ -292,28 +284,48 @@ static bool say_caught_up(struct subscription *feed)
 }
 
 /* All that there is to tell at this moment. True: it is told and written. */
-static bool tell(struct subscription *feed, char *to, size_t max, size_t *used)
+static bool tell_silos(struct subscription *feed, const struct store_state *state, char *to, size_t max, size_t *used)
 {
-	return feed->name_count ? tell_names(feed, to, max, used) : tell_order(feed, to, max, used);
+	bool done =
+		feed->name_count ? tell_names(feed, state, to, max, used) : tell_changes(feed, state, to, max, used);
+
+	if (done && feed->known < state->point.revision)
+		feed->known = state->point.revision;
+	return done;
+}
+
+/* Says one thing, or several that it also writes. False: there is nothing to say. */
+static bool say_next(struct subscription *feed, const struct store_state *state, char *to, size_t max, size_t *used)
+{
+	if (!is_same_user(feed, state)) {
+		feed->over = true;
+		return false;
+	}
+	bool ahead = is_behind(feed, state);
+	if (!ahead)
+		check_continuity(feed, &state->point);
+	if (say_other(feed))
+		return true;
+	return ahead ? say_beat(feed) : !tell_silos(feed, state, to, max, used) || say_caught_up(feed);
 }
 
 size_t subscription_read(struct subscription *feed, char *ret_data, size_t max)
 {
+	uint64_t news = store_news(feed->store);
 	size_t used = 0;
 
-	while (sse_write(&feed->event, ret_data, max, &used) && !feed->over) {
-		if (!is_same_user(feed)) {
-			feed->over = true;
+	/* Whoever was told something is asked once more, before it waits: most often nothing has come since. */
+	if (news == feed->told_news && !feed->beat && !feed->farewell_ms && sse_is_written(&feed->event))
+		return 0;
+	if (!sse_write(&feed->event, ret_data, max, &used) || feed->over)
+		return used;
+	const struct store_state *state = store_view(feed->store);
+	while (sse_write(&feed->event, ret_data, max, &used) && !feed->over)
+		if (!say_next(feed, state, ret_data, max, &used)) {
+			feed->told_news = feed->ahead.since ? NEVER : news;
 			break;
 		}
-		bool ahead = subscription_is_ahead(feed);
-		if (!ahead)
-			check_continuity(feed);
-		if (say_other(feed))
-			continue;
-		if (ahead ? !say_beat(feed) : tell(feed, ret_data, max, &used) && !say_caught_up(feed))
-			break;
-	}
+	store_view_end(feed->store);
 	return used;
 }
 
@@ -337,7 +349,9 @@ bool subscription_is_over(const struct subscription *feed)
 /* Continues from `wish->since`, or begins with everything. */
 static void begin(struct subscription *feed, const struct subscription_wish *wish)
 {
-	const struct store_point point = store_point(feed->store);
+	const struct store_point point = store_view(feed->store)->point;
+
+	store_view_end(feed->store);
 	bool same_rights = wish->who.user_revision <= wish->since,
 	     same_hub = !wish->hub || strcmp(wish->hub, point.identity) == 0;
 
@@ -369,6 +383,7 @@ int subscription_open(struct store *store, const struct subscription_wish *wish,
 	if (!feed)
 		return ERR_NOMEM;
 	feed->store = store;
+	feed->told_news = NEVER;
 	feed->who = wish->who;
 	token_ref(feed->who.token);
 	feed->name_count = wish->name_count;

@@ -10,13 +10,14 @@
 #include <uthash.h>
 #include <utlist.h>
 
+#include "api/store/store_state.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
 
-#define BEAT_MS 10000 /* between two signs of life; clients are promised one every 15 s */
-#define AHEAD_MS 100  /* how often to look after watchers that know more than the store */
-#define EVENTS_MAX 64 /* of the store in one go */
+#define BEAT_MS 10000    /* between two signs of life; clients are promised one every 15 s */
+#define AHEAD_MS 100     /* how often to look after watchers that know more than the store */
+#define REVISIONS_MAX 64 /* looked at in one go */
 /* Waking costs the machine about 10 us each. Many watchers at many changes would take all of it; so the next round
  * waits as long as the last one cost. What changes meanwhile is told in one go. */
 #define PACE_US 10
@@ -280,31 +281,39 @@ static void pick_all(struct watchers *watch)
 		pick(watch, watcher);
 }
 
+/* Whom a change concerns: who follows the silo, who follows its owner, and who follows all. */
+static void pick_change(struct watchers *watch, const struct document *change)
+{
+	char key[KEY_MAX];
+
+	document_id(change, key);
+	pick_topic(watch, key, strlen(key));
+	pick_topic(watch, key, owner_key(change->owner, key));
+	pick_topic(watch, key, owner_key(0, key));
+}
+
+/* Of all changes since the last time, by REVISIONS_MAX at a time, so that nobody has to wait for the store's lock. A
+ * revision is never parted: a silo that changes hands is two changes. */
 static void pick_concerned(struct watchers *watch)
 {
-	struct store_event events[EVENTS_MAX];
 	struct store_point now;
-	char key[KEY_MAX];
-	size_t count;
-	bool any = false;
 
 	do {
-		count = store_since(watch->store, 0, watch->seen.revision, events, EVENTS_MAX, &now);
+		const struct store_state *state = store_view(watch->store);
+		now = state->point;
 		/* Another user may be another right; another state may be anything. */
-		if (now.user_changes != watch->seen.user_changes || now.replaced != watch->seen.replaced)
+		bool everybody = now.user_changes != watch->seen.user_changes || now.replaced != watch->seen.replaced;
+		if (everybody) {
 			pick_all(watch);
-		for (size_t i = 0; i < count; i++) {
-			pick_topic(watch, events[i].id, strlen(events[i].id));
-			pick_topic(watch, key, owner_key(events[i].owner, key));
-			any = true;
-			document_unref(events[i].body);
+			watch->seen = now;
 		}
-		uint64_t last = count == EVENTS_MAX ? events[count - 1].revision : now.revision;
-		watch->seen = now;
-		watch->seen.revision = last;
-	} while (count == EVENTS_MAX);
-	if (any)
-		pick_topic(watch, key, owner_key(0, key));
+		uint64_t until = watch->seen.revision + REVISIONS_MAX;
+		for (struct document *change = store_state_since(state, 0, watch->seen.revision);
+		     change && change->revision <= until; change = store_state_later(change, 0))
+			pick_change(watch, change);
+		store_view_end(watch->store);
+		watch->seen.revision = until < now.revision ? until : now.revision;
+	} while (watch->seen.revision < now.revision);
 }
 
 /* Those whom the store has caught up with, or will not. */

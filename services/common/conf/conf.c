@@ -21,7 +21,6 @@
 enum action { ACTION_RUN, ACTION_HELP, ACTION_MARKDOWN, ACTION_VERSION };
 
 struct flag_value { /* what the command line says about one option */
-	bool is_set;
 	struct buf text;
 	const char *file; /* --name-file */
 };
@@ -146,14 +145,13 @@ static void set_flag(struct loader *loader, struct target target, const char *va
 {
 	struct flag_value *flag = &loader->flags[target.option - loader->program->options];
 	if (target.file) {
-		flag->file = value;
+		flag->file = *value ? value : NULL;
 		return;
 	}
-	if (target.option->type == CONF_LIST && flag->is_set)
+	if (target.option->type == CONF_LIST && flag->text.len)
 		buf_append_str(&flag->text, ",");
 	else
 		buf_clear(&flag->text);
-	flag->is_set = true;
 	int err = buf_append_str(&flag->text, value);
 	if (err < 0) {
 		struct why why = {0};
@@ -262,6 +260,13 @@ static char *variable(const char *name, const char *suffix)
 	return value && *value ? value : NULL;
 }
 
+/* NULL, too, when it says nothing; a list says nothing with separators alone. */
+static const char *unless_empty(const struct conf_option *option, const char *value)
+{
+	size_t blank = value && option->type == CONF_LIST ? strspn(value, CONF_LIST_SEPARATORS) : 0;
+	return value && value[blank] ? value : NULL;
+}
+
 /* Stores a secret from where it is; false if it is nowhere. */
 static bool resolve_secret(struct loader *loader, const struct conf_option *option, const struct flag_value *flag,
 			   void *settings)
@@ -291,15 +296,16 @@ static bool resolve_plain(struct loader *loader, const struct conf_option *optio
 			  void *settings)
 {
 	char name[CONF_NAME_SIZE];
-	const char *value = flag->is_set ? (flag->text.data ? flag->text.data : "") : variable(option->name, "");
-	bool may_be_empty = option->type == CONF_STRING || option->type == CONF_LIST;
+	const char *by_flag = unless_empty(option, flag->text.data), *value = by_flag;
 	struct why why = {0};
 	if (!value)
+		value = unless_empty(option, variable(option->name, ""));
+	if (!value)
 		value = option->def;
-	if (!value || (!*value && may_be_empty))
+	if (!value)
 		return false;
 	conf_variable_name(option->name, "", name);
-	if (flag->is_set)
+	if (by_flag)
 		conf_flag_name(option->name, "", name);
 	int err = conf_store(option, value, settings, &why);
 	if (err < 0)

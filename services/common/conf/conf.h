@@ -5,9 +5,10 @@
  * environment. Secrets have no flag of their own: they would stand in the process list.
  *
  * Everything that is wrong is reported at once: an unknown flag, an unknown SILODNS_ variable, a value out of range, a
- * missing required one, NAME and NAME_FILE both given. (An empty environment variable counts as not set, as compose
- * passes unset variables that way; a secret's file with CONF_NO_SECRET, too, as systemd has no other way to leave out a
- * credential. An empty file is an error: it may be one that is still to be written.)
+ * missing required one, NAME and NAME_FILE both given. (What is empty, a variable, a flag's value or a list of
+ * separators alone, counts as not given, as compose passes unset variables that way; a secret's file with
+ * CONF_NO_SECRET, too, as systemd has no other way to leave out a credential. An empty file is an error: it may be one
+ * that is still to be written.)
  *
  * Not thread-safe; called once at start.
  */

@@ -8,7 +8,8 @@
 #include "common/conf/conf.h"
 
 #define CONF_PREFIX "SILODNS_"
-#define CONF_NAME_SIZE 80    /* of a variable or flag, with prefix, suffix and the final NUL */
+#define CONF_NAME_SIZE 80 /* of a variable or flag, with prefix, suffix and the final NUL */
+#define CONF_LIST_SEPARATORS ", \t\r\n"
 #define CONF_SECRET_MAX 4096 /* bytes of a secret from a file, without its final newline */
 
 /* "SILODNS_HOSTS_FILE" and "--hosts-file" of "HOSTS_FILE"; `suffix` is "" or "_FILE". */

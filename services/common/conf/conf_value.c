@@ -15,8 +15,6 @@
 #include "common/net/ipaddr.h"
 #include "common/net/url.h"
 
-#define LIST_SEPARATORS ", \t\r\n"
-
 static const struct {
 	const char *suffix;
 	long ms;
@@ -78,8 +76,8 @@ static int list_add(struct conf_list *list, const char *item, size_t len)
 static int store_list(const struct conf_option *option, const char *text, void *field, struct why *ret_why)
 {
 	struct conf_list *list = field;
-	for (const char *s = text + strspn(text, LIST_SEPARATORS); *s; s += strspn(s, LIST_SEPARATORS)) {
-		size_t len = strcspn(s, LIST_SEPARATORS);
+	for (const char *s = text + strspn(text, CONF_LIST_SEPARATORS); *s; s += strspn(s, CONF_LIST_SEPARATORS)) {
+		size_t len = strcspn(s, CONF_LIST_SEPARATORS);
 		if (list_add(list, s, len) < 0)
 			return why_set(ret_why, ERR_NOMEM, "", "out of memory");
 		int err = option->check ? option->check(list->items[list->count - 1], ret_why) : 0;

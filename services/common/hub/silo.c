@@ -127,6 +127,7 @@ int silo_diff(const struct silo *before, const struct silo *after, silo_diff_fn 
 /* --- JSON in ------------------------------------------------------------------------------------------------------ */
 
 struct reading {
+	const char *list; /* the member that has the records */
 	const struct ipaddr *default_ip;
 	bool ignore_unknown;
 	struct silo *silo;
@@ -139,7 +140,7 @@ static int refuse_record(const struct reading *r, int err, size_t index, const c
 	char field[sizeof r->why->field], copy[sizeof r->why->text];
 
 	snprintf(copy, sizeof copy, "%s", text); /* `text` may be the one that is overwritten */
-	snprintf(field, sizeof field, "dnsrecords[%zu]%s%s", index, member[0] ? "." : "", member);
+	snprintf(field, sizeof field, "%s[%zu]%s%s", r->list, index, member[0] ? "." : "", member);
 	return why_set(r->why, err, field, "%s", copy);
 }
 
@@ -208,7 +209,7 @@ static int read_record(const struct reading *r, size_t index, const json_t *obje
 
 	if (!json_is_object(object))
 		return refuse_type(r, index, "", "an object with \"hostname\" and \"ip\"", object);
-	snprintf(path, sizeof path, "dnsrecords[%zu]", index);
+	snprintf(path, sizeof path, "%s[%zu]", r->list, index);
 	int err = check_members(r, object, "hostname", "ip", path);
 	if (err)
 		return err;
@@ -245,7 +246,8 @@ static int refuse_repetition(const struct reading *r, const struct record *repea
 			break;
 	}
 	ipaddr_format(&repeated->ip, ip);
-	snprintf(text, sizeof text, "\"%.*s\" with %s stands twice", QUOTE_MAX, repeated->hostname, ip);
+	snprintf(text, sizeof text, "\"%.*s\"%s%s stands twice", QUOTE_MAX, repeated->hostname, ip[0] ? " with " : "",
+		 ip);
 	return refuse_record(r, ERR_INVALID, last, "", text);
 }
 
@@ -255,13 +257,10 @@ static int read_records(const struct reading *r, const json_t *records)
 	json_t *object;
 	int err = ERR_OK;
 
-	if (!records)
-		return why_set(r->why, ERR_INVALID, "dnsrecords",
-			       "is missing: an array of records is needed, [] for none");
 	if (!json_is_array(records))
-		return why_set(r->why, ERR_INVALID, "dnsrecords", "is to be an array, not %s", type_name(records));
+		return why_set(r->why, ERR_INVALID, r->list, "is to be an array, not %s", type_name(records));
 	if (json_array_size(records) > SILO_RECORDS_MAX)
-		return why_set(r->why, ERR_INVALID, "dnsrecords", "a silo has at most %d records, this one has %zu",
+		return why_set(r->why, ERR_INVALID, r->list, "a silo has at most %d records, these are %zu",
 			       SILO_RECORDS_MAX, json_array_size(records));
 	json_array_foreach((json_t *)(uintptr_t)records, i, object)
 	{
@@ -293,31 +292,38 @@ static int read_id(const struct reading *r, const char *id, const json_t *value)
 	return ERR_OK;
 }
 
-static const char example[] = "{\"dnsrecords\":[{\"hostname\":\"a\",\"ip\":\"192.0.2.7\"}]}";
+static struct silo take(struct silo *silo)
+{
+	struct silo taken = *silo;
+
+	*silo = (struct silo){0};
+	return taken;
+}
 
 static int read_silo(const char *json, size_t len, const char *id, const struct ipaddr *default_ip, bool ignore_unknown,
 		     struct silo *ret_silo, struct why *ret_why)
 {
 	_cleanup_(json_release) json_t *root = NULL;
 	_cleanup_(silo_release) struct silo silo = {0};
+	static const char example[] = "{\"dnsrecords\":[{\"hostname\":\"a\",\"ip\":\"192.0.2.7\"}]}";
 	struct why why;
-	const struct reading r = {default_ip, ignore_unknown, &silo, &why};
+	const struct reading r = {"dnsrecords", default_ip, ignore_unknown, &silo, &why};
 	int err = jsontext_parse_object(json, len, example, &root, &why);
 
 	if (!err)
-		err = check_members(&r, root, "id", "dnsrecords", "");
+		err = check_members(&r, root, "id", r.list, "");
 	if (!err)
 		err = read_id(&r, id, json_object_get(root, "id"));
+	const json_t *records = json_object_get(root, r.list);
+	if (!err && !records)
+		err = why_set(&why, ERR_INVALID, r.list, "is missing: an array of records is needed, [] for none");
 	if (!err)
-		err = read_records(&r, json_object_get(root, "dnsrecords"));
-	if (err) {
-		if (ret_why)
-			*ret_why = why;
-		return err;
-	}
-	*ret_silo = silo;
-	silo = (struct silo){0};
-	return ERR_OK;
+		err = read_records(&r, records);
+	if (!err)
+		*ret_silo = take(&silo);
+	else if (ret_why)
+		*ret_why = why;
+	return err;
 }
 
 int silo_parse(const char *json, size_t len, const char *id, const struct ipaddr *default_ip, struct silo *ret_silo,
@@ -329,4 +335,32 @@ int silo_parse(const char *json, size_t len, const char *id, const struct ipaddr
 int silo_parse_answer(const char *json, size_t len, const char *id, struct silo *ret_silo, struct why *ret_why)
 {
 	return read_silo(json, len, id, NULL, true, ret_silo, ret_why);
+}
+
+int silo_parse_patch(const char *json, size_t len, const struct ipaddr *default_ip, struct silo *ret_set,
+		     struct silo *ret_removed, struct why *ret_why)
+{
+	static const struct ipaddr all_addresses = {.family = 0};
+	static const char example[] =
+		"{\"set\":[{\"hostname\":\"a\",\"ip\":\"192.0.2.7\"}],\"remove\":[{\"hostname\":\"b\"}]}";
+	_cleanup_(json_release) json_t *root = NULL;
+	_cleanup_(silo_release) struct silo set = {0};
+	_cleanup_(silo_release) struct silo removed = {0};
+	const struct reading lists[] = {{"set", default_ip, false, &set, ret_why},
+					{"remove", &all_addresses, false, &removed, ret_why}};
+	int err = jsontext_parse_object(json, len, example, &root, ret_why);
+
+	if (!err)
+		err = check_members(&lists[0], root, lists[0].list, lists[1].list, "");
+	if (!err && json_object_size(root) == 0)
+		err = why_set(ret_why, ERR_INVALID, "", "a patch has \"set\", \"remove\" or both, such as %s", example);
+	for (size_t i = 0; !err && i < sizeof lists / sizeof lists[0]; i++) {
+		const json_t *records = json_object_get(root, lists[i].list);
+		err = records ? read_records(&lists[i], records) : ERR_OK;
+	}
+	if (err)
+		return err;
+	*ret_set = take(&set);
+	*ret_removed = take(&removed);
+	return ERR_OK;
 }

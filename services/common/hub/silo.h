@@ -54,6 +54,14 @@ int silo_parse(const char *json, size_t len, const char *id, const struct ipaddr
  * version does not know are ignored (a newer hub may say more). `id` may be NULL, else the document must carry it. */
 int silo_parse_answer(const char *json, size_t len, const char *id, struct silo *ret_silo, struct why *ret_why);
 
+/*
+ * What PATCH says of a silo, as strictly: an object with "set" and "remove", or one of them, each an array of records
+ * as in a silo. In "remove" a record without "ip" gets an address of family 0: all addresses of the hostname. Both
+ * results are sorted, without an id. `ret_why` is required.
+ */
+int silo_parse_patch(const char *json, size_t len, const struct ipaddr *default_ip, struct silo *ret_set,
+		     struct silo *ret_removed, struct why *ret_why);
+
 /* Appends a copy; `hostname` must be valid already. ERR_NOMEM, ERR_TOO_LARGE. */
 int silo_add(struct silo *silo, const char *hostname, const struct ipaddr *ip);
 /* <0, 0, >0: the canonical order. */

@@ -148,6 +148,7 @@ def test_several_silos_the_first_in_the_configured_order_wins(keeper, hub):
     assert (event["silo"], event["hostname"]) == ("a", "db")
 
 
+@pytest.mark.promise(9)
 def test_names_of_the_machine_denied_ones_and_other_suffixes_are_refused(keeper, hub):
     own = os.uname().nodename.lower()
     names = ["localhost", "ip6-loopback", own, "bank.example", "www.bank.example", "x.lan", "db.test"]
@@ -220,6 +221,7 @@ def test_a_failure_keeps_the_last_good_state(keeper, hub, scripted, code):
     assert keeper.text() == LOCAL + block(("a", DB))
 
 
+@pytest.mark.promise(10)
 def test_a_hub_that_is_away_at_the_first_start_changes_nothing(keeper, hub):
     hub.stop()
     done = keeper.once()

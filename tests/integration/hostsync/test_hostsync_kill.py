@@ -71,6 +71,7 @@ def kill_while_writing(keeper, rng, is_writing):
     asking.join()
 
 
+@pytest.mark.promise(4)
 def test_killed_many_times_the_file_is_whole_every_time(tmp_path):
     directory = tmp_path / "etc"
     directory.mkdir()

@@ -157,3 +157,9 @@ def test_settings_that_make_no_token_are_refused_at_the_start(given, change, wor
     done = run_program("silodns-api", "serve", settings=settings)
     assert done.returncode == 2 and words in done.stderr, done.stderr
     assert not [value for name, value in settings.items() if name.endswith("TOKEN") and value in done.stderr]
+
+
+def test_one_secret_for_both_is_refused_at_the_start(given):
+    done = run_program("silodns-api", "serve", settings={**given, "HOSTSYNC_TOKEN": given["UPDATER_TOKEN"]})
+    assert done.returncode == 2 and "SILODNS_UPDATER_TOKEN and SILODNS_HOSTSYNC_TOKEN are the same secret" in done.stderr
+    assert given["UPDATER_TOKEN"] not in done.stderr

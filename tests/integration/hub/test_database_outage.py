@@ -57,6 +57,7 @@ class Reader:
         assert self.slowest < 0.5 * SLOW
 
 
+@pytest.mark.promise(10)
 def test_without_a_database_it_starts_says_so_and_recovers_by_itself(own_mariadb, make_hub):
     database = Database(own_mariadb)
     own_mariadb.stop()

@@ -270,6 +270,7 @@ def test_a_connection_serves_many_requests(shared_hub):
     connection.close()
 
 
+@pytest.mark.promise(8)
 def test_a_body_at_the_limit_is_read_and_one_past_it_is_413(make_hub, database):
     hub = make_hub(database, MAX_BODY=2048)
     records = '{"dnsrecords":[]}'

@@ -4,6 +4,7 @@ import concurrent.futures
 
 import pytest
 
+from tests.integration.hub.test_audit import refusals
 from tests.lib.dbproxy import DbProxy
 from tests.lib.waiting import wait_until
 
@@ -70,3 +71,14 @@ def test_a_whole_batch_is_settled_together(proxied, database, how):
         assert hub.get(f"/silos/s{n}").json["dnsrecords"] == [{"hostname": "h", "ip": f"10.{n}.0.30"}]
     assert database.sql("SELECT COUNT(*) = MAX(revision) FROM change_log") == [["1"]]
     assert database.sql("SELECT COUNT(*) FROM change_log WHERE kind = 'silo-put'") == [[str(8 * 30)]]
+
+
+@pytest.mark.parametrize("how", ["before", "after"])
+def test_a_refused_attempt_whose_commit_was_cut_is_in_the_audit_and_not_lost(proxied, how):
+    hub, proxy = proxied
+    fault = proxy.arm(WHERE[how], "before")
+    assert hub.get("/silos", auth=None).status == 401
+    fault.wait()
+    (refusal,) = refusals(hub)
+    assert refusal["count"] == 1 or how == "after", "what has landed may be counted twice"
+    assert hub.metric("silodns_audit_lost_total") == 0

@@ -1,5 +1,6 @@
 """The hub's end: orderly by SIGTERM, at once by SIGKILL; no answer and no acknowledged change is lost."""
 
+import concurrent.futures
 import http.client
 import json
 import signal
@@ -11,7 +12,7 @@ import pytest
 
 from tests.lib.hub import ADMIN, SLOW, basic
 from tests.lib.ledger import ACKNOWLEDGED, OPEN, Ledger
-from tests.lib.mariadb import Database, paused, revision_locked
+from tests.lib.mariadb import Database, log_locked, paused, revision_locked
 from tests.lib.waiting import wait_until
 
 pytestmark = pytest.mark.hub
@@ -102,12 +103,22 @@ def test_a_change_that_waits_for_the_database_at_sigterm_is_answered(make_hub, d
         change = threading.Thread(target=lambda: answers.append(hub.put_silo("a", {"h": "192.0.2.1"})))
         change.start()
         wait_until(lambda: database.sql("SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE() AND "
-                                        "id <> CONNECTION_ID() AND info LIKE '%FOR UPDATE%'") != [["0"]], what="the wait")
+                                        "id <> CONNECTION_ID() AND info LIKE 'UPDATE hub SET revision%'") != [["0"]], what="the wait")
         hub.signal(signal.SIGTERM)
         change.join(20)
     assert hub.stop() == 0
     assert [answer.status for answer in answers] == [503]
     assert database.sql("SELECT COUNT(*) FROM silo") == [["0"]]
+
+
+def test_histories_that_wait_for_the_database_at_sigterm_are_answered(make_hub, database):
+    hub = make_hub(database)
+    hub.put_silo("a", {})
+    with concurrent.futures.ThreadPoolExecutor(4) as pool, log_locked(database):
+        answers = [pool.submit(hub.get, path) for path in ("/audit", "/silos/a/history", "/audit", "/silos/a/history")]
+        hub.wait_requests(4)
+        assert timed_stop(hub) < 10 * SLOW
+        assert [answer.result().status for answer in answers] == [503] * 4
 
 
 def test_a_client_that_never_finishes_holds_the_end_up_for_the_drain_time_only(make_hub, database):
@@ -158,6 +169,7 @@ def test_it_ends_soon_if_the_database_has_never_answered(own_mariadb, make_hub):
         assert timed_stop(hub) < 10
 
 
+@pytest.mark.promise(1)
 def test_a_hub_killed_under_load_loses_nothing_acknowledged(make_hub, database):
     hub = make_hub(database)
     ledger = Ledger(hub)

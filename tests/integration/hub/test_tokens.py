@@ -306,6 +306,21 @@ def test_a_token_ends_when_it_expires_and_when_nobody_uses_it(make_hub, database
     assert hub.get("/silos", auth=idle[2]).status == 200, "it was used: an orderly end of the hub keeps that"
 
 
+def test_a_use_in_the_future_by_a_clock_that_was_ahead_does_not_keep_a_token_alive(make_hub, database):
+    hub = make_hub(database)
+    token = make_token(hub, "admin", "t", verbs=["read"], unused=3600)
+    assert hub.get("/silos", auth=token).status == 200 and hub.stop() == 0
+    database.sql("UPDATE token_use SET used = used + 10 * 365 * 86400 * 1000000")
+    hub.start()
+
+    def last_use_is_past():
+        return int(database.sql("SELECT used FROM token_use")[0][0]) < (time.time() + 60) * 1000000
+
+    wait_until(last_use_is_past, 10 * SLOW, "the table to be corrected")
+    this_year = time.strftime("%Y", time.gmtime())
+    wait_until(lambda: hub.get("/users/admin/tokens").json[0]["used"].startswith(this_year), what="the memory to be corrected")
+
+
 def test_a_scope_that_nobody_can_read_allows_nothing(make_hub, database):
     hub = make_hub(database)
     token = make_token(hub, "admin", "odd", verbs=["read"])

@@ -38,6 +38,7 @@ def test_a_process_leaves_no_core_dump_and_its_user_cannot_look_into_it(program,
     assert SECRET.encode() not in process.stderr.read()
 
 
+@pytest.mark.promise(7)
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_secret_in_the_wrong_place_is_not_repeated(program):
     for words in ([f"--password={SECRET}"], ["--password", SECRET], [f"--token={SECRET}"], [f"--admin-password={SECRET}"], [f"--db-password={SECRET}"]):

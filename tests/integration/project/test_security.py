@@ -8,7 +8,8 @@ from tests.lib.hub import REPO
 
 pytestmark = pytest.mark.readme
 TEXT = (REPO / "SECURITY.md").read_text()
-NAMED = re.findall(r"`([\w/]+\.py)::(\w+)`", TEXT)
+NAMED_TEST = re.compile(r"`([\w/]+\.py)::(\w+)`")
+NAMED = NAMED_TEST.findall(TEXT)
 
 
 def rows(heading):
@@ -23,9 +24,16 @@ def test_every_test_that_is_named_exists():
         assert re.search(rf"^def {name}\(", (REPO / "tests" / file).read_text(), re.M), f"{file}::{name}"
 
 
+def test_make_check_runs_a_test_of_each_promise():
+    for number, _, tests in rows("Promises"):
+        sources = [(REPO / "tests" / file).read_text() for file, _ in NAMED_TEST.findall(tests)]
+        marked = {name for source in sources for name in re.findall(rf"^@pytest\.mark\.promise\({number}\)\n(?:[@ \])].*\n)*def (\w+)\(", source, re.M)}
+        assert marked & {name for _, name in NAMED_TEST.findall(tests)}, f"promise {number}: none of its tests is marked promise({number})"
+
+
 def test_every_row_of_the_threat_model_and_every_promise_names_its_test():
     model, promises = rows("Who is trusted with what"), rows("Promises")
-    assert len(model) >= 15 and [int(row[0]) for row in promises] == list(range(1, 9))
+    assert len(model) >= 15 and [int(row[0]) for row in promises] == list(range(1, 11))
     for row in model + promises:
         assert re.search(r"`[\w/]+\.py::test_\w+`", row[-1]), row
     named = " ".join(row[0] for row in model)

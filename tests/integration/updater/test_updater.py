@@ -74,6 +74,7 @@ def test_drift_on_the_hub_is_repaired(fresh):
     assert records(fresh) == {("me", ADDRESS)}
 
 
+@pytest.mark.promise(6)
 def test_two_updaters_on_one_silo_erase_nothing_of_each_other(fresh):
     for round_ in range(8):
         running = [subprocess.Popen([UPDATER, "--once"], stderr=subprocess.DEVNULL, env=clean_environment(settings(
@@ -114,6 +115,7 @@ def test_bad_settings_are_refused_with_a_reason(fresh, change):
 # ---- detecting ----
 
 
+@pytest.mark.promise(5)
 @pytest.mark.parametrize("said,code", [
     ("", NOTHING), ("nothing here", NOTHING), ("2606:4700::1", NOTHING), ("127.0.0.1", DOUBTFUL), ("0.0.0.0", DOUBTFUL),
     ("224.0.0.1", DOUBTFUL), ("192.0.2.1", DOUBTFUL), ("169.254.1.1", DOUBTFUL), ("10.1.2.3", DOUBTFUL),

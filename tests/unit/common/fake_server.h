@@ -9,14 +9,11 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "common/net/http.h"
 
 #define FAKE_MAX 16
 #define FAKE_REQUEST_MAX (1 << 21)
@@ -219,6 +216,18 @@ static inline const char *fake_request(struct fake_server *server)
 	const char *request = server->request_count ? server->requests[server->request_count - 1] : "";
 	pthread_mutex_unlock(&server->lock);
 	return request;
+}
+
+/* Of a group of tests: libcurl. */
+static inline int http_set_up(void **state)
+{
+	return http_global_init();
+}
+
+static inline int http_tear_down(void **state)
+{
+	http_global_release();
+	return 0;
 }
 
 #endif

@@ -1,16 +1,10 @@
 /* Another program that keeps rewriting the file is met with patience, not with an endless war at full speed. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "../unit.h"
 
 #include "hostsync/guard.h"
 
 static void the_first_repairs_are_done_at_once(void **state)
 {
-	(void)state;
 	struct guard guard = {0};
 	for (int i = 0; i < GUARD_FREE; i++) {
 		assert_int_equal(guard_wait_ms(&guard, 5000), 0);
@@ -22,7 +16,6 @@ static void the_first_repairs_are_done_at_once(void **state)
 
 static void the_wait_doubles_up_to_its_limit(void **state)
 {
-	(void)state;
 	struct guard guard = {0};
 	int64_t now = 5000, longest = 0;
 	for (int i = 0; i < 200; i++) {
@@ -37,7 +30,6 @@ static void the_wait_doubles_up_to_its_limit(void **state)
 
 static void quiet_times_are_rewarded(void **state)
 {
-	(void)state;
 	struct guard guard = {0};
 	for (int i = 0; i < 20; i++)
 		guard_repaired(&guard, 5000);
@@ -47,10 +39,8 @@ static void quiet_times_are_rewarded(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(the_first_repairs_are_done_at_once),
-		cmocka_unit_test(the_wait_doubles_up_to_its_limit),
-		cmocka_unit_test(quiet_times_are_rewarded),
-	};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(the_first_repairs_are_done_at_once),
+					   cmocka_unit_test(the_wait_doubles_up_to_its_limit),
+					   cmocka_unit_test(quiet_times_are_rewarded)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,11 +1,6 @@
 /* The text of a hosts file: every byte outside the block stays, the block is found again, broken markers are refused.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include "../unit.h"
 
 #include "common/base/cleanup.h"
 #include "hostsync/hostsfile.h"
@@ -71,7 +66,6 @@ static const struct {
 
 static void every_byte_outside_the_block_comes_out_as_it_went_in(void **state)
 {
-	(void)state;
 	_cleanup_(hostsfile_parts_release) struct hostsfile_parts a =
 		make_part("a", "dbserver", "192.0.2.7", "2001:db8::7");
 	_cleanup_(hostsfile_parts_release) struct hostsfile_parts b = make_part("b", "other", "192.0.2.8", NULL);
@@ -92,7 +86,6 @@ static void every_byte_outside_the_block_comes_out_as_it_went_in(void **state)
 
 static void the_block_stays_where_it_stands(void **state)
 {
-	(void)state;
 	_cleanup_(hostsfile_parts_release) struct hostsfile_parts b = make_part("b", "other", "192.0.2.8", NULL);
 	_cleanup_(buf_release) struct buf out = BUF_INIT(4096);
 	rewrite(LIT("10.0.0.1 x\r\n" BLOCK_A "10.0.0.2 y"), &b, &out);
@@ -103,7 +96,6 @@ static void the_block_stays_where_it_stands(void **state)
 
 static void the_block_looks_as_documented(void **state)
 {
-	(void)state;
 	_cleanup_(hostsfile_parts_release) struct hostsfile_parts a =
 		make_part("a", "dbserver", "192.0.2.7", "2001:db8::7");
 	_cleanup_(buf_release) struct buf out = BUF_INIT(4096);
@@ -117,7 +109,6 @@ static void the_block_looks_as_documented(void **state)
 /* Had the break gone with the block, the owner's two lines would have become one. */
 static void a_line_break_stays_once_text_stands_behind_the_block(void **state)
 {
-	(void)state;
 	_cleanup_(buf_release) struct buf out = BUF_INIT(4096);
 	rewrite(LIT("10.0.0.1 x\n" BEGIN NOTE END "10.0.0.2 y\n"), NULL, &out);
 	assert_text(&out, LIT("10.0.0.1 x\n10.0.0.2 y\n"));
@@ -125,7 +116,6 @@ static void a_line_break_stays_once_text_stands_behind_the_block(void **state)
 
 static void a_block_that_an_editor_gave_crlf_is_still_found(void **state)
 {
-	(void)state;
 	_cleanup_(buf_release) struct buf out = BUF_INIT(4096);
 	rewrite(LIT("x\r\n# BEGIN silodns: kept\r\n# silo a\r\n192.0.2.7\tdb\r\n# END silodns\r\ny\r\n"), NULL, &out);
 	assert_text(&out, LIT("x\r\ny\r\n"));
@@ -135,7 +125,6 @@ static void a_block_that_an_editor_gave_crlf_is_still_found(void **state)
 
 static void broken_markers_are_refused_and_their_lines_named(void **state)
 {
-	(void)state;
 	static const struct {
 		const char *text, *says;
 	} rows[] = {
@@ -161,7 +150,6 @@ static void broken_markers_are_refused_and_their_lines_named(void **state)
 
 static void parts_are_read_back_as_they_were_written(void **state)
 {
-	(void)state;
 	static const char text[] = "192.0.2.99 outside\n" BEGIN "192.0.2.98 before-any-part\n"
 				   "# silo b\n192.0.2.8\tother\n2001:db8::1\tother\n"
 				   "# silo empty\n"
@@ -184,7 +172,6 @@ static void parts_are_read_back_as_they_were_written(void **state)
 
 static void a_file_without_block_has_no_parts(void **state)
 {
-	(void)state;
 	struct hostsfile_block block;
 	struct hostsfile_parts parts = {0};
 	assert_int_equal(hostsfile_find(LIT("# silo a\n192.0.2.1 x\n"), &block, NULL), 0);
@@ -195,7 +182,6 @@ static void a_file_without_block_has_no_parts(void **state)
 
 static void names_outside_are_read_as_glibc_reads_them(void **state)
 {
-	(void)state;
 	static const char text[] = "# 192.0.2.1 comment\n"
 				   "192.0.2.2\tOne two#three\n"
 				   "\n"
@@ -235,7 +221,6 @@ static bool drops_db(void *arg, const char *name, size_t len)
 
 static void a_replaced_name_leaves_its_line_and_the_others_stay(void **state)
 {
-	(void)state;
 	static const struct {
 		const char *before, *after;
 	} rows[] = {
@@ -264,7 +249,6 @@ static void a_replaced_name_leaves_its_line_and_the_others_stay(void **state)
 
 static void replacing_reaches_both_sides_of_the_block_but_not_into_it(void **state)
 {
-	(void)state;
 	_cleanup_(hostsfile_parts_release) struct hostsfile_parts part = make_part("a", "db", "192.0.2.7", NULL);
 	_cleanup_(buf_release) struct buf out = BUF_INIT(4096);
 	struct hostsfile_block block;
@@ -276,7 +260,6 @@ static void replacing_reaches_both_sides_of_the_block_but_not_into_it(void **sta
 
 static void a_hundred_thousand_lines_and_a_line_of_a_megabyte_are_kept(void **state)
 {
-	(void)state;
 	_cleanup_(buf_release) struct buf text = BUF_INIT(HOSTSFILE_MAX), with = BUF_INIT(HOSTSFILE_MAX),
 					  without = BUF_INIT(HOSTSFILE_MAX);
 	_cleanup_(hostsfile_parts_release) struct hostsfile_parts part = make_part("a", "db", "192.0.2.7", NULL);
@@ -293,7 +276,6 @@ static void a_hundred_thousand_lines_and_a_line_of_a_megabyte_are_kept(void **st
 
 static void a_text_over_the_limit_is_an_error_and_not_a_short_file(void **state)
 {
-	(void)state;
 	_cleanup_(hostsfile_parts_release) struct hostsfile_parts part = make_part("a", "db", "192.0.2.7", NULL);
 	_cleanup_(buf_release) struct buf out = BUF_INIT(40);
 	const struct hostsfile_block block = {.start = 4, .end = 4};
@@ -305,20 +287,18 @@ static void a_text_over_the_limit_is_an_error_and_not_a_short_file(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_byte_outside_the_block_comes_out_as_it_went_in),
-		cmocka_unit_test(the_block_stays_where_it_stands),
-		cmocka_unit_test(the_block_looks_as_documented),
-		cmocka_unit_test(a_line_break_stays_once_text_stands_behind_the_block),
-		cmocka_unit_test(a_block_that_an_editor_gave_crlf_is_still_found),
-		cmocka_unit_test(broken_markers_are_refused_and_their_lines_named),
-		cmocka_unit_test(parts_are_read_back_as_they_were_written),
-		cmocka_unit_test(a_file_without_block_has_no_parts),
-		cmocka_unit_test(names_outside_are_read_as_glibc_reads_them),
-		cmocka_unit_test(a_replaced_name_leaves_its_line_and_the_others_stay),
-		cmocka_unit_test(replacing_reaches_both_sides_of_the_block_but_not_into_it),
-		cmocka_unit_test(a_hundred_thousand_lines_and_a_line_of_a_megabyte_are_kept),
-		cmocka_unit_test(a_text_over_the_limit_is_an_error_and_not_a_short_file),
-	};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(every_byte_outside_the_block_comes_out_as_it_went_in),
+					   cmocka_unit_test(the_block_stays_where_it_stands),
+					   cmocka_unit_test(the_block_looks_as_documented),
+					   cmocka_unit_test(a_line_break_stays_once_text_stands_behind_the_block),
+					   cmocka_unit_test(a_block_that_an_editor_gave_crlf_is_still_found),
+					   cmocka_unit_test(broken_markers_are_refused_and_their_lines_named),
+					   cmocka_unit_test(parts_are_read_back_as_they_were_written),
+					   cmocka_unit_test(a_file_without_block_has_no_parts),
+					   cmocka_unit_test(names_outside_are_read_as_glibc_reads_them),
+					   cmocka_unit_test(a_replaced_name_leaves_its_line_and_the_others_stay),
+					   cmocka_unit_test(replacing_reaches_both_sides_of_the_block_but_not_into_it),
+					   cmocka_unit_test(a_hundred_thousand_lines_and_a_line_of_a_megabyte_are_kept),
+					   cmocka_unit_test(a_text_over_the_limit_is_an_error_and_not_a_short_file)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,10 +1,5 @@
 /* What of the hub's records goes into the block: policy, silo order, and what stands outside the block. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include "../unit.h"
 
 #include "common/base/cleanup.h"
 #include "hostsync/plan.h"
@@ -91,7 +86,6 @@ static void plan(const struct silos *silos, const struct policy *policy, const c
 
 static void the_first_silo_in_the_configured_order_wins_a_hostname_whole(void **state)
 {
-	(void)state;
 	_cleanup_(silos_release) struct silos silos = make_silos();
 	struct policy policy = make_policy(NULL, NULL, NULL);
 	add(&silos, "b", "db", "192.0.2.2");
@@ -104,7 +98,6 @@ static void the_first_silo_in_the_configured_order_wins_a_hostname_whole(void **
 
 static void unknown_silos_have_no_part_and_empty_ones_an_empty_part(void **state)
 {
-	(void)state;
 	_cleanup_(silos_release) struct silos silos = make_silos();
 	struct policy policy = make_policy(NULL, NULL, NULL);
 	add(&silos, "b", NULL, NULL);
@@ -115,7 +108,6 @@ static void unknown_silos_have_no_part_and_empty_ones_an_empty_part(void **state
 
 static void names_of_the_machine_are_never_set(void **state)
 {
-	(void)state;
 	static const char *const names[] = {"localhost",    "localhost.localdomain", "ip6-localhost", "ip6-loopback",
 					    "ip6-allnodes", "ip6-allrouters",        "broadcasthost", "x.localhost",
 					    "me",           "me.example.org"};
@@ -138,7 +130,6 @@ static void names_of_the_machine_are_never_set(void **state)
 /* The other names on the line of the machine's own name are its own as well: that is where its full name stands. */
 static void a_line_that_names_the_machine_is_its_own_even_when_replacing(void **state)
 {
-	(void)state;
 	static const char *const lines[] = {"10.0.0.1 Alias.example.com ME\n", "127.0.1.1 alias.example.com\n"};
 	for (size_t i = 0; i < 2; i++) {
 		_cleanup_(silos_release) struct silos silos = make_silos();
@@ -154,7 +145,6 @@ static void a_line_that_names_the_machine_is_its_own_even_when_replacing(void **
 
 static void the_operator_denies_names_and_what_is_under_them(void **state)
 {
-	(void)state;
 	_cleanup_(silos_release) struct silos silos = make_silos();
 	char bank[] = "bank.example", dotted[] = ".intern", *items[] = {bank, dotted};
 	const struct conf_list deny = {.items = items, .count = 2};
@@ -169,7 +159,6 @@ static void the_operator_denies_names_and_what_is_under_them(void **state)
 
 static void only_allowed_suffixes_when_there_are_some(void **state)
 {
-	(void)state;
 	_cleanup_(silos_release) struct silos silos = make_silos();
 	char lan[] = "lan", *items[] = {lan};
 	const struct conf_list allow = {.items = items, .count = 1};
@@ -181,7 +170,6 @@ static void only_allowed_suffixes_when_there_are_some(void **state)
 
 static void only_wanted_hostnames_and_no_word_about_the_others(void **state)
 {
-	(void)state;
 	_cleanup_(silos_release) struct silos silos = make_silos();
 	char db[] = "db", *items[] = {db};
 	const struct conf_list wanted = {.items = items, .count = 1};
@@ -194,7 +182,6 @@ static void only_wanted_hostnames_and_no_word_about_the_others(void **state)
 
 static void a_name_outside_the_block_wins_by_default_in_any_case_and_family(void **state)
 {
-	(void)state;
 	_cleanup_(silos_release) struct silos silos = make_silos();
 	struct policy policy = make_policy(NULL, NULL, NULL);
 	add(&silos, "a", "db", "192.0.2.1");
@@ -207,7 +194,6 @@ static void a_name_outside_the_block_wins_by_default_in_any_case_and_family(void
 
 static void names_inside_the_block_are_not_outside_it(void **state)
 {
-	(void)state;
 	_cleanup_(silos_release) struct silos silos = make_silos();
 	struct policy policy = make_policy(NULL, NULL, NULL);
 	add(&silos, "a", "db", "192.0.2.1");
@@ -217,7 +203,6 @@ static void names_inside_the_block_are_not_outside_it(void **state)
 
 static void a_refused_name_is_never_taken_out_of_its_line(void **state)
 {
-	(void)state;
 	_cleanup_(silos_release) struct silos silos = make_silos();
 	_cleanup_(plan_release) struct plan built = {0};
 	char db[] = "db", *items[] = {db};
@@ -234,7 +219,6 @@ static void a_refused_name_is_never_taken_out_of_its_line(void **state)
 
 static void a_silo_that_the_hub_has_not_told_keeps_its_part_of_the_file(void **state)
 {
-	(void)state;
 	static const char text[] = "# BEGIN silodns\n# silo a\n192.0.2.9 db\n# silo b\n192.0.2.8 web\n# silo z\n"
 				   "192.0.2.7 dropped\n# END silodns\n";
 	_cleanup_(silos_release) struct silos silos = make_silos();
@@ -252,7 +236,6 @@ static void a_silo_that_the_hub_has_not_told_keeps_its_part_of_the_file(void **s
 
 static void every_verdict_has_a_reason(void **state)
 {
-	(void)state;
 	for (int v = 0; v < VERDICT_COUNT_; v++)
 		assert_non_null(verdict_reason((enum verdict)v));
 }
@@ -271,7 +254,6 @@ int main(void)
 		cmocka_unit_test(names_inside_the_block_are_not_outside_it),
 		cmocka_unit_test(a_refused_name_is_never_taken_out_of_its_line),
 		cmocka_unit_test(a_silo_that_the_hub_has_not_told_keeps_its_part_of_the_file),
-		cmocka_unit_test(every_verdict_has_a_reason),
-	};
+		cmocka_unit_test(every_verdict_has_a_reason)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,10 +1,5 @@
 /* The hosts file as a file: whole at every instant, with its owner, mode and attributes, and never in anybody's way. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include "../unit.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -60,7 +55,6 @@ static unsigned files_in_dir(void)
 
 static int remove_dir(void **state)
 {
-	(void)state;
 	char name[2 * PATH_MAX];
 	DIR *stream = opendir(dir);
 	for (const struct dirent *entry; stream && (entry = readdir(stream));) {
@@ -74,7 +68,6 @@ static int remove_dir(void **state)
 
 static int make_dir(void **state)
 {
-	(void)state;
 	const char *base = getenv("TMPDIR");
 	char made[PATH_MAX];
 	snprintf(made, sizeof(made), "%s/silodns-replace-XXXXXX", base ? base : "/tmp");
@@ -100,7 +93,6 @@ static int replace_as(const char *path, const char *old, const char *new, struct
 
 static void owner_mode_and_attributes_are_kept(void **state)
 {
-	(void)state;
 	const char *path = in_dir("hosts");
 	struct stat st;
 	char value[16] = "";
@@ -127,7 +119,6 @@ static void owner_mode_and_attributes_are_kept(void **state)
 
 static void a_missing_file_is_made(void **state)
 {
-	(void)state;
 	struct stat st;
 	assert_int_equal(replace_as(in_dir("hosts"), "", "new\n", NULL), 0);
 	assert_int_equal(stat(in_dir("hosts"), &st), 0);
@@ -137,7 +128,6 @@ static void a_missing_file_is_made(void **state)
 
 static void a_link_stays_and_its_target_is_replaced(void **state)
 {
-	(void)state;
 	struct stat st;
 	put(in_dir("real"), "old\n");
 	assert_int_equal(symlink("real", in_dir("hosts")), 0);
@@ -149,7 +139,6 @@ static void a_link_stays_and_its_target_is_replaced(void **state)
 
 static void what_is_no_hosts_file_is_refused(void **state)
 {
-	(void)state;
 	struct why why = {0};
 	assert_int_equal(symlink("nowhere", in_dir("dangling")), 0);
 	assert_int_equal(replace_as(in_dir("dangling"), "", "new\n", &why), ERR_SYSTEM);
@@ -162,7 +151,6 @@ static void what_is_no_hosts_file_is_refused(void **state)
 
 static void a_file_over_the_limit_is_refused(void **state)
 {
-	(void)state;
 	struct replace_target target;
 	struct replace_stamp stamp;
 	_cleanup_(buf_release) struct buf text = BUF_INIT(100);
@@ -175,7 +163,6 @@ static void a_file_over_the_limit_is_refused(void **state)
 
 static void what_somebody_else_wrote_meanwhile_is_not_overwritten(void **state)
 {
-	(void)state;
 	struct replace_target target;
 	struct replace_stamp stamp;
 	enum replace_way way;
@@ -194,7 +181,6 @@ static void what_somebody_else_wrote_meanwhile_is_not_overwritten(void **state)
 
 static void stale_temporary_files_go_and_living_ones_stay(void **state)
 {
-	(void)state;
 	_cleanup_(tempfile_release) struct tempfile living = TEMPFILE_INIT;
 	put(in_dir("hosts"), "x");
 	put(in_dir(".hosts.silodns-tmp-abcdef"), "stale");
@@ -227,7 +213,6 @@ static pid_t start_writer(const char *path, const char *old, const char *new)
 /* Promise 4 of the design: a writer killed at any moment leaves the old or the new file, whole. */
 static void a_killed_writer_leaves_an_old_or_a_new_file(void **state)
 {
-	(void)state;
 	static char old[600001], new[700001], got[1000000];
 	unsigned news = 0, temps = 0;
 	const char *path = in_dir("hosts");
@@ -270,7 +255,6 @@ static const struct {
 
 static void writing_in_place_keeps_the_inode_and_leaves_nothing_behind(void **state)
 {
-	(void)state;
 	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
 		struct replace_target target;
 		struct replace_stamp before, after;
@@ -304,7 +288,6 @@ static void recover(enum inplace_found expected)
 /* Every state that an interrupted write can leave: k bytes of the new text, then the rest of the old one. */
 static void an_interrupted_write_is_finished_wherever_it_stopped(void **state)
 {
-	(void)state;
 	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
 		const char *old = pairs[i].old, *new = pairs[i].new;
 		size_t old_len = strlen(old), new_len = strlen(new), len = old_len > new_len ? old_len : new_len;
@@ -325,7 +308,6 @@ static void an_interrupted_write_is_finished_wherever_it_stopped(void **state)
 
 static void a_write_that_had_not_begun_is_forgotten(void **state)
 {
-	(void)state;
 	put(in_dir("hosts"), "old\n");
 	put(in_dir(".hosts.silodns-old"), "old\n");
 	recover(INPLACE_NOTHING);
@@ -336,7 +318,6 @@ static void a_write_that_had_not_begun_is_forgotten(void **state)
 
 static void a_file_that_was_changed_since_is_not_finished_and_the_old_text_is_kept(void **state)
 {
-	(void)state;
 	put(in_dir("hosts"), "somebody wrote this\n");
 	put(in_dir(".hosts.silodns-old"), "old\n");
 	put(in_dir(".hosts.silodns-new"), "new and long enough for it\n");
@@ -349,7 +330,6 @@ static void a_file_that_was_changed_since_is_not_finished_and_the_old_text_is_ke
 
 static void a_killed_writer_in_place_is_finished_at_the_next_start(void **state)
 {
-	(void)state;
 	static char old[3000001], new[3500001], got[4000000];
 	unsigned finished = 0, mixed = 0;
 	memset(old, 'o', sizeof(old) - 1);
@@ -392,7 +372,6 @@ static void a_killed_writer_in_place_is_finished_at_the_next_start(void **state)
 
 static void nothing_changes_where_the_copy_cannot_be_made(void **state)
 {
-	(void)state;
 	struct replace_target target;
 	struct replace_stamp stamp;
 	struct why why = {0};
@@ -409,21 +388,19 @@ static void nothing_changes_where_the_copy_cannot_be_made(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		TEST(owner_mode_and_attributes_are_kept),
-		TEST(a_missing_file_is_made),
-		TEST(a_link_stays_and_its_target_is_replaced),
-		TEST(what_is_no_hosts_file_is_refused),
-		TEST(a_file_over_the_limit_is_refused),
-		TEST(what_somebody_else_wrote_meanwhile_is_not_overwritten),
-		TEST(stale_temporary_files_go_and_living_ones_stay),
-		TEST(a_killed_writer_leaves_an_old_or_a_new_file),
-		TEST(writing_in_place_keeps_the_inode_and_leaves_nothing_behind),
-		TEST(an_interrupted_write_is_finished_wherever_it_stopped),
-		TEST(a_write_that_had_not_begun_is_forgotten),
-		TEST(a_file_that_was_changed_since_is_not_finished_and_the_old_text_is_kept),
-		TEST(a_killed_writer_in_place_is_finished_at_the_next_start),
-		TEST(nothing_changes_where_the_copy_cannot_be_made),
-	};
+	const struct CMUnitTest tests[] = {TEST(owner_mode_and_attributes_are_kept),
+					   TEST(a_missing_file_is_made),
+					   TEST(a_link_stays_and_its_target_is_replaced),
+					   TEST(what_is_no_hosts_file_is_refused),
+					   TEST(a_file_over_the_limit_is_refused),
+					   TEST(what_somebody_else_wrote_meanwhile_is_not_overwritten),
+					   TEST(stale_temporary_files_go_and_living_ones_stay),
+					   TEST(a_killed_writer_leaves_an_old_or_a_new_file),
+					   TEST(writing_in_place_keeps_the_inode_and_leaves_nothing_behind),
+					   TEST(an_interrupted_write_is_finished_wherever_it_stopped),
+					   TEST(a_write_that_had_not_begun_is_forgotten),
+					   TEST(a_file_that_was_changed_since_is_not_finished_and_the_old_text_is_kept),
+					   TEST(a_killed_writer_in_place_is_finished_at_the_next_start),
+					   TEST(nothing_changes_where_the_copy_cannot_be_made)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,10 +1,5 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 
-#include <cmocka.h>
-#include <string.h>
+#include "../unit.h"
 
 #include "updater/detect.h"
 #include "updater/extract.h"
@@ -50,7 +45,6 @@ static void test_an_address_is_found_in_text_and_json(void **state)
 	};
 	struct why why;
 
-	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		struct ipaddr found = {0};
 		int err = extract_address(cases[i].text, strlen(cases[i].text), cases[i].family, &found, &why);
@@ -72,7 +66,6 @@ static void test_only_addresses_that_others_can_use_are_published(void **state)
 	static const char *const private[] = {"10.0.0.1", "172.16.0.1", "192.168.0.1", "100.64.0.1", "fd00::1"};
 	struct why why;
 
-	(void)state;
 	for (size_t i = 0; i < sizeof never / sizeof never[0]; i++) {
 		const struct ipaddr bad = ip(never[i]);
 		assert_int_equal(detect_judge(&bad, true, &why), ERR_DOUBTFUL);
@@ -104,7 +97,6 @@ static void test_sources_are_checked_before_they_are_used(void **state)
 		"off server"};
 	struct why why;
 
-	(void)state;
 	for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
 		assert_int_equal(detect_check(good[i], &why), ERR_OK);
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
@@ -134,7 +126,6 @@ static void test_a_plan_changes_its_own_names_and_families_only(void **state)
 	const struct ipaddr v4[2] = {ip("9.9.9.9"), {0}}, v6[2] = {{0}, ip("2606::9")},
 			    both[2] = {ip("9.9.9.9"), ip("2606::9")};
 
-	(void)state;
 	assert_plan(
 		now, v4,
 		"{\"dnsrecords\":[{\"hostname\":\"me\",\"ip\":\"9.9.9.9\"},{\"hostname\":\"also\",\"ip\":\"9.9.9.9\"},"
@@ -152,12 +143,9 @@ static void test_a_plan_changes_its_own_names_and_families_only(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_an_address_is_found_in_text_and_json),
-		cmocka_unit_test(test_only_addresses_that_others_can_use_are_published),
-		cmocka_unit_test(test_sources_are_checked_before_they_are_used),
-		cmocka_unit_test(test_a_plan_changes_its_own_names_and_families_only),
-	};
-
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_an_address_is_found_in_text_and_json),
+					   cmocka_unit_test(test_only_addresses_that_others_can_use_are_published),
+					   cmocka_unit_test(test_sources_are_checked_before_they_are_used),
+					   cmocka_unit_test(test_a_plan_changes_its_own_names_and_families_only)};
 	return cmocka_run_group_tests_name("updater-detect", tests, NULL, NULL);
 }

@@ -1,16 +1,13 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 
-#include <cmocka.h>
+#include "../../unit.h"
+
 #include <pthread.h>
 #include <sodium.h>
-#include <stdio.h>
-#include <string.h>
 
+#include "api/model/change.h"
 #include "api/auth/authenticator.h"
 #include "api/auth/password.h"
+#include "api/store/store_state.h"
 
 struct fixture {
 	struct store *store;
@@ -20,14 +17,14 @@ struct fixture {
 static void add_user(struct fixture *f, const char *name, const char *password, bool first)
 {
 	struct user user = {.id = 7, .role = ROLE_ADMIN, .revision = first ? 1 : 2}; /* as each change of one has */
-	struct store_change change = {.op = STORE_PUT_USER, .subject = user.name};
+	struct change change = {.kind = CHANGE_USER_PUT};
 
 	snprintf(user.name, sizeof user.name, "%s", name);
 	assert_int_equal(password_hash(password, strlen(password), user.password_hash), ERR_OK);
 	if (first)
 		store_replace_take(f->store, store_state_new(), "identity", 0);
 	change.user = user;
-	assert_int_equal(store_apply(f->store, &change, 1, user.revision), ERR_OK);
+	assert_int_equal(store_apply(f->store, (struct change *[]){&change}, 1, user.revision), ERR_OK);
 }
 
 static int setup(void **state)
@@ -103,12 +100,12 @@ static void test_a_changed_password_ends_the_old_one_at_once(void **state)
 static void test_a_removed_user_is_refused_at_once(void **state)
 {
 	struct fixture *f = *state;
-	const struct store_change gone = {.op = STORE_DELETE_USER, .subject = "alice"};
+	struct change gone = {.kind = CHANGE_USER_DELETE, .subject = "alice"};
 	struct why why;
 
 	add_user(f, "alice", "correct horse", true);
 	assert_int_equal(check(f, "alice:correct horse", &why), ERR_OK);
-	assert_int_equal(store_apply(f->store, &gone, 1, 2), ERR_OK);
+	assert_int_equal(store_apply(f->store, (struct change *[]){&gone}, 1, 2), ERR_OK);
 	assert_int_equal(check(f, "alice:correct horse", &why), ERR_UNAUTHORIZED);
 }
 
@@ -200,7 +197,6 @@ static void test_password_rules_stand_at_their_limits(void **state)
 	char long_password[PASSWORD_LEN_MAX + 2];
 	struct why why;
 
-	(void)state;
 	memset(long_password, 'x', sizeof long_password);
 	assert_int_equal(password_check("1234567", 7, &why), ERR_INVALID);
 	assert_int_equal(password_check("12345678", 8, &why), ERR_OK);
@@ -219,7 +215,6 @@ static void test_user_names_are_checked(void **state)
 	static const char *const bad[] = {"", "-a", ".a", "a b", "a:b", "a/b", "\xc3\xa4", "a\n"};
 	struct why why;
 
-	(void)state;
 	for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
 		assert_int_equal(user_name_check(good[i], strlen(good[i]), &why), ERR_OK);
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
@@ -231,19 +226,16 @@ static void test_user_names_are_checked(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		TEST(test_right_credentials_are_accepted_first_and_remembered),
-		TEST(test_a_password_may_hold_colons_and_utf8),
-		TEST(test_unknown_user_and_wrong_password_look_the_same),
-		TEST(test_a_changed_password_ends_the_old_one_at_once),
-		TEST(test_a_removed_user_is_refused_at_once),
-		TEST(test_many_with_the_same_credentials_at_once_are_verified_once),
-		TEST(test_malformed_credentials_are_refused_with_a_reason),
-		TEST(test_credentials_over_the_limit_are_refused_not_cut),
-		TEST(test_nobody_is_known_before_the_state_is_loaded),
-		TEST(test_password_rules_stand_at_their_limits),
-		TEST(test_user_names_are_checked),
-	};
-
+	const struct CMUnitTest tests[] = {TEST(test_right_credentials_are_accepted_first_and_remembered),
+					   TEST(test_a_password_may_hold_colons_and_utf8),
+					   TEST(test_unknown_user_and_wrong_password_look_the_same),
+					   TEST(test_a_changed_password_ends_the_old_one_at_once),
+					   TEST(test_a_removed_user_is_refused_at_once),
+					   TEST(test_many_with_the_same_credentials_at_once_are_verified_once),
+					   TEST(test_malformed_credentials_are_refused_with_a_reason),
+					   TEST(test_credentials_over_the_limit_are_refused_not_cut),
+					   TEST(test_nobody_is_known_before_the_state_is_loaded),
+					   TEST(test_password_rules_stand_at_their_limits),
+					   TEST(test_user_names_are_checked)};
 	return cmocka_run_group_tests_name("api-access", tests, NULL, NULL);
 }

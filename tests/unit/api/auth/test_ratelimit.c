@@ -1,14 +1,8 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 
-#include <cmocka.h>
+#include "../../unit.h"
+
 #include <pthread.h>
 #include <sodium.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #include "api/auth/ratelimit.h"
@@ -150,7 +144,6 @@ static void test_a_rate_of_0_is_no_limit(void **state)
 	struct ratelimit_verdict verdict;
 	struct ratelimit *limits;
 
-	(void)state;
 	assert_int_equal(ratelimit_new(&off, &limits), ERR_OK);
 	for (uint64_t i = 0; i < 1000; i++) {
 		assert_int_equal(ask(limits, "192.0.2.1", &verdict), ERR_OK);
@@ -425,8 +418,6 @@ int main(void)
 		TEST(test_where_somebody_logged_in_is_good_for_a_day),
 		TEST(test_a_crowd_makes_nobody_forgotten_who_asks_too_often_or_is_locked_out),
 		TEST(test_memory_is_bounded_and_a_request_costs_less_than_a_microsecond),
-		TEST(test_threads_get_no_more_together),
-	};
-
+		TEST(test_threads_get_no_more_together)};
 	return cmocka_run_group_tests_name("api-limits", tests, NULL, NULL);
 }

@@ -1,11 +1,5 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 
-#include <cmocka.h>
-#include <stdio.h>
-#include <string.h>
+#include "../../unit.h"
 
 #include "api/http/forwarded.h"
 
@@ -14,7 +8,6 @@ static const struct forwarded_trust trust = {.proxies = proxies, .count = 2};
 
 static int setup(void **state)
 {
-	(void)state;
 	return cidr_parse("10.0.0.0/8", 10, &proxies[0], NULL) || cidr_parse("fd00::/8", 8, &proxies[1], NULL);
 }
 
@@ -68,7 +61,6 @@ static void test_a_stranger_is_not_believed(void **state)
 		{"10.0.0.1", NULL, NULL, "10.0.0.1", FORWARDED_DIRECT},
 	};
 
-	(void)state;
 	CHECK(samples);
 }
 
@@ -90,7 +82,6 @@ static void test_the_list_is_read_from_the_right_through_trusted_hops_only(void 
 		{"10.0.0.1", "for=192.0.2.7;host=\"a,b;for=6.6.6.6\"", NULL, "192.0.2.7", FORWARDED_UNTRUSTED},
 	};
 
-	(void)state;
 	CHECK(samples);
 }
 
@@ -109,7 +100,6 @@ static void test_every_form_of_an_address_is_understood(void **state)
 		{"10.0.0.1", "for=\"[2001:db8::7]:4711\"", NULL, "2001:db8::7", FORWARDED_UNTRUSTED},
 	};
 
-	(void)state;
 	CHECK(samples);
 }
 
@@ -146,7 +136,6 @@ static void test_what_is_no_address_ends_the_walk_at_the_last_trusted_hop(void *
 		"2001:db8::7:::",
 	};
 
-	(void)state;
 	for (size_t i = 0; i < sizeof garbage / sizeof garbage[0]; i++) {
 		char forwarded[128], behind[128];
 		snprintf(forwarded, sizeof forwarded, "for=6.6.6.6, for=%s", garbage[i]);
@@ -182,7 +171,6 @@ static void test_both_headers_must_agree(void **state)
 		{"192.0.2.1", "for=192.0.2.7", "192.0.2.8", "192.0.2.1", FORWARDED_DIRECT},
 	};
 
-	(void)state;
 	CHECK(samples);
 }
 
@@ -222,7 +210,6 @@ static void test_a_chain_of_proxies_ends_at_its_limit(void **state)
 {
 	char chain[1024] = "192.0.2.7";
 
-	(void)state;
 	for (int i = 0; i < FORWARDED_HOPS_MAX - 1; i++)
 		snprintf(chain + strlen(chain), sizeof chain - strlen(chain), ", 10.0.1.%d", i);
 	check((const struct sample[]){{"10.0.0.1", NULL, chain, "192.0.2.7", FORWARDED_UNTRUSTED}}, 1);
@@ -236,7 +223,6 @@ static void test_what_was_no_address_is_told_as_printable_text_within_bounds(voi
 	struct forwarded_path path;
 	char x[200];
 
-	(void)state;
 	memset(x, 'x', sizeof x - 1);
 	x[sizeof x - 1] = '\0';
 	forwarded_explain(&connection, &(struct forwarded_headers){.x_forwarded_for = x}, &trust, &path);
@@ -255,8 +241,6 @@ int main(void)
 		cmocka_unit_test(test_both_headers_must_agree),
 		cmocka_unit_test(test_only_the_header_that_is_known_to_be_the_proxys_counts),
 		cmocka_unit_test(test_a_chain_of_proxies_ends_at_its_limit),
-		cmocka_unit_test(test_what_was_no_address_is_told_as_printable_text_within_bounds),
-	};
-
+		cmocka_unit_test(test_what_was_no_address_is_told_as_printable_text_within_bounds)};
 	return cmocka_run_group_tests_name("api-peer", tests, setup, NULL);
 }

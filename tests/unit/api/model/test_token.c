@@ -1,12 +1,7 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 
-#include <cmocka.h>
+#include "../../unit.h"
+
 #include <sodium.h>
-#include <stdio.h>
-#include <string.h>
 
 #include "api/model/token.h"
 
@@ -25,7 +20,6 @@ static void test_a_secret_is_known_by_its_hash_and_by_nothing_else(void **state)
 	char secret[TOKEN_SECRET_LEN + 1], other[TOKEN_SECRET_LEN + 1];
 	unsigned char made[TOKEN_HASH_BYTES], found[TOKEN_HASH_BYTES];
 
-	(void)state;
 	token_make_secret(secret, made);
 	assert_int_equal(strlen(secret), TOKEN_SECRET_LEN);
 	assert_true(token_hash_secret(secret, strlen(secret), found));
@@ -52,7 +46,6 @@ static void test_what_it_may_do_is_written_as_it_is_read(void **state)
 		"\"unused\":3600}";
 	struct token *token = parse(document), *again;
 
-	(void)state;
 	assert_string_equal(token->document, document);
 	again = parse(token->document);
 	assert_string_equal(again->document, document);
@@ -68,7 +61,6 @@ static void test_a_silo_that_is_not_named_is_not_covered(void **state)
 	struct token *some = parse("{\"verbs\":[\"read\"],\"silos\":[\"b\",\"a\"]}"),
 		     *all = parse("{\"verbs\":[\"read\"]}");
 
-	(void)state;
 	assert_true(token_covers_silo(some, "a") && token_covers_silo(some, "b"));
 	assert_false(token_covers_silo(some, "c") || token_covers_silo(some, "") || token_covers_silo(some, "A"));
 	assert_true(token_covers_silo(all, "c") && token_covers_silo(NULL, "c"));
@@ -86,7 +78,6 @@ static void test_times_and_networks_count_to_the_last_moment_and_address(void **
 	int64_t end = token->expires_us, second = 1000000;
 	struct why why;
 
-	(void)state;
 	token->created_us = end - 3600 * second;
 	assert_int_equal(token_check_use(token, &in, end - 1, &why), ERR_OK);
 	assert_int_equal(token_check_use(token, &out, end - 1, &why), ERR_FORBIDDEN);
@@ -104,7 +95,6 @@ static void test_a_use_is_noted_once_a_minute_and_never_goes_back(void **state)
 	struct token *token = parse("{\"verbs\":[\"read\"]}");
 	int64_t at = INT64_C(1800000000000000), minute = 60000000;
 
-	(void)state;
 	token_touch(token, at);
 	assert_true(atomic_exchange(&token->use_unsaved, false));
 	token_touch(token, at + minute - 1);
@@ -124,8 +114,7 @@ int main(void)
 		cmocka_unit_test(test_what_it_may_do_is_written_as_it_is_read),
 		cmocka_unit_test(test_a_silo_that_is_not_named_is_not_covered),
 		cmocka_unit_test(test_times_and_networks_count_to_the_last_moment_and_address),
-		cmocka_unit_test(test_a_use_is_noted_once_a_minute_and_never_goes_back),
-	};
+		cmocka_unit_test(test_a_use_is_noted_once_a_minute_and_never_goes_back)};
 
 	return sodium_init() < 0 || cmocka_run_group_tests_name("api-token", tests, NULL, NULL);
 }

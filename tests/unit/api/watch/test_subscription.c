@@ -1,13 +1,8 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 
-#include <cmocka.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "../../unit.h"
 
+#include "api/model/change.h"
+#include "api/store/store_state.h"
 #include "api/watch/subscription.h"
 
 #define IDENTITY "0123456789abcdef0123456789abcdef"
@@ -37,7 +32,7 @@ static int setup(void **state)
 				     user(3, "bob", ROLE_COMMON)};
 
 	for (size_t i = 0; i < 3; i++)
-		assert_int_equal(store_state_add_user(loaded, &users[i]), ERR_OK);
+		store_state_put_user_take(loaded, user_node_new(&users[i]));
 	f->store = store_new();
 	f->revision = 1;
 	store_replace_take(f->store, loaded, IDENTITY, 1);
@@ -60,18 +55,20 @@ static void put(struct fixture *f, const char *id, uint32_t owner)
 {
 	char json[256];
 	int len = snprintf(json, sizeof json, "{\"id\":\"%s\",\"dnsrecords\":[]}", id);
-	struct document *body = document_new(json, (size_t)len, owner, ++f->revision);
-	const struct store_change change = {.op = STORE_PUT_SILO, .subject = id, .body = body};
+	struct change change = {.kind = CHANGE_SILO_PUT,
+				.document = document_new(id, json, (size_t)len, owner, ++f->revision)};
 
-	assert_int_equal(store_apply(f->store, &change, 1, f->revision), ERR_OK);
-	document_unref(body);
+	snprintf(change.subject, sizeof change.subject, "%s", id);
+	assert_int_equal(store_apply(f->store, (struct change *[]){&change}, 1, f->revision), ERR_OK);
+	change_release(&change);
 }
 
 static void delete (struct fixture *f, const char *id)
 {
-	const struct store_change change = {.op = STORE_DELETE_SILO, .subject = id, .revision = ++f->revision};
+	struct change change = {.kind = CHANGE_SILO_DELETE, .revision = ++f->revision};
 
-	assert_int_equal(store_apply(f->store, &change, 1, f->revision), ERR_OK);
+	snprintf(change.subject, sizeof change.subject, "%s", id);
+	assert_int_equal(store_apply(f->store, (struct change *[]){&change}, 1, f->revision), ERR_OK);
 }
 
 static void open_feed(struct fixture *f, uint32_t who, const struct subscription_wish *wish)
@@ -263,7 +260,7 @@ static void test_a_store_that_was_replaced_by_another_history_is_a_reset(void **
 	put(f, "a", 1);
 	open_feed(f, 1, &(struct subscription_wish){0});
 	tell(f, 4096);
-	assert_int_equal(store_state_add_user(other, &admin), ERR_OK);
+	store_state_put_user_take(other, user_node_new(&admin));
 	store_replace_take(f->store, other, "ffffffffffffffffffffffffffffffff", 2);
 	const char *text = tell(f, 4096);
 	assert_non_null(strstr(text, "id: 0\nevent: reset\ndata: {\"hub\":\"ffffffffffffffffffffffffffffffff\""));
@@ -274,13 +271,13 @@ static void test_a_store_that_was_replaced_by_another_history_is_a_reset(void **
 static void test_a_changed_user_ends_it(void **state)
 {
 	struct fixture *f = *state;
-	struct store_change change = {.op = STORE_PUT_USER, .subject = "alice", .user = user(2, "alice", ROLE_COMMON)};
+	struct change change = {.kind = CHANGE_USER_PUT, .subject = "alice", .user = user(2, "alice", ROLE_COMMON)};
 
 	open_feed(f, 2, &(struct subscription_wish){0});
 	tell(f, 4096);
 	assert_false(subscription_is_over(f->feed));
 	change.user.revision = ++f->revision;
-	assert_int_equal(store_apply(f->store, &change, 1, f->revision), ERR_OK);
+	assert_int_equal(store_apply(f->store, (struct change *[]){&change}, 1, f->revision), ERR_OK);
 	put(f, "a", 2);
 	assert_string_equal(tell(f, 4096), "");
 	assert_true(subscription_is_over(f->feed));
@@ -336,7 +333,6 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(test_a_changed_user_ends_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_sign_of_life_has_the_revision_if_it_has_moved, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_a_farewell_waits_for_the_event_under_way, setup, teardown),
-	};
+		cmocka_unit_test_setup_teardown(test_a_farewell_waits_for_the_event_under_way, setup, teardown)};
 	return cmocka_run_group_tests_name("feed", tests, NULL, NULL);
 }

@@ -1,10 +1,5 @@
 /* Clients that failed together come back apart, never too early and never later than promised. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "../../unit.h"
 
 #include "common/base/backoff.h"
 
@@ -12,7 +7,6 @@
 
 static void the_ceiling_doubles_up_to_its_maximum(void **state)
 {
-	(void)state;
 	static const uint32_t ceilings[] = {100, 200, 400, 800, 1000, 1000, 1000};
 	uint32_t longest[sizeof(ceilings) / sizeof(ceilings[0])] = {0};
 	for (int round = 0; round < ROUNDS; round++) {
@@ -31,7 +25,6 @@ static void the_ceiling_doubles_up_to_its_maximum(void **state)
 
 static void waits_are_spread_over_the_whole_range(void **state)
 {
-	(void)state;
 	struct backoff b;
 	unsigned tenths[10] = {0};
 	for (int round = 0; round < 10000; round++) {
@@ -44,7 +37,6 @@ static void waits_are_spread_over_the_whole_range(void **state)
 
 static void success_starts_over(void **state)
 {
-	(void)state;
 	struct backoff b;
 	backoff_init(&b, 10, 60000);
 	for (int i = 0; i < 12; i++)
@@ -55,7 +47,6 @@ static void success_starts_over(void **state)
 
 static void never_sooner_than_the_hub_asked(void **state)
 {
-	(void)state;
 	struct backoff b;
 	backoff_init(&b, 100, 100);
 	for (int i = 0; i < ROUNDS; i++)
@@ -65,7 +56,6 @@ static void never_sooner_than_the_hub_asked(void **state)
 
 static void many_failures_do_not_overflow(void **state)
 {
-	(void)state;
 	struct backoff b;
 	backoff_init(&b, 3000000000u, UINT32_MAX);
 	for (int i = 0; i < 100; i++)
@@ -85,7 +75,6 @@ static void many_failures_do_not_overflow(void **state)
 
 static void intervals_drift_apart_both_ways(void **state)
 {
-	(void)state;
 	uint32_t least = UINT32_MAX, most = 0;
 	for (int i = 0; i < ROUNDS; i++) {
 		uint32_t ms = backoff_jitter(1000, 10);
@@ -101,13 +90,11 @@ static void intervals_drift_apart_both_ways(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(the_ceiling_doubles_up_to_its_maximum),
-		cmocka_unit_test(waits_are_spread_over_the_whole_range),
-		cmocka_unit_test(success_starts_over),
-		cmocka_unit_test(never_sooner_than_the_hub_asked),
-		cmocka_unit_test(many_failures_do_not_overflow),
-		cmocka_unit_test(intervals_drift_apart_both_ways),
-	};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(the_ceiling_doubles_up_to_its_maximum),
+					   cmocka_unit_test(waits_are_spread_over_the_whole_range),
+					   cmocka_unit_test(success_starts_over),
+					   cmocka_unit_test(never_sooner_than_the_hub_asked),
+					   cmocka_unit_test(many_failures_do_not_overflow),
+					   cmocka_unit_test(intervals_drift_apart_both_ways)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,16 +1,10 @@
 /* A time is written as RFC 3339 has it, and read back to the microsecond; what is no time is refused. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "../../unit.h"
 
 #include "common/base/clock.h"
 
 static void time_is_written_as_rfc3339(void **state)
 {
-	(void)state;
 	char text[CLOCK_TEXT_MAX];
 	clock_format(0, text);
 	assert_string_equal(text, "1970-01-01T00:00:00.000000Z");
@@ -25,7 +19,6 @@ static void a_written_time_is_read_back(void **state)
 	static const int64_t times[] = {0, 1, 999999, 1709251199000042, 951782400000000, 253402300799999999};
 	char text[CLOCK_TEXT_MAX];
 	int64_t us;
-	(void)state;
 	for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
 		us = -1;
 		clock_format(times[i], text);
@@ -59,7 +52,6 @@ static void what_is_no_time_is_refused_and_leaves_the_output_alone(void **state)
 					  "0000-01-01T00:00:00Z"};
 	int64_t us = 42;
 	struct why why;
-	(void)state;
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		assert_int_equal(clock_parse(bad[i], &us, &why), ERR_INVALID);
 	assert_int_equal(us, 42);
@@ -67,10 +59,8 @@ static void what_is_no_time_is_refused_and_leaves_the_output_alone(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(time_is_written_as_rfc3339),
-		cmocka_unit_test(a_written_time_is_read_back),
-		cmocka_unit_test(what_is_no_time_is_refused_and_leaves_the_output_alone),
-	};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(time_is_written_as_rfc3339),
+					   cmocka_unit_test(a_written_time_is_read_back),
+					   cmocka_unit_test(what_is_no_time_is_refused_and_leaves_the_output_alone)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,13 +1,5 @@
 /* A text is read as what it says, or not at all. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "../../unit.h"
 
 static int until; /* the allocation that fails; 0: none */
 
@@ -46,7 +38,6 @@ static void test_a_string_of_any_length_is_read_as_it_is_or_not_at_all(void **st
 {
 	char text[5200];
 
-	(void)state;
 	for (int len = 1; len < 5000; len += len < 140 ? 1 : 480) {
 		snprintf(text, sizeof text, "{\"a\":\"%0*d\"}", len, 7);
 		read_each(text);
@@ -55,7 +46,6 @@ static void test_a_string_of_any_length_is_read_as_it_is_or_not_at_all(void **st
 
 static void test_each_allocation_that_fails_is_out_of_memory(void **state)
 {
-	(void)state;
 	read_each("{\"a\":[1,2,3,4,5,6,7,8,9,10],\"b\":{\"c\":-12345678901234567,\"d\":[]},\"e\":null,\"f\":{},\"g\":"
 		  "\"\",\"h\":{},\"i\":{},\"j\":"
 		  "\"a\",\"k\":true,\"\u00e4\u20ac\U0001f600\u00e4\u20ac\U0001f600\u20ac\":"
@@ -67,7 +57,6 @@ static void test_what_is_no_json_is_malformed(void **state)
 	json_t *json = NULL;
 	json_error_t error = {0};
 
-	(void)state;
 	assert_int_equal(jsontext_parse("{\n", 2, 0, &json, &error), ERR_MALFORMED);
 	assert_int_equal(error.line, 2);
 	assert_int_equal(jsontext_parse("", 0, 0, &json, NULL), ERR_MALFORMED);
@@ -102,7 +91,6 @@ static void test_a_body_of_windows_is_read_or_said_to_be_utf16(void **state)
 		{"", 0, ERR_MALFORMED, "such as {\"a\":1}"},
 	};
 
-	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		json_t *json = NULL;
 		struct why why = {.text = ""};
@@ -119,7 +107,6 @@ static void test_members_are_strings_or_absent(void **state)
 	static const char text[] = "{\"a\":\"x\",\"b\":5,\"c\":\"x\\u0000y\"}";
 	json_t *json = NULL;
 
-	(void)state;
 	assert_int_equal(jsontext_parse(text, strlen(text), JSON_ALLOW_NUL, &json, NULL), ERR_OK);
 	assert_string_equal(jsontext_member(json, "a"), "x");
 	assert_null(jsontext_member(json, "b"));
@@ -133,7 +120,6 @@ static void test_nothing_that_is_wanted_is_left_out(void **state)
 {
 	char *items[] = {(char[]){"one"}, (char[]){"two"}};
 
-	(void)state;
 	for (until = 1; until < 100; until++) {
 		int n = until;
 		json_t *list = jsontext_list(items, 2);
@@ -154,14 +140,11 @@ static void test_nothing_that_is_wanted_is_left_out(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_a_string_of_any_length_is_read_as_it_is_or_not_at_all),
-		cmocka_unit_test(test_each_allocation_that_fails_is_out_of_memory),
-		cmocka_unit_test(test_what_is_no_json_is_malformed),
-		cmocka_unit_test(test_a_body_of_windows_is_read_or_said_to_be_utf16),
-		cmocka_unit_test(test_members_are_strings_or_absent),
-		cmocka_unit_test(test_nothing_that_is_wanted_is_left_out),
-	};
-
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_a_string_of_any_length_is_read_as_it_is_or_not_at_all),
+					   cmocka_unit_test(test_each_allocation_that_fails_is_out_of_memory),
+					   cmocka_unit_test(test_what_is_no_json_is_malformed),
+					   cmocka_unit_test(test_a_body_of_windows_is_read_or_said_to_be_utf16),
+					   cmocka_unit_test(test_members_are_strings_or_absent),
+					   cmocka_unit_test(test_nothing_that_is_wanted_is_left_out)};
 	return cmocka_run_group_tests_name("common-jsontext", tests, NULL, NULL);
 }

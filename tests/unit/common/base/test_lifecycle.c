@@ -1,15 +1,8 @@
 /* A signal ends every wait at once, whichever thread notices it first; none is lost. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "../../unit.h"
 
 #include <pthread.h>
 #include <signal.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -174,18 +167,16 @@ IN_CHILD(no_wake_up_is_lost)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(stop_signals),
-		cmocka_unit_test(interrupt),
-		cmocka_unit_test(stop_is_seen_without_waiting),
-		cmocka_unit_test(reload_once),
-		cmocka_unit_test(reload_survives_a_look_for_stop),
-		cmocka_unit_test(stop_wins_over_reload),
-		cmocka_unit_test(pipe_signal_ignored),
-		cmocka_unit_test(readable),
-		cmocka_unit_test(child_has_its_signals_back),
-		cmocka_unit_test(other_thread_stops),
-		cmocka_unit_test(no_wake_up_is_lost),
-	};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(stop_signals),
+					   cmocka_unit_test(interrupt),
+					   cmocka_unit_test(stop_is_seen_without_waiting),
+					   cmocka_unit_test(reload_once),
+					   cmocka_unit_test(reload_survives_a_look_for_stop),
+					   cmocka_unit_test(stop_wins_over_reload),
+					   cmocka_unit_test(pipe_signal_ignored),
+					   cmocka_unit_test(readable),
+					   cmocka_unit_test(child_has_its_signals_back),
+					   cmocka_unit_test(other_thread_stops),
+					   cmocka_unit_test(no_wake_up_is_lost)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

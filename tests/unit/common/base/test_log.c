@@ -1,18 +1,10 @@
 /* A line says what happened and nothing else: no value can forge a field or a line, whatever bytes it has. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "../../unit.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include <jansson.h>
@@ -61,7 +53,6 @@ static const char *rest(const char *line)
 
 static void logfmt_has_every_type(void **state)
 {
-	(void)state;
 	struct ipaddr ip = {.family = 4, .bytes = {192, 0, 2, 7}};
 	log_init("silodns-test", LOG_LEVEL_DEBUG, LOG_FORMAT_LOGFMT);
 	begin();
@@ -76,7 +67,6 @@ static void logfmt_has_every_type(void **state)
 
 static void json_has_every_type(void **state)
 {
-	(void)state;
 	struct ipaddr ip = {.family = 4, .bytes = {192, 0, 2, 7}};
 	log_init("silodns-test", LOG_LEVEL_DEBUG, LOG_FORMAT_JSON);
 	begin();
@@ -94,7 +84,6 @@ static void json_has_every_type(void **state)
 
 static void a_value_cannot_forge_a_field_or_a_line(void **state)
 {
-	(void)state;
 	log_init("p", LOG_LEVEL_INFO, LOG_FORMAT_LOGFMT);
 	begin();
 	log_info("m\nlevel=error", LOG_STR("a", "x y=1"), LOG_STR("b", "\"q\\"), LOG_STR("c", "\r\x1b[31m\t"),
@@ -105,7 +94,6 @@ static void a_value_cannot_forge_a_field_or_a_line(void **state)
 
 static void what_is_not_utf8_or_commands_a_terminal_is_replaced(void **state)
 {
-	(void)state;
 	static const struct {
 		const char *given, *shown;
 	} cases[] = {
@@ -136,7 +124,6 @@ static void what_is_not_utf8_or_commands_a_terminal_is_replaced(void **state)
 
 static void a_long_value_is_cut_between_characters(void **state)
 {
-	(void)state;
 	char value[2000], expected[600];
 	memset(value, 'x', sizeof(value));
 	value[sizeof(value) - 1] = '\0';
@@ -151,7 +138,6 @@ static void a_long_value_is_cut_between_characters(void **state)
 
 static void a_line_stays_one_write_of_pipe_size(void **state)
 {
-	(void)state;
 	char value[600];
 	memset(value, '\x01', sizeof(value)); /* six bytes each, escaped */
 	value[sizeof(value) - 1] = '\0';
@@ -170,7 +156,6 @@ static void a_line_stays_one_write_of_pipe_size(void **state)
 
 static void lines_below_the_level_are_not_written(void **state)
 {
-	(void)state;
 	log_init("p", LOG_LEVEL_WARN, LOG_FORMAT_LOGFMT);
 	begin();
 	log_debug("no", LOG_U64("n", 1));
@@ -185,7 +170,6 @@ static void lines_below_the_level_are_not_written(void **state)
 
 static void errno_is_kept(void **state)
 {
-	(void)state;
 	begin();
 	close(STDERR_FILENO);
 	errno = ENOENT;
@@ -203,7 +187,6 @@ static void *write_lines(void *arg)
 
 static void lines_of_threads_do_not_mix(void **state)
 {
-	(void)state;
 	pthread_t threads[4];
 	char names[4][300];
 	int seen = 0;
@@ -229,7 +212,6 @@ static void lines_of_threads_do_not_mix(void **state)
 
 static void names_of_levels_and_formats_are_read(void **state)
 {
-	(void)state;
 	enum log_level level;
 	enum log_format format;
 	assert_int_equal(log_level_parse("debug", &level), 0);
@@ -245,17 +227,15 @@ static void names_of_levels_and_formats_are_read(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(logfmt_has_every_type),
-		cmocka_unit_test(json_has_every_type),
-		cmocka_unit_test(a_value_cannot_forge_a_field_or_a_line),
-		cmocka_unit_test(what_is_not_utf8_or_commands_a_terminal_is_replaced),
-		cmocka_unit_test(a_long_value_is_cut_between_characters),
-		cmocka_unit_test(a_line_stays_one_write_of_pipe_size),
-		cmocka_unit_test(lines_below_the_level_are_not_written),
-		cmocka_unit_test(errno_is_kept),
-		cmocka_unit_test(lines_of_threads_do_not_mix),
-		cmocka_unit_test(names_of_levels_and_formats_are_read),
-	};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(logfmt_has_every_type),
+					   cmocka_unit_test(json_has_every_type),
+					   cmocka_unit_test(a_value_cannot_forge_a_field_or_a_line),
+					   cmocka_unit_test(what_is_not_utf8_or_commands_a_terminal_is_replaced),
+					   cmocka_unit_test(a_long_value_is_cut_between_characters),
+					   cmocka_unit_test(a_line_stays_one_write_of_pipe_size),
+					   cmocka_unit_test(lines_below_the_level_are_not_written),
+					   cmocka_unit_test(errno_is_kept),
+					   cmocka_unit_test(lines_of_threads_do_not_mix),
+					   cmocka_unit_test(names_of_levels_and_formats_are_read)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,16 +4,8 @@
 #ifndef TEST_CONF_FIXTURE_H
 #define TEST_CONF_FIXTURE_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "../../unit.h"
 
-#include <cmocka.h>
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -108,13 +100,11 @@ static enum conf_outcome outcome;
 
 static inline int set_up(void **state)
 {
-	(void)state;
 	return mkdtemp(dir) ? 0 : -1;
 }
 
 static inline int tear_down(void **state)
 {
-	(void)state;
 	return rmdir(dir);
 }
 
@@ -135,7 +125,6 @@ static inline void clear_environment(void)
 
 static inline int clear(void **state)
 {
-	(void)state;
 	clear_environment();
 	setenv("SILODNS_URL", "https://hub.example.net", 1);
 	settings = (struct settings){0};
@@ -145,7 +134,6 @@ static inline int clear(void **state)
 
 static inline int release(void **state)
 {
-	(void)state;
 	conf_release(&program, &settings);
 	conf_release(&program, &settings); /* twice does no harm */
 	return 0;

@@ -3,7 +3,6 @@
 
 static void defaults_hold(void **state)
 {
-	(void)state;
 	good(load(NULL));
 	assert_string_equal(settings.url, "https://hub.example.net");
 	assert_null(settings.user);
@@ -17,7 +16,6 @@ static void defaults_hold(void **state)
 
 static void environment_sets_and_flags_win(void **state)
 {
-	(void)state;
 	setenv("SILODNS_USER", "env", 1);
 	setenv("SILODNS_MODE", "replace", 1);
 	setenv("SILODNS_ONCE", "true", 1);
@@ -37,7 +35,6 @@ static void environment_sets_and_flags_win(void **state)
 
 static void empty_variables_count_as_not_set(void **state)
 {
-	(void)state;
 	setenv("SILODNS_MODE", "", 1);
 	setenv("SILODNS_THREADS", "", 1);
 	setenv("SILODNS_PASSWORD", "", 1);
@@ -48,22 +45,32 @@ static void empty_variables_count_as_not_set(void **state)
 	assert_null(settings.password);
 }
 
-static void an_empty_flag_takes_a_value_away(void **state)
+static void empty_flags_count_as_not_given(void **state)
 {
-	(void)state;
-	setenv("SILODNS_SILOS", "a", 1);
-	setenv("SILODNS_USER", "u", 1);
-	good(load("--silos=", "--user", "", NULL));
-	assert_int_equal(settings.silos.count, 0);
+	good(load("--user", "", "--hosts-file=", "--mode", "", "--silos", " , ",
+		  "--threads=", "--interval=", "--once=", "--quota=", "--password-file", "", NULL));
 	assert_null(settings.user);
+	assert_null(settings.password);
+	assert_string_equal(settings.hosts_file, "/etc/hosts");
+	assert_string_equal(settings.mode, "keep");
+	assert_int_equal(settings.silos.count, 0);
+	assert_int_equal(settings.threads, 4);
+	assert_int_equal(settings.interval_ms, 10000);
+	assert_false(settings.once);
 	release(NULL);
-	bad(load("--url=", "--threads=", NULL), "SILODNS_URL: required\n"
-						"--threads: \"\" is not a whole number (or too large)\n");
+	setenv("SILODNS_SILOS", "a", 1);
+	setenv("SILODNS_MODE", "replace", 1);
+	good(load("--silos=", "--mode", "", "--url=", NULL));
+	assert_int_equal(settings.silos.count, 1);
+	assert_string_equal(settings.mode, "replace");
+	assert_string_equal(settings.url, "https://hub.example.net");
+	release(NULL);
+	setenv("SILODNS_URL", "", 1);
+	bad(load("--url=", NULL), "SILODNS_URL: required\n");
 }
 
 static void everything_wrong_is_said_at_once(void **state)
 {
-	(void)state;
 	clear_environment();
 	setenv("SILODNS_THREADS", "many", 1);
 	setenv("SILODNS_MODE", "drop", 1);
@@ -95,7 +102,6 @@ static void everything_wrong_is_said_at_once(void **state)
 
 static void what_kubernetes_adds_for_a_service_is_ignored(void **state)
 {
-	(void)state;
 	setenv("SILODNS_SERVICE_HOST", "10.0.0.1", 1);
 	setenv("SILODNS_API_SERVICE_PORT_HTTP", "8080", 1);
 	setenv("SILODNS_API_PORT", "tcp://10.0.0.1:8080", 1);
@@ -110,7 +116,6 @@ static void what_kubernetes_adds_for_a_service_is_ignored(void **state)
 
 static void secrets_come_from_environment_or_file(void **state)
 {
-	(void)state;
 	setenv("SILODNS_TOKEN", "from env", 1);
 	setenv("SILODNS_PASSWORD_FILE", put_file("secret", "line 1\nline 2\n", 14), 1);
 	good(load(NULL));
@@ -127,7 +132,6 @@ static void secrets_come_from_environment_or_file(void **state)
 
 static void a_file_may_say_that_there_is_no_secret(void **state)
 {
-	(void)state;
 	setenv("SILODNS_TOKEN_FILE", put_file("secret", "-\n", 2), 1);
 	good(load(NULL));
 	assert_null(settings.token);
@@ -140,7 +144,6 @@ static void a_file_may_say_that_there_is_no_secret(void **state)
 
 static void name_and_name_file_exclude_each_other(void **state)
 {
-	(void)state;
 	setenv("SILODNS_PASSWORD", "hunter2", 1);
 	setenv("SILODNS_PASSWORD_FILE", "/somewhere", 1);
 	bad(load(NULL), "SILODNS_PASSWORD_FILE: set as well as SILODNS_PASSWORD; only one of them can be meant\n");
@@ -148,7 +151,6 @@ static void name_and_name_file_exclude_each_other(void **state)
 
 static void a_secret_on_the_command_line_is_refused_and_not_repeated(void **state)
 {
-	(void)state;
 	static const char *const forms[][2] = {
 		{"--password", "hunter2"},    {"--password=hunter2", NULL}, {"--pasword", "hunter2"},
 		{"--passwort=hunter2", NULL}, {"--token", "hunter2"},
@@ -164,7 +166,6 @@ static void a_secret_on_the_command_line_is_refused_and_not_repeated(void **stat
 
 static void a_secret_leaves_the_environment(void **state)
 {
-	(void)state;
 	setenv("SILODNS_PASSWORD", "hunter2", 1);
 	const char *place = getenv("SILODNS_PASSWORD");
 	good(load(NULL));
@@ -175,7 +176,6 @@ static void a_secret_leaves_the_environment(void **state)
 
 static void other_arguments_are_handed_over_in_order(void **state)
 {
-	(void)state;
 	char *words[ARGS_MAX];
 	int count = 0;
 	good(load_words(&count, words, "user", "--threads", "2", "add", "--once", "alice", "--", "--once", "-", NULL));
@@ -190,7 +190,6 @@ static void other_arguments_are_handed_over_in_order(void **state)
 
 static void odd_flags_are_unknown(void **state)
 {
-	(void)state;
 	static const char *const flags[] = {"-x",      "-ux", "--URL=x", "--hosts_file=x",
 					    "---once", "--=", "--hos=x", "-\x1b"};
 	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
@@ -206,20 +205,18 @@ static void odd_flags_are_unknown(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		TEST(defaults_hold),
-		TEST(environment_sets_and_flags_win),
-		TEST(empty_variables_count_as_not_set),
-		TEST(an_empty_flag_takes_a_value_away),
-		TEST(everything_wrong_is_said_at_once),
-		TEST(what_kubernetes_adds_for_a_service_is_ignored),
-		TEST(secrets_come_from_environment_or_file),
-		TEST(a_file_may_say_that_there_is_no_secret),
-		TEST(name_and_name_file_exclude_each_other),
-		TEST(a_secret_on_the_command_line_is_refused_and_not_repeated),
-		TEST(a_secret_leaves_the_environment),
-		TEST(other_arguments_are_handed_over_in_order),
-		TEST(odd_flags_are_unknown),
-	};
+	const struct CMUnitTest tests[] = {TEST(defaults_hold),
+					   TEST(environment_sets_and_flags_win),
+					   TEST(empty_variables_count_as_not_set),
+					   TEST(empty_flags_count_as_not_given),
+					   TEST(everything_wrong_is_said_at_once),
+					   TEST(what_kubernetes_adds_for_a_service_is_ignored),
+					   TEST(secrets_come_from_environment_or_file),
+					   TEST(a_file_may_say_that_there_is_no_secret),
+					   TEST(name_and_name_file_exclude_each_other),
+					   TEST(a_secret_on_the_command_line_is_refused_and_not_repeated),
+					   TEST(a_secret_leaves_the_environment),
+					   TEST(other_arguments_are_handed_over_in_order),
+					   TEST(odd_flags_are_unknown)};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }

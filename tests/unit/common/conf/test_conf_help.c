@@ -26,7 +26,6 @@ static char *printed(const char *flag)
 
 static void help_names_every_setting_and_no_secret(void **state)
 {
-	(void)state;
 	setenv("SILODNS_PASSWORD", "hunter2", 1);
 	assert_string_equal(printed("--version"), "silodns-test " SILODNS_VERSION "\n");
 	const char *help = printed("--help");
@@ -46,7 +45,6 @@ static void help_names_every_setting_and_no_secret(void **state)
 
 static void markdown_has_one_row_per_setting(void **state)
 {
-	(void)state;
 	const char *table = printed("--help=markdown");
 	size_t lines = 0;
 	for (const char *c = table; *c; c++)
@@ -61,9 +59,7 @@ static void markdown_has_one_row_per_setting(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		TEST(help_names_every_setting_and_no_secret),
-		TEST(markdown_has_one_row_per_setting),
-	};
+	const struct CMUnitTest tests[] = {TEST(help_names_every_setting_and_no_secret),
+					   TEST(markdown_has_one_row_per_setting)};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }

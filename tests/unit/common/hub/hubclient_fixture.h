@@ -4,12 +4,7 @@
 #ifndef TEST_HUBCLIENT_FIXTURE_H
 #define TEST_HUBCLIENT_FIXTURE_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "../../unit.h"
 
 #include "common/base/cleanup.h"
 #include "common/hub/hubclient.h"
@@ -38,7 +33,6 @@ static inline void reopen(const char *path, long timeout_ms)
 
 static inline int set_up(void **state)
 {
-	(void)state;
 	server = fake_start();
 	etag[0] = '\0';
 	reopen("", 5000);
@@ -47,7 +41,6 @@ static inline int set_up(void **state)
 
 static inline int tear_down(void **state)
 {
-	(void)state;
 	hubclient_close(client);
 	client = NULL;
 	silo_release(&silo);

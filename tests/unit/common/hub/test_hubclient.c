@@ -4,7 +4,6 @@
 
 static void a_silo_is_read_with_its_etag(void **state)
 {
-	(void)state;
 	fake_reply(server, "200 OK", ETAG, SILO);
 	assert_int_equal(get(), 0);
 	assert_string_equal(silo.id, "a");
@@ -18,14 +17,12 @@ static void a_silo_is_read_with_its_etag(void **state)
 
 static void members_of_a_newer_hub_are_ignored(void **state)
 {
-	(void)state;
 	fake_reply(server, "200 OK", ETAG, "{\"id\":\"a\",\"dnsrecords\":[],\"revision\":42}");
 	assert_int_equal(get(), 0);
 }
 
 static void a_known_silo_is_asked_for_on_condition(void **state)
 {
-	(void)state;
 	fake_say(server, FAKE_KEEP, "HTTP/1.1 304 Not Modified\r\n\r\n");
 	assert_int_equal(hubclient_get_silo(client, "a", "\"42\"", &silo, etag), ERR_NOT_MODIFIED);
 	assert_true(sent("If-None-Match: \"42\""));
@@ -36,7 +33,6 @@ static void a_known_silo_is_asked_for_on_condition(void **state)
 
 static void a_changed_silo_is_put_on_condition(void **state)
 {
-	(void)state;
 	fake_reply(server, "200 OK", "ETag: \"43\"\r\n", SILO);
 	assert_int_equal(put("\"42\""), 0);
 	assert_string_equal(etag, "\"43\"");
@@ -48,7 +44,6 @@ static void a_changed_silo_is_put_on_condition(void **state)
 
 static void a_new_silo_is_put_only_if_there_is_none(void **state)
 {
-	(void)state;
 	fake_reply(server, "201 Created", ETAG, SILO);
 	assert_int_equal(put(NULL), 0);
 	assert_true(sent("If-None-Match: *"));
@@ -57,7 +52,6 @@ static void a_new_silo_is_put_only_if_there_is_none(void **state)
 
 static void the_base_may_have_a_path_and_a_final_slash(void **state)
 {
-	(void)state;
 	reopen("/prefix//", 5000);
 	fake_reply(server, "200 OK", ETAG, SILO);
 	assert_int_equal(get(), 0);
@@ -66,7 +60,6 @@ static void the_base_may_have_a_path_and_a_final_slash(void **state)
 
 static void ids_are_percent_encoded(void **state)
 {
-	(void)state;
 	fake_reply(server, "404 Not Found", "", PROBLEM("not-found", "no"));
 	assert_int_equal(hubclient_get_silo(client, "a/b ?#%\n\xc3\xbc", NULL, &silo, etag), ERR_NOT_FOUND);
 	assert_true(begins("GET /silos/a%2Fb%20%3F%23%25%0A%C3%BC HTTP/1.1\r\n"));
@@ -77,7 +70,6 @@ static void ids_are_percent_encoded(void **state)
 
 static void what_is_no_silo_is_not_believed(void **state)
 {
-	(void)state;
 	static const struct {
 		const char *headers, *body;
 	} rows[] = {
@@ -103,7 +95,6 @@ static void what_is_no_silo_is_not_believed(void **state)
 
 static void a_tag_that_a_proxy_made_weak_is_made_strong_again(void **state)
 {
-	(void)state;
 	fake_reply(server, "200 OK", "ETag: W/\"42\"\r\n", SILO);
 	assert_int_equal(get(), 0);
 	assert_string_equal(etag, "\"42\"");
@@ -111,7 +102,6 @@ static void a_tag_that_a_proxy_made_weak_is_made_strong_again(void **state)
 
 static void the_hub_tells_my_address(void **state)
 {
-	(void)state;
 	struct ipaddr ip = {0};
 	char text[IPADDR_TEXT_MAX];
 	fake_reply(server, "200 OK", "", "{\"ip\":\"192.0.2.9\",\"more\":1}");
@@ -123,7 +113,6 @@ static void the_hub_tells_my_address(void **state)
 
 static void a_doubtful_answer_about_my_address_is_none(void **state)
 {
-	(void)state;
 	static const char *const bodies[] = {
 		"",
 		"192.0.2.9",
@@ -146,7 +135,6 @@ static void a_doubtful_answer_about_my_address_is_none(void **state)
 
 static void revisions_stand_in_etags(void **state)
 {
-	(void)state;
 	assert_int_equal(hubclient_etag_revision("\"1042\""), 1042);
 	assert_true(hubclient_etag_revision("\"18446744073709551615\"") == UINT64_MAX);
 	static const char *const wrong[] = {"",
@@ -166,7 +154,6 @@ static void revisions_stand_in_etags(void **state)
 
 static void a_url_that_cannot_be_meant_is_refused_at_once(void **state)
 {
-	(void)state;
 	static const struct {
 		const char *url, *text;
 	} rows[] = {
@@ -190,7 +177,6 @@ static void a_url_that_cannot_be_meant_is_refused_at_once(void **state)
 
 static void host_and_port_are_known_for_the_route(void **state)
 {
-	(void)state;
 	static const struct {
 		const char *url, *host, *port;
 	} rows[] = {
@@ -209,25 +195,19 @@ static void host_and_port_are_known_for_the_route(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		TEST(a_silo_is_read_with_its_etag),
-		TEST(members_of_a_newer_hub_are_ignored),
-		TEST(a_known_silo_is_asked_for_on_condition),
-		TEST(a_changed_silo_is_put_on_condition),
-		TEST(a_new_silo_is_put_only_if_there_is_none),
-		TEST(the_base_may_have_a_path_and_a_final_slash),
-		TEST(ids_are_percent_encoded),
-		TEST(what_is_no_silo_is_not_believed),
-		TEST(a_tag_that_a_proxy_made_weak_is_made_strong_again),
-		TEST(the_hub_tells_my_address),
-		TEST(a_doubtful_answer_about_my_address_is_none),
-		TEST(revisions_stand_in_etags),
-		TEST(a_url_that_cannot_be_meant_is_refused_at_once),
-		TEST(host_and_port_are_known_for_the_route),
-	};
-	if (http_global_init() != 0)
-		return 1;
-	int failed = cmocka_run_group_tests(tests, NULL, NULL);
-	http_global_release();
-	return failed;
+	const struct CMUnitTest tests[] = {TEST(a_silo_is_read_with_its_etag),
+					   TEST(members_of_a_newer_hub_are_ignored),
+					   TEST(a_known_silo_is_asked_for_on_condition),
+					   TEST(a_changed_silo_is_put_on_condition),
+					   TEST(a_new_silo_is_put_only_if_there_is_none),
+					   TEST(the_base_may_have_a_path_and_a_final_slash),
+					   TEST(ids_are_percent_encoded),
+					   TEST(what_is_no_silo_is_not_believed),
+					   TEST(a_tag_that_a_proxy_made_weak_is_made_strong_again),
+					   TEST(the_hub_tells_my_address),
+					   TEST(a_doubtful_answer_about_my_address_is_none),
+					   TEST(revisions_stand_in_etags),
+					   TEST(a_url_that_cannot_be_meant_is_refused_at_once),
+					   TEST(host_and_port_are_known_for_the_route)};
+	return cmocka_run_group_tests(tests, http_set_up, http_tear_down);
 }

@@ -3,7 +3,6 @@
 
 static void every_refusal_has_its_error(void **state)
 {
-	(void)state;
 	static const struct {
 		const char *status, *body;
 		int get, put;
@@ -59,7 +58,6 @@ static void every_refusal_has_its_error(void **state)
 
 static void the_hub_says_when_to_come_back(void **state)
 {
-	(void)state;
 	fake_reply(server, "503 Service Unavailable", "Retry-After: 3\r\n", PROBLEM("busy", "full"));
 	assert_int_equal(get(), ERR_BUSY);
 	assert_int_equal(hubclient_failure(client)->retry_after_ms, 3000);
@@ -70,7 +68,6 @@ static void the_hub_says_when_to_come_back(void **state)
 
 static void a_cut_or_late_answer_to_a_change_leaves_the_outcome_unknown(void **state)
 {
-	(void)state;
 	fake_say(server, FAKE_CLOSE, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{");
 	assert_int_equal(put("\"1\""), ERR_UNKNOWN_OUTCOME);
 	fake_say(server, FAKE_CLOSE, "%s", "");
@@ -91,7 +88,6 @@ static void a_cut_or_late_answer_to_a_change_leaves_the_outcome_unknown(void **s
 
 static void a_change_that_was_not_sent_has_a_known_outcome(void **state)
 {
-	(void)state;
 	fake_say(server, FAKE_SHUT, "%s", "");
 	assert_int_equal(get(), ERR_NETWORK); /* from now on nobody listens */
 	assert_int_equal(put("\"1\""), ERR_NETWORK);
@@ -105,7 +101,6 @@ static bool always(void)
 
 static void a_stop_is_no_failure_of_the_hub(void **state)
 {
-	(void)state;
 	hubclient_set_stop(client, always);
 	assert_int_equal(get(), ERR_STOPPED);
 	assert_int_equal(put("\"1\""), ERR_STOPPED);
@@ -113,16 +108,9 @@ static void a_stop_is_no_failure_of_the_hub(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		TEST(every_refusal_has_its_error),
-		TEST(the_hub_says_when_to_come_back),
-		TEST(a_cut_or_late_answer_to_a_change_leaves_the_outcome_unknown),
-		TEST(a_change_that_was_not_sent_has_a_known_outcome),
-		TEST(a_stop_is_no_failure_of_the_hub),
-	};
-	if (http_global_init() != 0)
-		return 1;
-	int failed = cmocka_run_group_tests(tests, NULL, NULL);
-	http_global_release();
-	return failed;
+	const struct CMUnitTest tests[] = {TEST(every_refusal_has_its_error), TEST(the_hub_says_when_to_come_back),
+					   TEST(a_cut_or_late_answer_to_a_change_leaves_the_outcome_unknown),
+					   TEST(a_change_that_was_not_sent_has_a_known_outcome),
+					   TEST(a_stop_is_no_failure_of_the_hub)};
+	return cmocka_run_group_tests(tests, http_set_up, http_tear_down);
 }

@@ -81,7 +81,6 @@ static const char *told(void)
 
 static void every_event_is_handed_on(void **state)
 {
-	(void)state;
 	assert_int_equal(watch(": silodns\nretry: 2000\n\n"
 			       "event: silo\ndata: {\"id\":\"a\",\"dnsrecords\":[{\"hostname\":\"x\",\"ip\":"
 			       "\"192.0.2.1\"},{\"hostname\":\"db\",\"ip\":\"192.0.2.7\"}],\"revision\":41}\n\n"
@@ -106,7 +105,6 @@ static void every_event_is_handed_on(void **state)
 
 static void it_goes_on_from_where_it_was(void **state)
 {
-	(void)state;
 	static const struct hubwatch_position position = {.hub = "0123 &=#", .revision = 18446744073709551615ull};
 	fake_say(server, FAKE_CLOSE, HEAD ":\nid: 77\n\n");
 	open_watch(&position);
@@ -118,7 +116,6 @@ static void it_goes_on_from_where_it_was(void **state)
 
 static void an_id_that_is_no_revision_is_none(void **state)
 {
-	(void)state;
 	static const char *const ids[] = {"x", "1x", "-1", " 1", "99999999999999999999", ""};
 	for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
 		char body[64];
@@ -130,7 +127,6 @@ static void an_id_that_is_no_revision_is_none(void **state)
 
 static void a_silo_that_makes_no_sense_is_told_by_its_id(void **state)
 {
-	(void)state;
 	assert_int_equal(watch("event: silo\ndata: {\"id\":\"a\",\"dnsrecords\":[{\"hostname\":\"-\",\"ip\":"
 			       "\"192.0.2.1\"}],\"revision\":41}\n\n"
 			       "event: silo\ndata: {\"id\":\"b\",\"revision\":42}\n\n"),
@@ -140,7 +136,6 @@ static void a_silo_that_makes_no_sense_is_told_by_its_id(void **state)
 
 static void what_is_no_event_ends_the_stream(void **state)
 {
-	(void)state;
 	static const char *const rows[] = {
 		"event: silo\ndata: x\n\n",
 		"event: silo\ndata: []\n\n",
@@ -168,7 +163,6 @@ static void what_is_no_event_ends_the_stream(void **state)
 
 static void what_is_no_event_stream_is_refused_as_what_it_is(void **state)
 {
-	(void)state;
 	static const struct {
 		const char *status, *headers, *body;
 		int err;
@@ -201,7 +195,6 @@ static void what_is_no_event_stream_is_refused_as_what_it_is(void **state)
 
 static void parameters_of_the_content_type_do_not_matter(void **state)
 {
-	(void)state;
 	static const struct hubwatch_position nowhere = {0};
 	fake_reply(server, "200 OK", "Content-Type: Text/Event-Stream; charset=utf-8\r\n", ": x\n");
 	open_watch(&nowhere);
@@ -210,7 +203,6 @@ static void parameters_of_the_content_type_do_not_matter(void **state)
 
 static void too_many_or_no_silos_are_refused_before_anything_is_sent(void **state)
 {
-	(void)state;
 	static const struct hubwatch_position nowhere = {0};
 	const char *ids[HUBWATCH_SILOS_MAX + 1];
 	char longest[SILO_ID_MAX + 1];
@@ -232,19 +224,13 @@ static void too_many_or_no_silos_are_refused_before_anything_is_sent(void **stat
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		WATCH_TEST(every_event_is_handed_on),
-		WATCH_TEST(it_goes_on_from_where_it_was),
-		WATCH_TEST(an_id_that_is_no_revision_is_none),
-		WATCH_TEST(a_silo_that_makes_no_sense_is_told_by_its_id),
-		WATCH_TEST(what_is_no_event_ends_the_stream),
-		WATCH_TEST(what_is_no_event_stream_is_refused_as_what_it_is),
-		WATCH_TEST(parameters_of_the_content_type_do_not_matter),
-		WATCH_TEST(too_many_or_no_silos_are_refused_before_anything_is_sent),
-	};
-	if (http_global_init() != 0)
-		return 1;
-	int failed = cmocka_run_group_tests(tests, NULL, NULL);
-	http_global_release();
-	return failed;
+	const struct CMUnitTest tests[] = {WATCH_TEST(every_event_is_handed_on),
+					   WATCH_TEST(it_goes_on_from_where_it_was),
+					   WATCH_TEST(an_id_that_is_no_revision_is_none),
+					   WATCH_TEST(a_silo_that_makes_no_sense_is_told_by_its_id),
+					   WATCH_TEST(what_is_no_event_ends_the_stream),
+					   WATCH_TEST(what_is_no_event_stream_is_refused_as_what_it_is),
+					   WATCH_TEST(parameters_of_the_content_type_do_not_matter),
+					   WATCH_TEST(too_many_or_no_silos_are_refused_before_anything_is_sent)};
+	return cmocka_run_group_tests(tests, http_set_up, http_tear_down);
 }

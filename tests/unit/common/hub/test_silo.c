@@ -1,13 +1,7 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 
-#include <cmocka.h>
+#include "../../unit.h"
+
 #include <jansson.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "common/base/buf.h"
 #include "common/hub/silo.h"
@@ -36,7 +30,6 @@ static void test_a_document_becomes_canonical(void **state)
 {
 	struct silo silo;
 
-	(void)state;
 	parse(" { \"dnsrecords\" : [{\"ip\":\"2001:DB8::1\",\"hostname\":\"B\"}, "
 	      "{\"hostname\":\"b\",\"ip\":\"192.0.2.10\"},"
 	      "{\"hostname\":\"b\",\"ip\":\"192.0.2.9\"},{\"hostname\":\"a\",\"ip\":\"192.0.2.1\"}] }\n",
@@ -52,7 +45,6 @@ static void test_an_empty_silo_is_a_silo(void **state)
 {
 	struct silo silo;
 
-	(void)state;
 	parse("{\"dnsrecords\":[]}", &silo);
 	assert_int_equal(silo.count, 0);
 	assert_json(&silo, "{\"id\":\"s\",\"dnsrecords\":[]}");
@@ -66,7 +58,6 @@ static void test_an_answer_of_a_newer_hub_is_understood(void **state)
 	struct silo silo;
 	struct why why;
 
-	(void)state;
 	assert_int_equal(silo_parse(json, sizeof json - 1, "s", NULL, &silo, &why), ERR_INVALID);
 	assert_int_equal(silo_parse_answer(json, sizeof json - 1, NULL, &silo, &why), ERR_OK);
 	assert_string_equal(silo.id, "s");
@@ -85,7 +76,6 @@ static void test_the_reason_names_the_second_of_two_equal_records(void **state)
 	struct silo silo;
 	struct why why;
 
-	(void)state;
 	assert_int_equal(silo_parse(json, sizeof json - 1, "s", &default_ip, &silo, &why), ERR_INVALID);
 	assert_string_equal(why.field, "dnsrecords[3]");
 	assert_non_null(strstr(why.text, "192.0.2.9"));
@@ -96,7 +86,6 @@ static void test_untouched_on_failure(void **state)
 	struct silo silo = {.id = "before"};
 	struct why why;
 
-	(void)state;
 	assert_int_equal(silo_parse("{", 1, "s", NULL, &silo, &why), ERR_MALFORMED);
 	assert_string_equal(silo.id, "before");
 	assert_null(silo.records);
@@ -109,7 +98,6 @@ static void test_a_control_character_cannot_enter_a_log_by_a_reason(void **state
 	struct silo silo;
 	struct why why;
 
-	(void)state;
 	assert_int_equal(silo_parse(json, sizeof json - 1, "s", NULL, &silo, &why), ERR_INVALID);
 	assert_null(strchr(why.text, '\n'));
 }
@@ -153,7 +141,6 @@ static int check_difference(void *arg, const struct record *record, bool removed
 
 static void test_a_difference_is_exactly_what_differs(void **state)
 {
-	(void)state;
 	srand(20261124);
 	for (int round = 0; round < 3000; round++) {
 		struct silo before, after;
@@ -180,7 +167,6 @@ static void test_a_walk_ends_when_the_callback_wants(void **state)
 	struct silo before = {0}, after;
 	int calls = 0;
 
-	(void)state;
 	parse("{\"dnsrecords\":[{\"hostname\":\"a\",\"ip\":\"192.0.2.1\"},{\"hostname\":\"b\",\"ip\":\"192.0.2.1\"}]}",
 	      &after);
 	assert_int_equal(silo_diff(&before, &after, stop_at_once, &calls), ERR_STOPPED);
@@ -194,7 +180,6 @@ static void test_the_limit_of_records_is_exact(void **state)
 	struct silo silo = {0};
 	char name[16];
 
-	(void)state;
 	for (int i = 0; i < SILO_RECORDS_MAX; i++) {
 		snprintf(name, sizeof name, "h%d", i);
 		assert_int_equal(silo_add(&silo, name, &ip), ERR_OK);
@@ -209,7 +194,6 @@ static void test_sorting_drops_repetitions(void **state)
 	const struct ipaddr ip = {.family = 4, .bytes = {192, 0, 2, 1}};
 	struct silo silo = {0};
 
-	(void)state;
 	for (int i = 0; i < 5; i++)
 		assert_int_equal(silo_add(&silo, i % 2 ? "b" : "a", &ip), ERR_OK);
 	silo_sort(&silo);
@@ -221,7 +205,6 @@ static void test_ids_are_checked(void **state)
 {
 	struct why why;
 
-	(void)state;
 	assert_int_equal(silo_id_check("a.B_c-9", 7, &why), ERR_OK);
 	assert_int_equal(silo_id_check("", 0, &why), ERR_INVALID);
 	assert_int_equal(silo_id_check("a\0b", 3, &why), ERR_INVALID);
@@ -235,7 +218,6 @@ static void test_a_buffer_holds_its_maximum_and_not_a_byte_more(void **state)
 {
 	struct buf b = BUF_INIT(5);
 
-	(void)state;
 	assert_int_equal(buf_append_str(&b, "abc"), ERR_OK);
 	assert_int_equal(buf_append_fmt(&b, "%d", 45), ERR_OK);
 	assert_string_equal(b.data, "abc45");
@@ -254,7 +236,6 @@ static void test_a_taken_buffer_is_the_takers(void **state)
 	struct buf b = BUF_INIT(100);
 	size_t len;
 
-	(void)state;
 	char *empty = buf_take(&b, &len);
 	assert_string_equal(empty, "");
 	buf_append(&b, "a\0b", 3);
@@ -272,7 +253,6 @@ static void test_a_long_reason_ends_in_an_ellipsis_and_is_valid(void **state)
 	struct why why;
 	char text[1000];
 
-	(void)state;
 	memset(text, 'x', sizeof text - 1);
 	text[sizeof text - 1] = '\0';
 	for (size_t shift = 0; shift < 3; shift++) {
@@ -315,7 +295,6 @@ static void check_canonical(const char *document, size_t records)
 
 static void test_the_canonical_text_is_what_a_json_library_writes_and_can_be_read_back(void **state)
 {
-	(void)state;
 	check_canonical("{\"dnsrecords\":[]}", 0);
 	check_canonical("{\"dnsrecords\":[{\"hostname\":\"H\",\"ip\":\"0:0:0::1\"}]}", 1);
 	check_canonical("{\"dnsrecords\":[{\"hostname\":\"b-1.example\",\"ip\":\"255.250.10.9\"},"
@@ -350,7 +329,6 @@ static void test_what_is_not_canonical_is_not_read_as_such(void **state)
 	};
 	struct silo silo = {0};
 
-	(void)state;
 	for (size_t i = 0; i < sizeof documents / sizeof documents[0]; i++)
 		assert_int_equal(silo_read_canonical(documents[i], &silo), ERR_MALFORMED);
 	assert_int_equal(silo.count, 0);
@@ -374,8 +352,6 @@ int main(void)
 		cmocka_unit_test(test_ids_are_checked),
 		cmocka_unit_test(test_a_buffer_holds_its_maximum_and_not_a_byte_more),
 		cmocka_unit_test(test_a_taken_buffer_is_the_takers),
-		cmocka_unit_test(test_a_long_reason_ends_in_an_ellipsis_and_is_valid),
-	};
-
+		cmocka_unit_test(test_a_long_reason_ends_in_an_ellipsis_and_is_valid)};
 	return cmocka_run_group_tests_name("common-silo", tests, NULL, NULL);
 }

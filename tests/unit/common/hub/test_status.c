@@ -1,15 +1,7 @@
 /* A health check that lies in neither direction. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "../../unit.h"
 
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -20,7 +12,6 @@ static char dir[] = "/tmp/test_status.XXXXXX", path[64];
 
 static int set_up(void **state)
 {
-	(void)state;
 	if (!mkdtemp(dir))
 		return -1;
 	snprintf(path, sizeof(path), "%s/status.json", dir);
@@ -29,7 +20,6 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
-	(void)state;
 	unlink(path);
 	return rmdir(dir); /* fails if a temporary file was left */
 }
@@ -60,7 +50,6 @@ static void refused(const char *part)
 
 static void what_was_written_is_well(void **state)
 {
-	(void)state;
 	struct why why = {0};
 	char content[200] = "";
 	assert_int_equal(status_write(path, true, 1042, "all \"fine\""), 0);
@@ -74,14 +63,12 @@ static void what_was_written_is_well(void **state)
 
 static void not_well_says_why(void **state)
 {
-	(void)state;
 	assert_int_equal(status_write(path, false, 0, "hub away"), 0);
 	refused("hub away");
 }
 
 static void what_is_too_old_or_from_the_future_is_not_well(void **state)
 {
-	(void)state;
 	put_age(4000, true);
 	assert_int_equal(status_check(path, 5000, NULL), 0);
 	put_age(6000, true);
@@ -92,7 +79,6 @@ static void what_is_too_old_or_from_the_future_is_not_well(void **state)
 
 static void a_missing_file_is_not_well(void **state)
 {
-	(void)state;
 	unlink(path);
 	refused("there is no");
 	assert_int_equal(mkdir(path, 0700), 0);
@@ -103,7 +89,6 @@ static void a_missing_file_is_not_well(void **state)
 
 static void garbage_is_not_well(void **state)
 {
-	(void)state;
 	static const char *const contents[] = {
 		"",
 		"{",
@@ -121,7 +106,6 @@ static void garbage_is_not_well(void **state)
 
 static void a_detail_that_is_not_utf8_does_not_prevent_writing(void **state)
 {
-	(void)state;
 	assert_int_equal(status_write(path, true, 1, "\xff"), 0);
 	assert_int_equal(status_check(path, 5000, NULL), 0);
 	assert_int_equal(status_write(path, true, 1, NULL), 0);
@@ -130,7 +114,6 @@ static void a_detail_that_is_not_utf8_does_not_prevent_writing(void **state)
 
 static void a_failed_write_keeps_the_old_file_and_leaves_nothing(void **state)
 {
-	(void)state;
 	struct stat st;
 	char blocker[80];
 	assert_int_equal(status_write(path, true, 1, "old"), 0);
@@ -148,15 +131,13 @@ static void a_failed_write_keeps_the_old_file_and_leaves_nothing(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(what_was_written_is_well),
-		cmocka_unit_test(not_well_says_why),
-		cmocka_unit_test(what_is_too_old_or_from_the_future_is_not_well),
-		cmocka_unit_test(a_missing_file_is_not_well),
-		cmocka_unit_test(garbage_is_not_well),
-		cmocka_unit_test(a_detail_that_is_not_utf8_does_not_prevent_writing),
-		cmocka_unit_test(a_failed_write_keeps_the_old_file_and_leaves_nothing),
-	};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(what_was_written_is_well),
+					   cmocka_unit_test(not_well_says_why),
+					   cmocka_unit_test(what_is_too_old_or_from_the_future_is_not_well),
+					   cmocka_unit_test(a_missing_file_is_not_well),
+					   cmocka_unit_test(garbage_is_not_well),
+					   cmocka_unit_test(a_detail_that_is_not_utf8_does_not_prevent_writing),
+					   cmocka_unit_test(a_failed_write_keeps_the_old_file_and_leaves_nothing)};
 	umask(022);
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }

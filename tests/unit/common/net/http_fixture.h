@@ -4,12 +4,7 @@
 #ifndef TEST_HTTP_FIXTURE_H
 #define TEST_HTTP_FIXTURE_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "../../unit.h"
 
 #include <time.h>
 
@@ -35,7 +30,6 @@ static inline void reopen(const struct http_settings *settings)
 
 static inline int set_up(void **state)
 {
-	(void)state;
 	static const struct http_settings settings = {.timeout_ms = 5000, .answer_max = 1000};
 	server = fake_start();
 	snprintf(url, sizeof(url), "http://127.0.0.1:%d/path", server->port);
@@ -46,7 +40,6 @@ static inline int set_up(void **state)
 
 static inline int tear_down(void **state)
 {
-	(void)state;
 	http_close(http);
 	http = NULL;
 	http_answer_release(&answer);

@@ -1,13 +1,5 @@
 /* An event stream means the same however it is cut into pieces; over a limit there is an error, never a cut. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include <stdio.h>
-#include <string.h>
+#include "../../unit.h"
 
 #include "common/base/cleanup.h"
 #include "common/net/eventstream.h"
@@ -49,7 +41,6 @@ static const char *read_all(const char *text, size_t len, size_t size)
 
 static int tear_down(void **state)
 {
-	(void)state;
 	buf_release(&seen);
 	return 0;
 }
@@ -97,7 +88,6 @@ static const struct row {
 
 static void a_stream_means_the_same_in_pieces_of_every_size(void **state)
 {
-	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		for (size_t size = 1; size <= rows[i].len + 1; size++)
 			assert_string_equal(read_all(rows[i].text, rows[i].len, size), rows[i].events);
@@ -105,7 +95,6 @@ static void a_stream_means_the_same_in_pieces_of_every_size(void **state)
 
 static void a_stream_means_the_same_wherever_it_is_cut_in_two(void **state)
 {
-	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		for (size_t at = 0; at <= rows[i].len; at++) {
 			_cleanup_(eventstream_release) struct eventstream stream;
@@ -120,7 +109,6 @@ static void a_stream_means_the_same_wherever_it_is_cut_in_two(void **state)
 
 static void an_event_is_told_as_soon_as_its_last_byte_is_there(void **state)
 {
-	(void)state;
 	_cleanup_(eventstream_release) struct eventstream stream;
 	seen = BUF_INIT(100);
 	eventstream_init(&stream, MAX);
@@ -134,7 +122,6 @@ static void an_event_is_told_as_soon_as_its_last_byte_is_there(void **state)
 
 static void the_id_holds_from_the_end_of_its_event_on_also_without_data(void **state)
 {
-	(void)state;
 	static const struct {
 		const char *text;
 		size_t len;
@@ -155,7 +142,6 @@ static void the_id_holds_from_the_end_of_its_event_on_also_without_data(void **s
 
 static void only_digits_are_a_pause(void **state)
 {
-	(void)state;
 	static const struct {
 		const char *text;
 		int64_t retry_ms;
@@ -190,7 +176,6 @@ static void make_line(struct buf *text, const char *begin, size_t n)
 
 static void what_is_over_a_limit_is_an_error_for_good(void **state)
 {
-	(void)state;
 	static const struct {
 		const char *begin;
 		size_t longest; /* line that is taken */
@@ -219,7 +204,6 @@ static void what_is_over_a_limit_is_an_error_for_good(void **state)
 
 static void an_event_of_many_lines_is_limited_as_a_whole(void **state)
 {
-	(void)state;
 	_cleanup_(eventstream_release) struct eventstream stream;
 	int lines = 0;
 	eventstream_init(&stream, MAX);
@@ -239,7 +223,6 @@ static int refuse(void *arg, const struct eventstream_event *event)
 
 static void a_refused_event_is_the_last_one(void **state)
 {
-	(void)state;
 	_cleanup_(eventstream_release) struct eventstream stream;
 	int calls = 0;
 	eventstream_init(&stream, MAX);
@@ -258,7 +241,6 @@ int main(void)
 		cmocka_unit_test_teardown(only_digits_are_a_pause, tear_down),
 		cmocka_unit_test_teardown(what_is_over_a_limit_is_an_error_for_good, tear_down),
 		cmocka_unit_test_teardown(an_event_of_many_lines_is_limited_as_a_whole, tear_down),
-		cmocka_unit_test_teardown(a_refused_event_is_the_last_one, tear_down),
-	};
+		cmocka_unit_test_teardown(a_refused_event_is_the_last_one, tear_down)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,7 +3,6 @@
 
 static void an_answer_is_given_with_what_matters(void **state)
 {
-	(void)state;
 	fake_reply(server, "200 OK", "ETag: \"42\"\r\nContent-Type: text/plain\r\n", "hello");
 	assert_int_equal(get(url), 0);
 	assert_int_equal(answer.status, 200);
@@ -19,7 +18,6 @@ static void an_answer_is_given_with_what_matters(void **state)
 
 static void an_error_status_is_an_answer(void **state)
 {
-	(void)state;
 	fake_reply(server, "503 Service Unavailable", "Retry-After: 7\r\n", "later");
 	assert_int_equal(get(url), 0);
 	assert_int_equal(answer.status, 503);
@@ -29,7 +27,6 @@ static void an_error_status_is_an_answer(void **state)
 
 static void retry_after_may_be_a_date(void **state)
 {
-	(void)state;
 	char date[64];
 	time_t then = time(NULL) + 100;
 	strftime(date, sizeof(date), "Retry-After: %a, %d %b %Y %H:%M:%S GMT\r\n", gmtime(&then));
@@ -49,7 +46,6 @@ static void retry_after_may_be_a_date(void **state)
 
 static void conditions_and_body_are_sent_as_given(void **state)
 {
-	(void)state;
 	const char body[] = "{\"a\":\"\\u0000\"}";
 	struct http_request request = {.method = "PUT",
 				       .url = url,
@@ -78,7 +74,6 @@ static void conditions_and_body_are_sent_as_given(void **state)
 
 static void a_large_body_is_sent_without_waiting_for_leave(void **state)
 {
-	(void)state;
 	size_t len = 1500000;
 	char *body = malloc(len);
 	int64_t start = clock_mono_ms();
@@ -93,7 +88,6 @@ static void a_large_body_is_sent_without_waiting_for_leave(void **state)
 
 static void connections_are_kept_alive(void **state)
 {
-	(void)state;
 	for (int i = 0; i < 5; i++) {
 		fake_reply(server, "200 OK", "", "x");
 		assert_int_equal(get(url), 0);
@@ -104,7 +98,6 @@ static void connections_are_kept_alive(void **state)
 
 static void basic_credentials_are_sent(void **state)
 {
-	(void)state;
 	reopen(&(struct http_settings){.user = "alice", .password = SECRET});
 	fake_reply(server, "200 OK", "", "");
 	assert_int_equal(get(url), 0);
@@ -113,7 +106,6 @@ static void basic_credentials_are_sent(void **state)
 
 static void a_token_wins_over_a_password(void **state)
 {
-	(void)state;
 	reopen(&(struct http_settings){.user = "alice", .password = SECRET, .token = "tok123"});
 	fake_reply(server, "200 OK", "", "");
 	assert_int_equal(get(url), 0);
@@ -123,7 +115,6 @@ static void a_token_wins_over_a_password(void **state)
 
 static void redirects_are_not_followed(void **state)
 {
-	(void)state;
 	char headers[200];
 	snprintf(headers, sizeof(headers), "Location: %s/other\r\n", url);
 	reopen(&(struct http_settings){.token = "tok123"});
@@ -135,7 +126,6 @@ static void redirects_are_not_followed(void **state)
 
 static void credentials_do_not_leave_the_machine_over_plain_http(void **state)
 {
-	(void)state;
 	reopen(&(struct http_settings){.token = "tok123"});
 	assert_int_equal(get("http://hub.invalid/silos"), ERR_INVALID);
 	assert_non_null(strstr(why.text, "hub.invalid"));
@@ -160,7 +150,6 @@ static void credentials_do_not_leave_the_machine_over_plain_http(void **state)
 
 static void what_would_break_out_of_a_header_is_refused(void **state)
 {
-	(void)state;
 	struct http *none = NULL;
 	assert_int_equal(http_open(&(struct http_settings){.token = "a\r\nX: y"}, &none), ERR_INVALID);
 	assert_int_equal(http_open(&(struct http_settings){.user = "a\n", .password = "p"}, &none), ERR_INVALID);
@@ -176,7 +165,6 @@ static void what_would_break_out_of_a_header_is_refused(void **state)
 
 static void the_address_family_can_be_forced(void **state)
 {
-	(void)state;
 	char local[64];
 	snprintf(local, sizeof(local), "http://localhost:%d/", server->port);
 	struct http_request request = {.method = "GET", .url = local, .family = HTTP_FAMILY_4};
@@ -189,7 +177,6 @@ static void the_address_family_can_be_forced(void **state)
 
 static void plain_http_and_loopback_use_no_proxy(void **state)
 {
-	(void)state;
 	char proxy[64];
 	snprintf(proxy, sizeof(proxy), "http://127.0.0.1:%d", server->port);
 	setenv("http_proxy", proxy, 1);
@@ -211,24 +198,18 @@ static void plain_http_and_loopback_use_no_proxy(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		TEST(an_answer_is_given_with_what_matters),
-		TEST(an_error_status_is_an_answer),
-		TEST(retry_after_may_be_a_date),
-		TEST(conditions_and_body_are_sent_as_given),
-		TEST(a_large_body_is_sent_without_waiting_for_leave),
-		TEST(connections_are_kept_alive),
-		TEST(basic_credentials_are_sent),
-		TEST(a_token_wins_over_a_password),
-		TEST(redirects_are_not_followed),
-		TEST(credentials_do_not_leave_the_machine_over_plain_http),
-		TEST(what_would_break_out_of_a_header_is_refused),
-		TEST(the_address_family_can_be_forced),
-		TEST(plain_http_and_loopback_use_no_proxy),
-	};
-	if (http_global_init() != 0)
-		return 1;
-	int failed = cmocka_run_group_tests(tests, NULL, NULL);
-	http_global_release();
-	return failed;
+	const struct CMUnitTest tests[] = {TEST(an_answer_is_given_with_what_matters),
+					   TEST(an_error_status_is_an_answer),
+					   TEST(retry_after_may_be_a_date),
+					   TEST(conditions_and_body_are_sent_as_given),
+					   TEST(a_large_body_is_sent_without_waiting_for_leave),
+					   TEST(connections_are_kept_alive),
+					   TEST(basic_credentials_are_sent),
+					   TEST(a_token_wins_over_a_password),
+					   TEST(redirects_are_not_followed),
+					   TEST(credentials_do_not_leave_the_machine_over_plain_http),
+					   TEST(what_would_break_out_of_a_header_is_refused),
+					   TEST(the_address_family_can_be_forced),
+					   TEST(plain_http_and_loopback_use_no_proxy)};
+	return cmocka_run_group_tests(tests, http_set_up, http_tear_down);
 }

@@ -3,7 +3,6 @@
 
 static void a_silent_server_is_given_up(void **state)
 {
-	(void)state;
 	int64_t start = clock_mono_ms();
 	reopen(&(struct http_settings){.timeout_ms = 200, .token = "tok123"});
 	assert_int_equal(get(url), ERR_TIMEOUT);
@@ -15,7 +14,6 @@ static void a_silent_server_is_given_up(void **state)
 
 static void a_trickle_is_given_up(void **state)
 {
-	(void)state;
 	reopen(&(struct http_settings){.timeout_ms = 200});
 	fake_say(server, FAKE_KEEP, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
 	assert_int_equal(get(url), ERR_TIMEOUT);
@@ -23,7 +21,6 @@ static void a_trickle_is_given_up(void **state)
 
 static void a_cut_answer_is_no_answer(void **state)
 {
-	(void)state;
 	static const char *const cuts[] = {
 		"",
 		"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello",
@@ -40,7 +37,6 @@ static void a_cut_answer_is_no_answer(void **state)
 
 static void garbage_is_no_answer(void **state)
 {
-	(void)state;
 	fake_say(server, FAKE_CLOSE, "SSH-2.0-OpenSSH_9.2\r\n");
 	assert_int_equal(get(url), ERR_PROTOCOL);
 	fake_say(server, FAKE_CLOSE, "HTTP/1.1 2x0 OK\r\n\r\n");
@@ -49,7 +45,6 @@ static void garbage_is_no_answer(void **state)
 
 static void an_over_long_answer_is_refused(void **state)
 {
-	(void)state;
 	char body[1002];
 	memset(body, 'x', sizeof(body));
 	body[1001] = '\0';
@@ -68,7 +63,6 @@ static void an_over_long_answer_is_refused(void **state)
 
 static void an_over_long_etag_is_none(void **state)
 {
-	(void)state;
 	char header[100] = "ETag: \"";
 	memset(header + 7, '1', 79);
 	memcpy(header + 86, "\"\r\n", 4);
@@ -79,7 +73,6 @@ static void an_over_long_etag_is_none(void **state)
 
 static void a_refused_connection_was_certainly_not_sent(void **state)
 {
-	(void)state;
 	struct fake_server *gone = fake_start();
 	char dead[64];
 	snprintf(dead, sizeof(dead), "http://127.0.0.1:%d/", gone->port);
@@ -94,7 +87,6 @@ static void a_refused_connection_was_certainly_not_sent(void **state)
 /* libcurl itself tries again over a new connection then: the first try may have been heard. */
 static void a_request_on_a_dying_kept_connection_may_have_been_sent(void **state)
 {
-	(void)state;
 	fake_reply(server, "200 OK", "", "");
 	assert_int_equal(get(url), 0);
 	fake_say(server, FAKE_SHUT, "%s", "");
@@ -104,7 +96,6 @@ static void a_request_on_a_dying_kept_connection_may_have_been_sent(void **state
 
 static void no_tls_is_a_tls_failure_and_not_sent(void **state)
 {
-	(void)state;
 	char secure[64];
 	server->greeting = "HTTP/1.1 400 Bad Request\r\n\r\n";
 	snprintf(secure, sizeof(secure), "https://127.0.0.1:%d/", server->port);
@@ -121,7 +112,6 @@ static bool stop_when_asked(void)
 
 static void a_stop_ends_a_request_soon(void **state)
 {
-	(void)state;
 	int64_t start = clock_mono_ms();
 	reopen(&(struct http_settings){.timeout_ms = 20000});
 	http_set_stop(http, stop_when_asked);
@@ -131,21 +121,15 @@ static void a_stop_ends_a_request_soon(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		TEST(a_silent_server_is_given_up),
-		TEST(a_trickle_is_given_up),
-		TEST(a_cut_answer_is_no_answer),
-		TEST(garbage_is_no_answer),
-		TEST(an_over_long_answer_is_refused),
-		TEST(an_over_long_etag_is_none),
-		TEST(a_refused_connection_was_certainly_not_sent),
-		TEST(a_request_on_a_dying_kept_connection_may_have_been_sent),
-		TEST(no_tls_is_a_tls_failure_and_not_sent),
-		TEST(a_stop_ends_a_request_soon),
-	};
-	if (http_global_init() != 0)
-		return 1;
-	int failed = cmocka_run_group_tests(tests, NULL, NULL);
-	http_global_release();
-	return failed;
+	const struct CMUnitTest tests[] = {TEST(a_silent_server_is_given_up),
+					   TEST(a_trickle_is_given_up),
+					   TEST(a_cut_answer_is_no_answer),
+					   TEST(garbage_is_no_answer),
+					   TEST(an_over_long_answer_is_refused),
+					   TEST(an_over_long_etag_is_none),
+					   TEST(a_refused_connection_was_certainly_not_sent),
+					   TEST(a_request_on_a_dying_kept_connection_may_have_been_sent),
+					   TEST(no_tls_is_a_tls_failure_and_not_sent),
+					   TEST(a_stop_ends_a_request_soon)};
+	return cmocka_run_group_tests(tests, http_set_up, http_tear_down);
 }

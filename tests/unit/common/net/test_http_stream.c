@@ -59,7 +59,6 @@ static int run(const char *text)
 
 static void pieces_are_told_as_they_come(void **state)
 {
-	(void)state;
 	bool over = true;
 	fake_say(server, FAKE_KEEP, HEAD "5\r\nhello\r\n");
 	assert_int_equal(begin(url), 0);
@@ -75,7 +74,6 @@ static void pieces_are_told_as_they_come(void **state)
 
 static void its_proper_end_is_told_apart_from_a_cut(void **state)
 {
-	(void)state;
 	fake_say(server, FAKE_KEEP, HEAD "5\r\nhello\r\n0\r\n\r\n");
 	assert_int_equal(begin(url), 0);
 	assert_int_equal(run(NULL), 1);
@@ -89,7 +87,6 @@ static void its_proper_end_is_told_apart_from_a_cut(void **state)
 
 static void a_refusal_comes_with_its_headers(void **state)
 {
-	(void)state;
 	fake_reply(server, "503 Service Unavailable", "Retry-After: 7\r\n", "later");
 	assert_int_equal(begin(url), 0);
 	assert_int_equal(run(NULL), 1);
@@ -100,7 +97,6 @@ static void a_refusal_comes_with_its_headers(void **state)
 
 static void it_ends_with_the_readers_own_error(void **state)
 {
-	(void)state;
 	refuse_with = ERR_FORBIDDEN;
 	fake_say(server, FAKE_KEEP, HEAD "5\r\nhello\r\n");
 	assert_int_equal(begin(url), 0);
@@ -109,7 +105,6 @@ static void it_ends_with_the_readers_own_error(void **state)
 
 static void credentials_go_where_they_belong_only(void **state)
 {
-	(void)state;
 	reopen(&(struct http_settings){.user = "alice", .password = SECRET});
 	assert_int_equal(begin("http://hub.invalid/watch"), ERR_INVALID);
 	assert_null(stream);
@@ -123,7 +118,6 @@ static void credentials_go_where_they_belong_only(void **state)
 
 static void requests_can_be_sent_beside_it(void **state)
 {
-	(void)state;
 	fake_say(server, FAKE_KEEP, HEAD "5\r\nhello\r\n");
 	fake_reply(server, "200 OK", "", "plain");
 	assert_int_equal(begin(url), 0);
@@ -136,7 +130,6 @@ static void requests_can_be_sent_beside_it(void **state)
 
 static void nobody_there_is_an_error_and_no_wait(void **state)
 {
-	(void)state;
 	fake_say(server, FAKE_SHUT, "%s", "");
 	assert_int_equal(begin(url), 0);
 	assert_int_equal(run(NULL), ERR_NETWORK);
@@ -150,7 +143,6 @@ static void nobody_there_is_an_error_and_no_wait(void **state)
 /* The kernel makes no connection beyond the backlog. */
 static void a_connection_that_is_not_made_is_given_up_or_closed_at_once(void **state)
 {
-	(void)state;
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t len = sizeof(address);
 	int clients[4], listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -187,19 +179,13 @@ static void a_connection_that_is_not_made_is_given_up_or_closed_at_once(void **s
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		STREAM_TEST(pieces_are_told_as_they_come),
-		STREAM_TEST(its_proper_end_is_told_apart_from_a_cut),
-		STREAM_TEST(a_refusal_comes_with_its_headers),
-		STREAM_TEST(it_ends_with_the_readers_own_error),
-		STREAM_TEST(credentials_go_where_they_belong_only),
-		STREAM_TEST(requests_can_be_sent_beside_it),
-		STREAM_TEST(nobody_there_is_an_error_and_no_wait),
-		STREAM_TEST(a_connection_that_is_not_made_is_given_up_or_closed_at_once),
-	};
-	if (http_global_init() != 0)
-		return 1;
-	int failed = cmocka_run_group_tests(tests, NULL, NULL);
-	http_global_release();
-	return failed;
+	const struct CMUnitTest tests[] = {STREAM_TEST(pieces_are_told_as_they_come),
+					   STREAM_TEST(its_proper_end_is_told_apart_from_a_cut),
+					   STREAM_TEST(a_refusal_comes_with_its_headers),
+					   STREAM_TEST(it_ends_with_the_readers_own_error),
+					   STREAM_TEST(credentials_go_where_they_belong_only),
+					   STREAM_TEST(requests_can_be_sent_beside_it),
+					   STREAM_TEST(nobody_there_is_an_error_and_no_wait),
+					   STREAM_TEST(a_connection_that_is_not_made_is_given_up_or_closed_at_once)};
+	return cmocka_run_group_tests(tests, http_set_up, http_tear_down);
 }

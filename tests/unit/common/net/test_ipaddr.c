@@ -1,13 +1,8 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+
+#include "../../unit.h"
 
 #include <arpa/inet.h>
-#include <cmocka.h>
 #include <netinet/in.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "common/net/ipaddr.h"
 
@@ -35,7 +30,6 @@ static void test_canonical_text_comes_out_whatever_went_in(void **state)
 	};
 	char text[IPADDR_TEXT_MAX];
 
-	(void)state;
 	for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
 		const struct ipaddr ip = parsed(pairs[i][0]);
 		ipaddr_format(&ip, text);
@@ -47,7 +41,6 @@ static void test_what_is_formatted_parses_to_the_same(void **state)
 {
 	char text[IPADDR_TEXT_MAX];
 
-	(void)state;
 	srand(20261124);
 	for (int i = 0; i < 20000; i++) {
 		struct ipaddr ip = {.family = i % 2 ? 4 : 6}, again;
@@ -82,7 +75,6 @@ static void test_refused_with_a_reason_that_helps(void **state)
 	struct ipaddr ip = {.family = 99};
 	struct why why;
 
-	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		assert_int_equal(ipaddr_parse(cases[i][0], strlen(cases[i][0]), &ip, &why), ERR_INVALID);
 		assert_non_null(strstr(why.text, cases[i][1]));
@@ -169,7 +161,6 @@ static void test_scopes_end_where_the_registries_say(void **state)
 		{"ff02::1", IPADDR_MULTICAST},
 	};
 
-	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		const struct ipaddr ip = parsed(cases[i].text);
 		if (ipaddr_scope(&ip) != cases[i].scope)
@@ -185,7 +176,6 @@ static void test_a_mapped_peer_comes_out_as_ipv4(void **state)
 	struct ipaddr ip;
 	char text[IPADDR_TEXT_MAX];
 
-	(void)state;
 	inet_pton(AF_INET6, "::ffff:192.0.2.7", &mapped.sin6_addr);
 	assert_int_equal(ipaddr_from_sockaddr((struct sockaddr *)&mapped, &ip), ERR_OK);
 	ipaddr_format(&ip, text);
@@ -216,7 +206,6 @@ static void test_networks_contain_what_they_should(void **state)
 	struct cidr net;
 	struct why why;
 
-	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		const struct ipaddr in = parsed(cases[i].in), out = parsed(cases[i].out);
 		assert_int_equal(cidr_parse(cases[i].net, strlen(cases[i].net), &net, &why), ERR_OK);
@@ -233,7 +222,6 @@ static void test_malformed_networks_are_refused(void **state)
 	struct cidr net;
 	struct why why;
 
-	(void)state;
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
 		assert_int_equal(cidr_parse(bad[i], strlen(bad[i]), &net, &why), ERR_INVALID);
 	assert_int_equal(cidr_parse("10.1.2.3/8", 10, &net, &why), ERR_INVALID);
@@ -242,15 +230,12 @@ static void test_malformed_networks_are_refused(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_canonical_text_comes_out_whatever_went_in),
-		cmocka_unit_test(test_what_is_formatted_parses_to_the_same),
-		cmocka_unit_test(test_refused_with_a_reason_that_helps),
-		cmocka_unit_test(test_scopes_end_where_the_registries_say),
-		cmocka_unit_test(test_a_mapped_peer_comes_out_as_ipv4),
-		cmocka_unit_test(test_networks_contain_what_they_should),
-		cmocka_unit_test(test_malformed_networks_are_refused),
-	};
-
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_canonical_text_comes_out_whatever_went_in),
+					   cmocka_unit_test(test_what_is_formatted_parses_to_the_same),
+					   cmocka_unit_test(test_refused_with_a_reason_that_helps),
+					   cmocka_unit_test(test_scopes_end_where_the_registries_say),
+					   cmocka_unit_test(test_a_mapped_peer_comes_out_as_ipv4),
+					   cmocka_unit_test(test_networks_contain_what_they_should),
+					   cmocka_unit_test(test_malformed_networks_are_refused)};
 	return cmocka_run_group_tests_name("common-ipaddr", tests, NULL, NULL);
 }
