@@ -1,6 +1,7 @@
 #include "api/journal/load.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "api/journal/log_internal.h"
@@ -36,39 +37,55 @@ static int load_token(void *arg, const struct db_value *row, size_t columns)
 	return ERR_OK;
 }
 
-/* The rows of one silo follow each other; a silo is complete when the next one begins. */
+/* Two readings, each in the order of ids, cost the database half of what one that joins them does: first the records,
+ * of which documents without owner and revision are made, then the silos. */
 struct silo_loader {
 	struct store_state *state;
-	struct silo silo;
-	uint32_t owner;
-	uint64_t revision;
+	struct silo silo;            /* whose records are being read */
+	struct document **documents; /* of silos with records, owned; until the silo itself is read */
+	size_t document_count, document_capacity, next;
 	uint64_t newest; /* revision of any silo */
-	size_t count, records;
+	size_t records;
 	int64_t reported; /* clock_mono_ms */
 };
 
-static int finish_silo(struct silo_loader *loader)
+static void silo_loader_release(struct silo_loader *loader)
+{
+	while (loader->next < loader->document_count)
+		document_unref(loader->documents[loader->next++]);
+	free(loader->documents);
+	silo_release(&loader->silo);
+}
+
+/* The silo whose records have been read, as far as there is one. */
+static int make_document(struct silo_loader *loader, struct document **ret_document)
 {
 	_cleanup_free_ char *json = NULL;
 	size_t len;
 
-	if (!loader->silo.id[0])
-		return ERR_OK;
 	silo_sort(&loader->silo);
 	int err = silo_to_json(&loader->silo, &json, &len);
-	if (err)
-		return err;
-	struct document *body = document_new(loader->silo.id, json, len, loader->owner, loader->revision);
-	if (!body)
-		return ERR_NOMEM;
-	store_state_put_silo_take(loader->state, body, NULL); /* each comes once: nobody had it before */
+	if (!err && !(*ret_document = document_new(loader->silo.id, json, len, 0, 0)))
+		err = ERR_NOMEM;
 	silo_release(&loader->silo);
-	loader->count++;
-	if (clock_mono_ms() - loader->reported >= 1000) {
-		loader->reported = clock_mono_ms();
-		log_info("loading silos", LOG_U64("silos", loader->count));
+	return err;
+}
+
+static int finish_records(struct silo_loader *loader)
+{
+	if (!loader->silo.id[0])
+		return ERR_OK;
+	if (loader->document_count == loader->document_capacity) {
+		size_t capacity = loader->document_capacity ? loader->document_capacity * 2 : 1024;
+		struct document **documents = reallocarray(loader->documents, capacity, sizeof(struct document *));
+		if (!documents)
+			return ERR_NOMEM;
+		loader->documents = documents;
+		loader->document_capacity = capacity;
 	}
-	return ERR_OK;
+	int err = make_document(loader, &loader->documents[loader->document_count]);
+	loader->document_count += !err;
+	return err;
 }
 
 static int load_record(void *arg, const struct db_value *row, size_t columns)
@@ -76,24 +93,55 @@ static int load_record(void *arg, const struct db_value *row, size_t columns)
 	struct silo_loader *loader = arg;
 	struct ipaddr ip;
 	struct why why;
-	int err;
+	int err = ERR_OK;
 
 	(void)columns;
 	if (strcmp(loader->silo.id, row[0].text) != 0) {
-		err = finish_silo(loader);
+		err = finish_records(loader);
+		memccpy(loader->silo.id, row[0].text, '\0', sizeof loader->silo.id);
+	}
+	if (!err)
+		err = ipaddr_parse(row[2].text, row[2].len, &ip, &why);
+	loader->records++;
+	return err ? err : silo_add(&loader->silo, row[1].text, &ip);
+}
+
+static int load_silo(void *arg, const struct db_value *row, size_t columns)
+{
+	struct silo_loader *loader = arg;
+	struct document *document = NULL;
+	char id[SILO_ID_MAX + 1] = "";
+
+	(void)columns;
+	if (loader->next < loader->document_count)
+		document_id(loader->documents[loader->next], id);
+	if (strcmp(id, row[0].text) == 0) {
+		document = loader->documents[loader->next++];
+	} else { /* one without records */
+		memccpy(loader->silo.id, row[0].text, '\0', sizeof loader->silo.id);
+		int err = make_document(loader, &document);
 		if (err)
 			return err;
-		snprintf(loader->silo.id, sizeof loader->silo.id, "%s", row[0].text);
-		loader->owner = (uint32_t)row[1].u64;
-		loader->revision = row[2].u64;
-		if (loader->newest < loader->revision)
-			loader->newest = loader->revision;
 	}
-	if (row[3].type == DB_NULL) /* a silo without records */
-		return ERR_OK;
-	loader->records++;
-	err = ipaddr_parse(row[4].text, row[4].len, &ip, &why);
-	return err ? err : silo_add(&loader->silo, row[3].text, &ip);
+	document->owner = (uint32_t)row[1].u64;
+	document->revision = row[2].u64;
+	if (loader->newest < document->revision)
+		loader->newest = document->revision;
+	store_state_put_silo_take(loader->state, document, NULL); /* each comes once: nobody had it before */
+	if (loader->state->size.silos % 4096 == 0 && clock_mono_ms() - loader->reported >= 1000) {
+		loader->reported = clock_mono_ms();
+		log_info("loading silos", LOG_U64("silos", loader->state->size.silos));
+	}
+	return ERR_OK;
+}
+
+static int load_silos(struct db *db, struct silo_loader *loader)
+{
+	int err = db_query(db, SQL_RECORDS, NULL, 0, load_record, loader);
+
+	if (!err)
+		err = finish_records(loader);
+	return err ? err : db_query(db, SQL_SILOS, NULL, 0, load_silo, loader);
 }
 
 static int load_one_gone(void *arg, const struct db_value *row, size_t columns)
@@ -127,23 +175,23 @@ static int load_gone(struct db *db, struct store_state *state, uint64_t revision
 static int check_whole(const struct silo_loader *loader, const struct hub_row *hub, const struct store_size *size,
 		       struct why *why)
 {
-	if (loader->newest > hub->revision)
+	if (loader->newest > hub->revision || loader->next < loader->document_count)
 		return why_set(why, ERR_UNAVAILABLE, "",
 			       "the tables are of different revisions: is a backup being restored?");
-	if (size->users != hub->accounts || loader->count != hub->silos || loader->records != hub->records ||
+	if (size->users != hub->accounts || size->silos != hub->silos || loader->records != hub->records ||
 	    size->tokens != hub->tokens)
 		return why_set(why, ERR_UNAVAILABLE, "",
 			       "the tables hold %zu accounts, %zu silos, %zu records and %zu tokens, the hub's row "
 			       "says %" PRIu64 ", %" PRIu64 ", %" PRIu64 " and %" PRIu64
-			       ": is a backup being restored? See docs/architecture.md, Restoring a backup",
-			       size->users, loader->count, loader->records, size->tokens, hub->accounts, hub->silos,
+			       ": is a backup being restored? See docs/database.md, Restoring a backup",
+			       size->users, size->silos, loader->records, size->tokens, hub->accounts, hub->silos,
 			       hub->records, hub->tokens);
 	return ERR_OK;
 }
 
 static int load_tables(struct db *db, struct store_state *state, struct hub_row *ret_hub, struct why *why)
 {
-	struct silo_loader loader = {.state = state, .reported = clock_mono_ms()};
+	_cleanup_(silo_loader_release) struct silo_loader loader = {.state = state, .reported = clock_mono_ms()};
 	int err = db_begin_snapshot(db);
 
 	if (!err)
@@ -153,12 +201,9 @@ static int load_tables(struct db *db, struct store_state *state, struct hub_row 
 	if (!err)
 		err = db_query(db, SQL_TOKENS, NULL, 0, load_token, state);
 	if (!err)
-		err = db_query(db, SQL_SILOS, NULL, 0, load_record, &loader);
-	if (!err)
-		err = finish_silo(&loader);
+		err = load_silos(db, &loader);
 	if (!err)
 		err = load_gone(db, state, ret_hub->revision);
-	silo_release(&loader.silo);
 	if (err)
 		return why_set(why, err, "", "%s", db_error(db));
 	return check_whole(&loader, ret_hub, &state->size, why);

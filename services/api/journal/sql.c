@@ -35,8 +35,8 @@ const char *const journal_sql[JOURNAL_SQL_COUNT] = {
 	[SQL_GONE] = "SELECT revision, subject, owner, former_owner FROM change_log "
 		     "WHERE revision > ? AND (kind = 'silo-delete' OR former_owner <> 0) ORDER BY revision",
 
-	[SQL_SILOS] = ("SELECT s.id, s.owner, s.revision, r.hostname, r.ip FROM silo s "
-		       "LEFT JOIN record r ON r.silo = s.id ORDER BY s.id"), /* (Clang takes it for a missing comma) */
+	[SQL_RECORDS] = "SELECT silo, hostname, ip FROM record ORDER BY silo",
+	[SQL_SILOS] = "SELECT id, owner, revision FROM silo ORDER BY id",
 	[SQL_PUT_SILO] = "INSERT INTO silo (id, owner, revision) VALUES (?, ?, ?) "
 			 "ON DUPLICATE KEY UPDATE owner = VALUES(owner), revision = VALUES(revision)",
 	[SQL_DELETE_SILO] = "DELETE FROM silo WHERE id = ?", /* its records go with it */

@@ -6,8 +6,8 @@
 #include "api/auth/password.h"
 #include "api/routes/handlers.h"
 #include "common/base/cleanup.h"
-#include "common/base/jsontext.h"
 #include "common/base/clock.h"
+#include "common/base/jsontext.h"
 #include "common/base/log.h"
 
 /* --- which ----------------------------------------------------------------------------------------------------------
