@@ -171,7 +171,7 @@ static void identify(struct call *call)
 	const struct hub *hub = call->hub;
 	struct forwarded_path path;
 
-	call->peer = call->request->connection;
+	call->peer = call->own_ip = call->request->connection;
 	call->limited = !ratelimit_is_exempt(hub->ratelimit, &call->peer);
 	call->forwarded = (struct forwarded_headers){request_header(call->request, "Forwarded"),
 						     request_header(call->request, "X-Forwarded-For"),
@@ -180,6 +180,8 @@ static void identify(struct call *call)
 		return;
 	forwarded_explain(&call->request->connection, &call->forwarded, &hub->trust, &path);
 	call->peer = path.hops[path.count - 1];
+	call->own_ip =
+		path.end == FORWARDED_UNTRUSTED || path.end == FORWARDED_EXHAUSTED ? call->peer : (struct ipaddr){0};
 	call->limited = path.end != FORWARDED_UNTRUSTED || !ratelimit_is_exempt(hub->ratelimit, &call->peer);
 	if (path.end == FORWARDED_DIRECT && !forwarded_is_trusted(&hub->trust, &call->peer) &&
 	    ratelimit_is_exempt(hub->ratelimit, &call->peer) && !atomic_flag_test_and_set(&complained))
