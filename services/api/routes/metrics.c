@@ -11,7 +11,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 
-static const char *const methods[METRICS_METHODS] = {"GET", "HEAD", "PUT", "POST", "DELETE", "other"};
+static const char *const methods[METRICS_METHODS] = {"GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "other"};
 
 /* Errors with which a request may be answered; the others do not leave the hub. */
 static const int shown_errors[] = {
