@@ -247,7 +247,7 @@ static int admit(struct call *call)
 		return why_set(call->why, ERR_BUSY, "",
 			       "too many bodies are on their way to the hub at once; try again in a moment");
 	if (call->request->body_len > hub->body_max)
-		return why_set(call->why, ERR_TOO_LARGE, "", "a body may have %zu bytes, not more", hub->body_max);
+		return why_set(call->why, ERR_TOO_LARGE, "", "a body may have %zu bytes (SILODNS_MAX_BODY), not more", hub->body_max);
 	if (who == ANYONE || (who == ADMIN_OR_ANYONE && hub->metrics_for_anyone))
 		return ERR_OK;
 	int err = authenticate(call);

@@ -106,7 +106,7 @@ static int check_count(struct call *call, const struct silo *silo)
 	if (silo->count <= call->hub->records_max)
 		return ERR_OK;
 	return why_set(call->why, ERR_INVALID, "dnsrecords",
-		       "a silo of this hub has at most %zu records, this one has %zu", call->hub->records_max,
+		       "a silo of this hub has at most %zu records (SILODNS_MAX_RECORDS), this one has %zu: make several silos of it", call->hub->records_max,
 		       silo->count);
 }
 
