@@ -98,6 +98,7 @@ static void stop_serving(struct hub *hub, struct server *server, long drain_ms)
 	server_drain(server, drain_ms);
 	authenticator_drain(hub->authenticator);
 	journal_drain(hub->journal);
+	history_drain(hub->history);
 	server_stop(server);
 }
 
@@ -244,7 +245,7 @@ int serve(const struct settings *settings)
 	if (!err)
 		err = authenticator_new(hub.store, hub.ratelimit, &hub.authenticator);
 	if (!err)
-		err = history_new(&journal_settings.db, &hub.history);
+		err = history_start(&journal_settings.db, &hub.history);
 	if (!err)
 		err = watchers_start(hub.store, &hub.watchers);
 	if (!err)
@@ -273,7 +274,7 @@ int serve(const struct settings *settings)
 	authenticator_free(hub.authenticator); /* before the journal, to which it hands new hashes */
 	journal_stop(hub.journal);
 	refusals_free(hub.refusals);
-	history_free(hub.history);
+	history_stop(hub.history);
 	watchers_stop(hub.watchers);
 	tls_free(hub.tls);
 	ratelimit_free(hub.ratelimit);

@@ -10,6 +10,7 @@ import re
 import signal
 import ssl
 import subprocess
+import urllib.parse
 
 from tests.lib import leaks
 from tests.lib.mariadb import free_port
@@ -117,6 +118,15 @@ class Endpoint:
     def delete(self, path, **more):
         return self.request("DELETE", path, **more)
 
+    def pages(self, path, **more):
+        """The answers to a listing and to what its Link, and that one's, names as the next page."""
+        while path:
+            answer = self.get(path, **more)
+            assert answer.status == 200, answer
+            yield answer
+            link = answer.headers["Link"]
+            path = link and urllib.parse.urljoin(path, re.fullmatch(r'<(\?[^>]*)>; rel="next"', link)[1])
+
     def put_silo(self, silo, records, **more):
         """records: {hostname: address}"""
         body = {"id": silo, "dnsrecords": [{"hostname": h, "ip": ip} for h, ip in records.items()]}
@@ -183,6 +193,10 @@ class Hub(Endpoint):
     def metric(self, name):
         """One that has no labels."""
         return float(re.search(rf"^{name} (\S+)$", self.get("/metrics").body.decode(), re.MULTILINE)[1])
+
+    def wait_requests(self, count):
+        """Until so many are under way."""
+        wait_until(lambda: self.metric("silodns_http_requests_in_progress") == count + 1, what=f"{count} requests under way")
 
     def memory_kb(self):
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()

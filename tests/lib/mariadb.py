@@ -171,18 +171,20 @@ def paused(server):
 
 
 @contextlib.contextmanager
+def locked(database, statement):
+    with Session(database.server, database.name) as session:
+        session.sql(statement)
+        yield
+
+
 def revision_locked(database):
     """Somebody else holds the lock through which every change must go."""
-    lock = f"held-{database.name}"
-    sql = f"START TRANSACTION; SELECT id FROM hub FOR UPDATE; DO GET_LOCK('{lock}', 0); DO SLEEP(60)"
-    holder = subprocess.Popen(database.server.client(sql, database.name), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        session = wait_until(lambda: database.sql(f"SELECT IS_USED_LOCK('{lock}')")[0][0].replace("NULL", ""), what="the lock")
-        yield
-        database.sql(f"KILL {session}")
-    finally:
-        holder.kill()
-        holder.wait()
+    return locked(database, "START TRANSACTION; SELECT id FROM hub FOR UPDATE")
+
+
+def log_locked(database):
+    """Whoever reads the log waits, for as long as one of its statements may take: two seconds."""
+    return locked(database, "LOCK TABLES change_log WRITE")
 
 
 def dump(database):

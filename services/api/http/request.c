@@ -5,6 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "api/http/reply.h"
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
@@ -261,4 +262,16 @@ int request_query_only(struct request *request, const char *const *known)
 			return refuse_param(request, request->params[i].name, known);
 	}
 	return ERR_OK;
+}
+
+int request_link_next(const struct request *request, struct reply *reply, const char *name, const char *value)
+{
+	_cleanup_(buf_release) struct buf link = BUF_INIT(REPLY_HEADER_VALUE_MAX - 1);
+
+	buf_append_str(&link, "<?");
+	for (size_t i = 0; i < request->param_count; i++)
+		if (strcmp(request->params[i].name, name) != 0)
+			buf_append_fmt(&link, "%s=%s&", request->params[i].name, request->params[i].value);
+	buf_append_fmt(&link, "%s=%s>; rel=\"next\"", name, value);
+	return link.err ? link.err : reply_header(reply, "Link", link.data);
 }

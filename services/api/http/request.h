@@ -13,6 +13,8 @@
 #include "common/base/waiter.h"
 #include "common/net/ipaddr.h"
 
+struct reply;
+
 #define REQUEST_PARAMS_MAX 72 /* query parameters */
 
 struct request_header {
@@ -63,6 +65,9 @@ int request_query_time(struct request *request, const char *name, int64_t *ret_u
 /* The next value of a parameter that may be given several times; `*at` is 0 at first, and is for this function.
  * NULL: no more. Only after request_query_only(). */
 const char *request_query_next(const struct request *request, const char *name, size_t *at);
+/* "Link: <?…>; rel=\"next\"": the same query with this value of `name`. Relative, so that it works below a proxy's
+ * sub-path. Every parameter has been checked, and none may hold what needs an escape. */
+int request_link_next(const struct request *request, struct reply *reply, const char *name, const char *value);
 /* Refuses query parameters that are not in `known` (ends in NULL; NULL = none are known). ERR_MALFORMED. */
 int request_query_only(struct request *request, const char *const *known);
 

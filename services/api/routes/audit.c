@@ -1,22 +1,18 @@
-#include "api/history/audit.h"
-
 #include <inttypes.h>
 #include <string.h>
 
 #include "api/auth/password.h"
-#include "api/routes/difference.h"
 #include "api/routes/handlers.h"
+#include "api/routes/log_list.h"
 #include "common/base/cleanup.h"
 #include "common/base/jsontext.h"
 #include "common/base/clock.h"
 
-#define LIMIT_MAX 1000
-#define LIMIT_DEFAULT 100
 #define NUMBER_MAX UINT64_C(1000000000000000000)
 
 /* --- the question ------------------------------------------------------------------------------------------------- */
 
-static int query_outcome(struct call *call, struct audit_query *query)
+static int query_outcome(struct call *call, struct history_query *query)
 {
 	const char *text = NULL;
 	int err = request_query(call->request, "outcome", &text);
@@ -31,7 +27,7 @@ static int query_outcome(struct call *call, struct audit_query *query)
 		       : why_set(call->why, ERR_INVALID, "outcome", "is \"changed\" or \"refused\"");
 }
 
-static int query_names(struct call *call, struct audit_query *query)
+static int query_names(struct call *call, struct history_query *query)
 {
 	const char *user = NULL, *silo = NULL;
 	int err = request_query(call->request, "user", &user);
@@ -50,12 +46,12 @@ static int query_names(struct call *call, struct audit_query *query)
 }
 
 /* "12.3", as the Link of the page before has it. */
-static int query_before(struct call *call, struct audit_cursor *before)
+static int query_before(struct call *call, struct history_cursor *before)
 {
 	const char *text = NULL;
 	int end = 0, err = request_query(call->request, "before", &text);
 
-	*before = (struct audit_cursor){NUMBER_MAX, NUMBER_MAX};
+	*before = (struct history_cursor){NUMBER_MAX, NUMBER_MAX};
 	if (err || !text)
 		return err;
 	if (strspn(text, "0123456789.") != strlen(text) || strlen(text) > 38 ||
@@ -65,13 +61,11 @@ static int query_before(struct call *call, struct audit_cursor *before)
 	return ERR_OK;
 }
 
-static int parse_query(struct call *call, struct audit_query *query)
+static int parse_query(struct call *call, struct history_query *query)
 {
 	static const char *const known[] = {"outcome", "user", "silo", "since", "until", "before", "limit", NULL};
-	uint64_t limit = LIMIT_DEFAULT;
 	int err = request_query_only(call->request, known);
 
-	query->until_us = INT64_MAX;
 	if (!err)
 		err = query_outcome(call, query);
 	if (!err)
@@ -85,31 +79,11 @@ static int parse_query(struct call *call, struct audit_query *query)
 	if (!err)
 		err = query_before(call, &query->before);
 	if (!err)
-		err = request_query_number(call->request, "limit", LIMIT_MAX, &limit);
-	query->limit = limit;
+		err = request_query_number(call->request, "limit", LOG_LIST_LIMIT_MAX, &query->limit);
 	return err;
 }
 
 /* --- the answer --------------------------------------------------------------------------------------------------- */
-
-static int read_silo(const char *document, struct silo *ret_silo)
-{
-	int err = document ? silo_parse(document, strlen(document), NULL, NULL, ret_silo, NULL) : ERR_OK;
-
-	return err && err != ERR_NOMEM ? ERR_INTERNAL : err;
-}
-
-/* For a silo what came and went, as there may be ten thousand records. */
-static int add_records(json_t *json, const struct audit_documents *documents)
-{
-	_cleanup_(silo_release) struct silo before = {0};
-	_cleanup_(silo_release) struct silo after = {0};
-	int err = read_silo(documents->before, &before);
-
-	if (!err)
-		err = read_silo(documents->after, &after);
-	return err ? err : difference_set(json, &before, &after, documents->before_known);
-}
 
 /* null, if there is none. */
 static int add_document(json_t *json, const char *name, const char *document)
@@ -121,14 +95,14 @@ static int add_document(json_t *json, const char *name, const char *document)
 	return json_object_set_new(json, name, value ? value : json_null()) ? ERR_NOMEM : ERR_OK;
 }
 
-static int add_values(json_t *json, const struct audit_documents *documents)
+static int add_values(json_t *json, const struct history_documents *documents)
 {
 	int err = documents->before_known ? add_document(json, "old", documents->before) : ERR_OK;
 
 	return err ? err : add_document(json, "new", documents->after);
 }
 
-static json_t *change_json(const struct audit_entry *entry, const char *at)
+static json_t *change_json(const struct history_entry *entry, const char *at)
 {
 	static const char *const kinds[] = {[CHANGE_SILO_PUT] = "silo-put",   [CHANGE_SILO_DELETE] = "silo-delete",
 					    [CHANGE_USER_PUT] = "user-put",   [CHANGE_USER_DELETE] = "user-delete",
@@ -140,7 +114,7 @@ static json_t *change_json(const struct audit_entry *entry, const char *at)
 			 "user", entry->user, "token", entry->token, "peer", entry->peer);
 }
 
-static json_t *refusal_json(const struct audit_entry *entry, const char *at)
+static json_t *refusal_json(const struct history_entry *entry, const char *at)
 {
 	char last[CLOCK_TEXT_MAX];
 
@@ -151,8 +125,7 @@ static json_t *refusal_json(const struct audit_entry *entry, const char *at)
 			 "subject", entry->subject, "reason", entry->reason);
 }
 
-/* A audit_fn; `arg` is the array. */
-static int add_entry(void *arg, const struct audit_entry *entry, const struct audit_documents *documents)
+static int add_entry(void *arg, const struct history_entry *entry, const struct history_documents *documents)
 {
 	char at[CLOCK_TEXT_MAX];
 	int err = ERR_OK;
@@ -162,54 +135,25 @@ static int add_entry(void *arg, const struct audit_entry *entry, const struct au
 	if (!json)
 		return ERR_NOMEM;
 	if (!entry->refused)
-		err = entry->kind <= CHANGE_SILO_DELETE ? add_records(json, documents) : add_values(json, documents);
-	if (err)
-		return err;
-	return json_array_append(arg, json) ? ERR_NOMEM : ERR_OK;
+		err = entry->kind <= CHANGE_SILO_DELETE ? log_list_set_records(json, documents)
+							: add_values(json, documents);
+	return err ? err : log_list_add_take(arg, json_incref(json));
 }
 
-/* The same question, from where this page ends. */
-static int link_next(struct reply *reply, const struct audit_query *query, const struct audit_cursor *next)
+static int finish_get(struct call *call, struct reply *reply)
 {
-	_cleanup_(buf_release) struct buf link = BUF_INIT(REPLY_HEADER_VALUE_MAX - 1);
-	char since[CLOCK_TEXT_MAX], until[CLOCK_TEXT_MAX];
+	const struct history_cursor *next = &log_list_reading(call)->next;
+	char before[48];
 
-	buf_append_fmt(&link, "</audit?limit=%zu&before=%" PRIu64 ".%" PRIu64, query->limit, next->revision,
-		       next->refusal);
-	if (query->changes != query->refusals)
-		buf_append_fmt(&link, "&outcome=%s", query->changes ? "changed" : "refused");
-	if (query->user[0])
-		buf_append_fmt(&link, "&user=%s", query->user); /* (has no character that needs an escape) */
-	if (query->silo[0])
-		buf_append_fmt(&link, "&silo=%s", query->silo);
-	clock_format(query->since_us, since);
-	if (query->since_us)
-		buf_append_fmt(&link, "&since=%s", since);
-	if (query->until_us != INT64_MAX) {
-		clock_format(query->until_us, until);
-		buf_append_fmt(&link, "&until=%s", until);
-	}
-	buf_append_str(&link, ">; rel=\"next\"");
-	return link.err ? link.err : reply_header(reply, "Link", link.data);
+	snprintf(before, sizeof before, "%" PRIu64 ".%" PRIu64, next->revision, next->refusal);
+	return log_list_reply(call, reply, before);
 }
 
 int handle_audit_get(struct call *call, struct reply *reply)
 {
-	struct audit_query query = {.limit = LIMIT_DEFAULT};
-	struct audit_cursor next = {0};
-	json_auto_t *list = json_array();
-	bool more = false;
-	int err = list ? parse_query(call, &query) : ERR_NOMEM;
+	struct history_query query = {.until_us = INT64_MAX, .limit = LOG_LIST_LIMIT};
+	int err = parse_query(call, &query);
 
-	if (!err && !store_is_loaded(call->hub->store))
-		err = why_set(call->why, ERR_UNAVAILABLE, "", "the hub has not loaded its state yet");
-	/* (Looking for changes begins here, and not at the end of numbers.) */
-	uint64_t newest = store_revision(call->hub->store);
-	if (query.before.revision > newest + 1)
-		query.before.revision = newest + 1;
-	if (!err)
-		err = audit_read(call->hub->history, &query, add_entry, list, &more, &next, call->why);
-	if (!err && more)
-		err = link_next(reply, &query, &next);
-	return err ? err : reply_json_take(reply, 200, TAKE_PTR(list));
+	(void)reply;
+	return err ? err : log_list_begin(call, &query, add_entry, finish_get);
 }

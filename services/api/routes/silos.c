@@ -9,13 +9,13 @@
 #define LIST_MAX 10000
 #define LIST_BYTES_MAX (8u << 20) /* a page ends before this is exceeded, whatever the limit says */
 
-struct page {
+struct silo_page {
 	struct document **bodies; /* owned, with one reference each */
 	size_t count;
 	bool more;
 };
 
-static void page_release(struct page *page)
+static void silo_page_release(struct silo_page *page)
 {
 	for (size_t i = 0; i < page->count; i++)
 		document_unref(page->bodies[i]);
@@ -23,7 +23,7 @@ static void page_release(struct page *page)
 }
 
 /* Writes the array; returns how many silos had room in it: at least one, so that reading on comes to an end. */
-static size_t write_page(const struct page *page, struct buf *text)
+static size_t write_silos(const struct silo_page *page, struct buf *text)
 {
 	size_t used = 0;
 
@@ -53,7 +53,7 @@ static int silo_of_token(struct call *call, const char *id, struct document **re
 
 /* Of a token for some silos, whose ids are in order. */
 static int list_of_token(struct call *call, const struct token_names *silos, const char *after, size_t limit,
-			 struct page *page)
+			 struct silo_page *page)
 {
 	struct document *body;
 
@@ -73,7 +73,7 @@ static int list_of_token(struct call *call, const struct token_names *silos, con
 	return ERR_OK;
 }
 
-static int list_silos(struct call *call, const char *after, size_t limit, struct page *page)
+static int list_silos(struct call *call, const char *after, size_t limit, struct silo_page *page)
 {
 	const struct principal *who = &call->principal;
 	uint32_t owner = who->role == ROLE_ADMIN ? 0 : who->user_id;
@@ -84,22 +84,14 @@ static int list_silos(struct call *call, const char *after, size_t limit, struct
 	return store_list(call->hub->store, owner, after, limit, &page->bodies, &page->count, &page->more, &revision);
 }
 
-static int link_next(struct reply *reply, const struct document *last, uint64_t limit)
-{
-	char id[SILO_ID_MAX + 1], link[REPLY_HEADER_VALUE_MAX];
-
-	document_id(last, id);
-	snprintf(link, sizeof link, "</silos?limit=%" PRIu64 "&after=%s>; rel=\"next\"", limit, id);
-	return reply_header(reply, "Link", link);
-}
-
 int handle_silos_list(struct call *call, struct reply *reply)
 {
 	static const char *const known[] = {"limit", "after", NULL};
-	_cleanup_(page_release) struct page page = {0};
+	_cleanup_(silo_page_release) struct silo_page page = {0};
 	_cleanup_(buf_release) struct buf text = BUF_INIT(SIZE_MAX / 4);
 	const char *after = NULL;
 	uint64_t limit = LIST_MAX;
+	char id[SILO_ID_MAX + 1];
 	size_t len;
 	int err = request_query_only(call->request, known);
 
@@ -111,11 +103,13 @@ int handle_silos_list(struct call *call, struct reply *reply)
 		err = list_silos(call, after, limit, &page);
 	if (err)
 		return err;
-	size_t used = write_page(&page, &text);
+	size_t used = write_silos(&page, &text);
 	if (text.err)
 		return text.err;
-	if (page.more || used < page.count)
-		err = link_next(reply, page.bodies[used - 1], limit);
+	if (page.more || used < page.count) {
+		document_id(page.bodies[used - 1], id);
+		err = request_link_next(call->request, reply, "after", id);
+	}
 	if (err)
 		return err;
 	char *body = buf_take(&text, &len);

@@ -90,7 +90,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	FUZZ_CHECK(ratelimit_new(&no_limits, &hub.ratelimit) == ERR_OK);
 	FUZZ_CHECK(authenticator_new(hub.store, hub.ratelimit, &hub.authenticator) == ERR_OK &&
 		   watchers_start(hub.store, &hub.watchers) == ERR_OK);
-	FUZZ_CHECK(history_new(&settings.db, &hub.history) == ERR_OK);
+	FUZZ_CHECK(history_start(&settings.db, &hub.history) == ERR_OK);
 	FUZZ_CHECK(journal_start(hub.store, &settings, &hub.journal) == ERR_OK);
 	for (int64_t until = clock_mono_ms() + 20000; status.database_up || !status.reason[0];) {
 		FUZZ_CHECK(clock_mono_ms() < until);

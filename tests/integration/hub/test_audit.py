@@ -141,16 +141,21 @@ def test_pages_hold_everything_once_and_in_order(shared_hub, limit):
             shared_hub.put(f"/silos/p{n}", EMPTY, auth=pager)
             shared_hub.get(f"/silos/other{n}/hosts", auth=make_token(shared_hub, "pager", f"t{n}", verbs=["update"]))
         refusals(shared_hub, 4, "&user=pager")
-    found, path = [], f"/audit?user=pager&limit={limit}&since=2001-01-01T00:00:00Z&until=2199-01-01T00:00:00Z"
-    for _ in range(50):
-        answer = shared_hub.get(path)
-        assert answer.status == 200 and len(answer.json) <= limit
+    found = []
+    for answer in shared_hub.pages(f"/audit?user=pager&limit={limit}&since=2001-01-01T00:00:00Z&until=2199-01-01T00:00:00Z"):
+        assert len(answer.json) <= limit
         found += answer.json
-        if "Link" not in answer.headers:
-            break
-        path = re.fullmatch(r'<(.*)>; rel="next"', answer.headers["Link"])[1]
     assert len(found) == 8 and len({json.dumps(e) for e in found}) == 8
     assert [e["at"] for e in found] == sorted((e["at"] for e in found), reverse=True)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 1000])
+def test_of_one_silo_the_changes_of_one_user(shared_hub, limit):
+    auth = ("sharer", "a-users-password") if shared_hub.get("/users/sharer").status == 200 else shared_hub.add_user("sharer", quota=9)
+    for n in range(9):
+        shared_hub.put(f"/silos/by-{limit}", records(("h", f"192.0.2.{n}")), auth=ADMIN if n % 3 else auth)
+    found = [entry for answer in shared_hub.pages(f"/audit?silo=by-{limit}&user=sharer&limit={limit}") for entry in answer.json]
+    assert [entry["added"][0]["ip"] for entry in found] == ["192.0.2.6", "192.0.2.3", "192.0.2.0"]
 
 
 @pytest.mark.parametrize("query,status", [("?outcome=maybe", 422), ("?user=a%20b", 422), ("?silo=-bad", 422), ("?since=today", 422), ("?until=1", 422),
@@ -256,11 +261,5 @@ def test_a_long_log_is_looked_through_in_steps(make_hub, database):
     database.sql(f"START TRANSACTION; SELECT revision INTO @r FROM hub FOR UPDATE; INSERT INTO change_log (revision, batch, kind, subject, owner, former_owner, "
                  f"document, actor, peer, at) SELECT @r + seq, {row} FROM seq_1_to_50000; UPDATE hub SET revision = revision + 50000; COMMIT")
     wait_until(lambda: hub.revision() == 50003, 30 * SLOW, "what was written meanwhile to arrive")
-    found, path = [], "/audit?user=rare"
-    for _ in range(20):
-        answer = hub.get(path)
-        found += answer.json
-        if "Link" not in answer.headers:
-            break
-        path = re.fullmatch(r'<(.*)>; rel="next"', answer.headers["Link"])[1]
+    found = [entry for answer in hub.pages("/audit?user=rare") for entry in answer.json]
     assert [e["subject"] for e in found] == ["r"]

@@ -1,5 +1,6 @@
 """The hub's end: orderly by SIGTERM, at once by SIGKILL; no answer and no acknowledged change is lost."""
 
+import concurrent.futures
 import http.client
 import json
 import signal
@@ -11,7 +12,7 @@ import pytest
 
 from tests.lib.hub import ADMIN, SLOW, basic
 from tests.lib.ledger import ACKNOWLEDGED, OPEN, Ledger
-from tests.lib.mariadb import Database, paused, revision_locked
+from tests.lib.mariadb import Database, log_locked, paused, revision_locked
 from tests.lib.waiting import wait_until
 
 pytestmark = pytest.mark.hub
@@ -108,6 +109,16 @@ def test_a_change_that_waits_for_the_database_at_sigterm_is_answered(make_hub, d
     assert hub.stop() == 0
     assert [answer.status for answer in answers] == [503]
     assert database.sql("SELECT COUNT(*) FROM silo") == [["0"]]
+
+
+def test_histories_that_wait_for_the_database_at_sigterm_are_answered(make_hub, database):
+    hub = make_hub(database)
+    hub.put_silo("a", {})
+    with concurrent.futures.ThreadPoolExecutor(4) as pool, log_locked(database):
+        answers = [pool.submit(hub.get, path) for path in ("/audit", "/silos/a/history", "/audit", "/silos/a/history")]
+        hub.wait_requests(4)
+        assert timed_stop(hub) < 10 * SLOW
+        assert [answer.result().status for answer in answers] == [503] * 4
 
 
 def test_a_client_that_never_finishes_holds_the_end_up_for_the_drain_time_only(make_hub, database):

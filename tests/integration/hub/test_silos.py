@@ -118,12 +118,7 @@ def test_a_listing_pages_without_gap_or_repetition(make_hub, database):
     ids = [f"p{n:02}" for n in range(25)]
     for silo in reversed(ids):
         hub.put(f"/silos/{silo}", ONE)
-    seen, path = [], "/silos?limit=10"
-    while path:
-        page = hub.get(path)
-        seen += [silo["id"] for silo in page.json]
-        link = page.headers.get("Link")
-        path = link[link.index("<") + 1:link.index(">")] if link else None
+    seen = [silo["id"] for page in hub.pages("/silos?limit=10") for silo in page.json]
     assert seen == ids
     whole = hub.get("/silos")
     assert [silo["id"] for silo in whole.json] == ids and "Link" not in whole.headers
@@ -137,7 +132,7 @@ def test_a_common_users_listing_pages_through_its_own(make_hub, database):
         hub.put(f"/silos/mine{n}-not", ONE)
     page = hub.get("/silos?limit=4", auth=user)
     assert [silo["id"] for silo in page.json] == [f"mine{n}" for n in range(4)]
-    assert page.headers["Link"] == '</silos?limit=4&after=mine3>; rel="next"'
+    assert page.headers["Link"] == '<?limit=4&after=mine3>; rel="next"', "relative: a proxy may have the hub below a path"
     page = hub.get("/silos?limit=4&after=mine3", auth=user)
     assert [silo["id"] for silo in page.json] == ["mine4", "mine5", "mine6"] and "Link" not in page.headers
     assert hub.get("/silos?after=zzz", auth=user).json == []
