@@ -241,10 +241,10 @@ install: all
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/doc/silodns'
 	install -m 755 $(programs) '$(DESTDIR)$(PREFIX)/bin'
 	install -m 644 README.md LICENSE CHANGELOG.md SECURITY.md '$(DESTDIR)$(PREFIX)/share/doc/silodns'
-	install -d '$(DESTDIR)$(PREFIX)/lib/systemd/system'
-	for unit in deploy/systemd/*.service deploy/systemd/*.timer; do \
-		sed 's#/usr/local/bin/#$(PREFIX)/bin/#' "$$unit" >'$(DESTDIR)$(PREFIX)/lib/systemd/system/'"$${unit##*/}" && \
-		chmod 644 '$(DESTDIR)$(PREFIX)/lib/systemd/system/'"$${unit##*/}" || exit; done
+	install -d '$(DESTDIR)$(PREFIX)/lib/systemd/system/silodns-.service.d'
+	cd deploy/systemd && for unit in *.service *.timer *.d/*; do \
+		sed 's#/usr/local/bin/#$(PREFIX)/bin/#' "$$unit" >'$(DESTDIR)$(PREFIX)/lib/systemd/system/'"$$unit" && \
+		chmod 644 '$(DESTDIR)$(PREFIX)/lib/systemd/system/'"$$unit" || exit; done
 
 .PHONY: clean
 clean:

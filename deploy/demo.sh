@@ -26,7 +26,8 @@ wait_for_greeting() {
 	exit 1
 }
 
-compose up -d --build db api demo-upstream demo-updater demo-downstream demo-hostsync
+compose build secrets updater hostsync
+compose up -d db api demo-upstream demo-updater demo-downstream demo-hostsync
 first=$(upstream_address)
 echo "upstream has $first"
 wait_for_greeting "$first"

@@ -6,6 +6,7 @@ import threading
 import time
 
 RESTART_MIN, RESTART_MAX = 0.2, 10  # seconds before a program that died is started again
+EXIT_SETTINGS = 2  # of the programs: trying again does not help
 LOG_MAX = 20 << 20  # bytes; then the log becomes NAME.log.old
 
 
@@ -35,7 +36,7 @@ class Child:
         self.environment = environment(settings or {})
         self.stopping = threading.Event()
         self.lock = threading.Lock()  # starting and stopping
-        self.ends = 0
+        self.ends, self.refuses = 0, False
         self.process = None
         self.thread = threading.Thread(target=self.keep_running, daemon=True)
         self.start()
@@ -56,6 +57,9 @@ class Child:
             code = self.process.wait()
             self.ends += 1
             if self.stopping.is_set():
+                return
+            if code == EXIT_SETTINGS:
+                self.refuses = True
                 return
             pause = RESTART_MIN if time.monotonic() - began > RESTART_MAX else min(pause * 2, RESTART_MAX)
             self.on_end(f"{self.name} ended ({describe(code)}), is started again in {pause:.1f} s")
@@ -101,9 +105,17 @@ class Child:
         while not condition():
             if stop_wanted.is_set():
                 raise Stopped
+            self.check_settings()
             if self.ends >= 3 or time.monotonic() > end:
-                raise Failure(f"{self.name} does not come up; the end of {self.log} says{self.log_tail()}")
+                self.fail("does not come up")
             time.sleep(0.03)
+
+    def check_settings(self):
+        if self.refuses:
+            self.fail("refuses its settings")
+
+    def fail(self, how):
+        raise Failure(f"{self.name} {how}; the end of {self.log} says{self.log_tail()}")
 
 
 def describe(code):

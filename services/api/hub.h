@@ -16,15 +16,17 @@
 #include "api/http/forwarded.h"
 #include "api/http/server.h"
 #include "api/http/tls.h"
-#include "api/journal/journal.h"
+#include "api/jobs/bootstrap.h"
+#include "api/journal/queue.h"
 #include "api/routes/metrics.h"
 #include "api/store/store.h"
 #include "api/watch/watchers.h"
 #include "common/net/ipaddr.h"
 
 struct hub {
-	struct store *store;       /* to read */
-	struct journal *journal;   /* to write */
+	struct store *store; /* to read */
+	struct queue *queue; /* to write */
+	struct bootstrap *bootstrap;
 	struct watchers *watchers; /* who follows the store */
 	struct authenticator *authenticator;
 	struct ratelimit *ratelimit;

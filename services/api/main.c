@@ -22,7 +22,7 @@ static int run_migrate(const struct settings *settings)
 	const struct db_settings db = settings_db(settings);
 	unsigned applied = 0;
 	struct why why = {0};
-	int err = migrate_run(&db, &applied, &why);
+	int err = migrate_run(&db, NULL, &applied, &why);
 
 	if (err) {
 		fprintf(stderr, "silodns-api: %s\n", why.text);

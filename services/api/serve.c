@@ -12,6 +12,7 @@
 #include "api/hub.h"
 #include "api/jobs/bootstrap.h"
 #include "api/jobs/token_usage.h"
+#include "api/journal/writer.h"
 #include "api/routes/routes.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
@@ -97,7 +98,7 @@ static void stop_serving(struct hub *hub, struct server *server, long drain_ms)
 	watchers_drain(hub->watchers);
 	server_drain(server, drain_ms);
 	authenticator_drain(hub->authenticator);
-	journal_drain(hub->journal);
+	queue_drain(hub->queue);
 	history_drain(hub->history);
 	server_stop(server);
 }
@@ -148,14 +149,14 @@ static void rehashed(void *arg, const char *old_hash, const char *new_hash)
 	if (i == count)
 		return;
 	struct principal self = {.user_id = users[i].id, .role = users[i].role};
-	struct change change = {.kind = CHANGE_USER_PUT,
-				.subject = users[i].name,
-				.actor = &self,
-				.password_hash = new_hash,
-				.former_hash = old_hash};
+	struct change change = {.kind = CHANGE_USER_PUT};
 
 	memcpy(self.name, users[i].name, sizeof self.name);
-	int err = journal_post(hub->journal, &change);
+	change_set_actor(&change, &self);
+	memcpy(change.subject, users[i].name, sizeof users[i].name);
+	snprintf(change.password_hash, sizeof change.password_hash, "%s", new_hash);
+	snprintf(change.former_hash, sizeof change.former_hash, "%s", old_hash);
+	int err = queue_post_take(hub->queue, &change);
 	if (err)
 		log_warn("a password's hash of former parameters stays for now", LOG_STR("user", self.name),
 			 LOG_ERR(err));
@@ -184,6 +185,7 @@ static int make_limits(const struct settings *settings, const struct cidr *exemp
 static struct bootstrap_settings bootstrap_settings(const struct settings *settings)
 {
 	return (struct bootstrap_settings){.admin_user = settings->admin_user,
+					   .admin_password = settings->admin_password,
 					   .silos = &settings->client_silos,
 					   .hostnames = &settings->client_hostnames,
 					   .updater_token = settings->updater_token,
@@ -211,11 +213,10 @@ static bool is_loaded(void *store)
 
 int serve(const struct settings *settings)
 {
-	const struct journal_settings journal_settings = {.db = settings_db(settings),
-							  .poll_ms = settings->poll_ms,
-							  .admin_user = settings->admin_user,
-							  .admin_password = settings->admin_password,
-							  .migrate = true};
+	const struct writer_settings writer_settings = {
+		.db = settings_db(settings), .poll_ms = settings->poll_ms, .migrate = true};
+	struct bootstrap bootstrap = {.settings = bootstrap_settings(settings)};
+	struct writer *writer = NULL;
 	struct periodic *periodic = NULL;
 	_cleanup_free_ struct cidr *proxies = NULL;
 	_cleanup_free_ struct cidr *exempt = NULL;
@@ -224,6 +225,7 @@ int serve(const struct settings *settings)
 			  .body_max = (size_t)settings->body_max,
 			  .records_max = (size_t)settings->records_max,
 			  .retention.age_ms = settings->history_age_ms,
+			  .bootstrap = &bootstrap,
 			  .metrics.started_us = clock_wall_us(),
 			  .metrics_for_anyone = strcmp(settings->metrics, "anyone") == 0};
 	int code = EXIT_FAILED;
@@ -245,34 +247,37 @@ int serve(const struct settings *settings)
 	if (!err)
 		err = authenticator_new(hub.store, hub.ratelimit, &hub.authenticator);
 	if (!err)
-		err = history_start(&journal_settings.db, &hub.history);
+		err = history_start(&writer_settings.db, &hub.history);
 	if (!err)
 		err = watchers_start(hub.store, &hub.watchers);
 	if (!err)
-		err = journal_start(hub.store, &journal_settings, &hub.journal);
+		err = queue_new(&hub.queue);
+	if (!err)
+		err = writer_start(hub.store, hub.queue, &writer_settings, &writer);
 	if (!err)
 		authenticator_on_rehash(hub.authenticator, rehashed, &hub);
 	if (!err)
 		err = refusals_new(settings->history_age_ms, &hub.refusals);
-	struct bootstrap bootstrap = {
-		.settings = bootstrap_settings(settings), .store = hub.store, .journal = hub.journal};
+	bootstrap.store = hub.store;
+	bootstrap.queue = hub.queue;
 	const struct periodic_job jobs[] = {
-		{"bootstrap", BOOTSTRAP_EVERY_MS, bootstrap_make_tokens, &bootstrap, false},
+		{"bootstrap", BOOTSTRAP_EVERY_MS, bootstrap_make, &bootstrap, false},
 		{"token usage", TOKEN_USAGE_EVERY_MS, token_usage_exchange, hub.store, true},
 		{"refusals", REFUSALS_EVERY_MS, refusals_write, hub.refusals, true},
 		{"old refusals", REFUSALS_REMOVE_EVERY_MS, refusals_remove_old, hub.refusals, false},
 		{"retention", retention_every_ms(&hub.retention), retention_remove_old, &hub.retention, false},
 	};
 	if (!err)
-		err = periodic_start(&journal_settings.db, jobs, sizeof jobs / sizeof jobs[0], is_loaded, hub.store,
+		err = periodic_start(&writer_settings.db, jobs, sizeof jobs / sizeof jobs[0], is_loaded, hub.store,
 				     &periodic);
 	if (err)
 		log_error("cannot start", LOG_ERR(err));
 	else
 		code = serve_until_stopped(settings, &hub);
 	periodic_stop(periodic);
-	authenticator_free(hub.authenticator); /* before the journal, to which it hands new hashes */
-	journal_stop(hub.journal);
+	authenticator_free(hub.authenticator); /* before the queue, to which it hands new hashes */
+	writer_stop(writer);
+	queue_free(hub.queue);
 	refusals_free(hub.refusals);
 	history_stop(hub.history);
 	watchers_stop(hub.watchers);

@@ -14,8 +14,9 @@ import subprocess
 import sys
 import time
 
-from tests.bench.bench import PROGRAMS, REPO, Bench, Wrong
+from tests.bench.bench import PROGRAMS, Bench, Wrong
 from tests.bench.figures import FIGURES, LONG
+from tests.lib.hub import REPO
 
 RESULT = PROGRAMS / "result.json"
 

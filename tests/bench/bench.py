@@ -14,12 +14,12 @@ import time
 
 from tests.lib.hostskeeper import BINARY as KEEPER_PROGRAM
 from tests.lib.hostskeeper import Keeper
-from tests.lib.hub import ADMIN, BUILD, REPO, Hub, clean_environment
+from tests.lib.hub import ADMIN, BUILD, Hub, clean_environment
 from tests.lib.mariadb import Database, MariaDB, free_port
 from tests.lib.waiting import wait_until
 
 PROGRAMS = BUILD / "bench"
-THREADS = 64  # of the hub and of the bare Ulfius: the hub's default
+BARE_THREADS = sorted({2, 4, 8, os.cpu_count(), 2 * os.cpu_count()} - {1})  # the fastest of these is the ceiling; a pool of one is none
 # Room for a million silos; the log large enough that no check point falls into one measurement and not into the other.
 MARIADB_OPTIONS = ("--innodb-buffer-pool-size=512M", "--innodb-log-file-size=512M", "--max-connections=300")
 
@@ -201,8 +201,18 @@ class Bench:
         wait_until(made.is_listening, what=program)
         return made
 
-    def bare(self, **options):
-        return self.ceiling("bare", threads=THREADS, body=BODY, **options)
+    def best_bare(self, mode, **options):
+        """A bare Ulfius with as many threads as make it fastest here."""
+        rates = {}
+        for threads in BARE_THREADS:
+            bare = Ceiling("bare", threads=threads, body=BODY, **options)
+            wait_until(bare.is_listening, what="bare")
+            rates[threads] = self.load(bare.port, mode=mode, silos=1000, duration_ms=self.duration(0.5))["per_second"]
+            bare.stop()
+        threads = max(rates, key=rates.get)
+        bare = self.ceiling("bare", threads=threads, body=BODY, **options)
+        bare.note = f"bare Ulfius: {threads} threads"
+        return bare
 
     # --- the programs
 

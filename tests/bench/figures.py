@@ -52,11 +52,11 @@ def against(figure, unit, own, ceiling, **goal):
 
 
 def get(bench):
-    """GET /silos/{id} with a password, 128 connections, random ids; and the same with If-None-Match. The ceiling is a bare Ulfius with the
-    hub's start-up options and number of threads, which answers each request with an equal body and equal headers."""
+    """GET /silos/{id} with a password, 128 connections, random ids; and the same with If-None-Match. The ceiling is a bare Ulfius with as many
+    threads as make it fastest, which answers each request with an equal body and equal headers."""
     hub = bench.hub(SILOS)
-    bare = bench.bare()
-    bare_304 = bench.bare(status=304)
+    bare = bench.best_bare("get")
+    bare_304 = bench.best_bare("get-304", status=304)
     results = bench.alternate(
         own=lambda: bench.load(hub.port, mode="get", silos=SILOS),
         bare=lambda: bench.load(bare.port, mode="get", silos=SILOS),
@@ -64,18 +64,9 @@ def get(bench):
         bare_304=lambda: bench.load(bare_304.port, mode="get-304", silos=SILOS),
     )
     return [
-        against("GET /silos/{id}", "requests/s", rates(results["own"]), rates(results["bare"]), at_least=0.75),
-        against("GET /silos/{id}, 304", "requests/s", rates(results["own_304"]), rates(results["bare_304"]), at_least=0.80),
-        authentication(bench, rates(results["own"])),
+        against("GET /silos/{id}", "requests/s", rates(results["own"]), rates(results["bare"]), at_least=0.9, note=bare.note),
+        against("GET /silos/{id}, 304", "requests/s", rates(results["own_304"]), rates(results["bare_304"]), at_least=0.9, note=bare_304.note),
     ]
-
-
-def authentication(bench, gets):
-    """Beside a GET's processor time, which all processors together spend on one after the other."""
-    own = [bench.program("auth", duration_ms=bench.duration(0.2))["us"] for _ in gets]
-    row = against("authentication, password known, of a GET's time", "µs", own, [os.cpu_count() * 1e6 / rate for rate in gets])
-    row.at_most = 0.1
-    return row
 
 
 def flood(bench):
@@ -140,7 +131,7 @@ def put(bench):
     )
     different, same = rates(results["own"]), rates(results["same"])
     return [
-        against("PUT, 128 clients on different silos", "changes/s", different, rates(results["direct"]), at_least=3),
+        against("PUT, 128 clients on different silos", "changes/s", different, rates(results["direct"]), at_least=8),
         against("PUT, 128 clients on one silo ÷ different silos", "changes/s", same, different, at_least=0.5,
                 note="every acknowledged change is in the log"),
     ]
@@ -154,13 +145,13 @@ def put_one(bench):
         own=lambda: put_checked(bench, hub, mode="put", connections=1),
         direct=lambda: bench.direct(other, connections=1, silos=SILOS),
     )
-    return [against("PUT, one client, p50", "ms", percentiles(results["own"]), percentiles(results["direct"]), at_most=1.5)]
+    return [against("PUT, one client, p50", "ms", percentiles(results["own"]), percentiles(results["direct"]), at_most=1.25)]
 
 
 def mixed(bench):
     """How long reading takes (1,000 GET/s over 32 connections) while 5,000 changes/s arrive over 128 connections: p99 of the GETs, and how
     many changes were acknowledged. The ceiling is the same reading from a bare Ulfius that has nothing else to do."""
-    hub, bare = bench.hub(SILOS), bench.bare()
+    hub, bare = bench.hub(SILOS), bench.best_bare("get")
     reading = {"mode": "get", "connections": 32, "rate": 1000, "silos": SILOS}
 
     def both():
@@ -188,8 +179,7 @@ def hosts(bench):
         with bench.keeper(hub, silo="s0000000") as keeper:
             results = bench.alternate(
                 own=lambda: follow_changes(bench, first, keeper),
-                plain=lambda: bench.program("replace", directory=keeper.directory, bytes=len(keeper.text()), duration_ms=bench.duration(),
-                                            pause_ms=20),
+                plain=lambda: replace_file(bench, keeper.directory / "plain", keeper.text()),
             )
         for percentile, bound in zip(("p50", "p99"), bounds):
             row = against(f"PUT sent → hosts file synced, {name}, {percentile}", "ms", percentiles(results["own"], percentile),
@@ -216,6 +206,30 @@ def follow_changes(bench, hub, keeper):
             raise Wrong("hostsync says that it has written a change that is not in the file")
         time.sleep(random.uniform(0.01, 0.03))  # so that no beat of the hub's polls is hit, or missed, always
     connection.close()
+    return latency(times)
+
+
+def replace_file(bench, path, text):
+    """The least that keeping a hosts file costs, again and again, as far apart as the changes."""
+    times, new = [], path.with_suffix(".new")
+    directory = os.open(path.parent, os.O_RDONLY)
+    deadline = time.monotonic() + bench.seconds
+    while time.monotonic() < deadline:
+        started = time.monotonic()
+        with open(new, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new, path)
+        os.fsync(directory)
+        times.append((time.monotonic() - started) * 1e6)
+        time.sleep(0.02)
+    os.close(directory)
+    return latency(times)
+
+
+def latency(times):
+    """Of microseconds, as the programs say it."""
     times.sort()
     return {"latency_us": {"p50": times[len(times) // 2], "p99": times[min(len(times) - 1, len(times) * 99 // 100)]}}
 
@@ -231,8 +245,8 @@ def memory(bench):
     hub = bench.hub(MILLION)
     return [
         Row("api memory, empty", empty, "MB", at_most=20),
-        Row("api memory, 1,000,000 silos", hub.memory_kb_at_start / 1024, "MB", at_most=600),
-        Row("start with 1,000,000 silos", hub.started_in, "s", at_most=10, note=f"filling the database took {filled:.0f} s"),
+        Row("api memory, 1,000,000 silos", hub.memory_kb_at_start / 1024, "MB", at_most=300),
+        Row("start with 1,000,000 silos", hub.started_in, "s", at_most=2.5, note=f"filling the database took {filled:.0f} s"),
     ]
 
 
@@ -266,11 +280,11 @@ def fan_out(bench):
             results["broadcast"].append(bench.watch(broadcast.port, **options))
         last = {side: [us / 1000 for result in results[side] for us in result["last_watcher_us"]] for side in results}
         rows.append(Row(f"one change, last of {watchers:,} watchers", median(last["own"]), "ms", median(last["broadcast"]),
-                        median(last["own"]) / median(last["broadcast"]), at_most=150 if watchers == 10_000 else None,
+                        median(last["own"]) / median(last["broadcast"]), of="ratio", at_most=1.1 if watchers == 10_000 else None,
                         note=f"slowest of {len(last['own'])}: {max(last['own']):.0f} ms; all synced in {results['own'][0]['synced_seconds']:.1f} s",
                         rounds=last))
         if watchers == 10_000:
-            rows.append(Row("api memory per watcher", max(result["each_kb"] for result in results["own"]), "kB", at_most=12))
+            rows.append(Row("api memory per watcher", max(result["each_kb"] for result in results["own"]), "kB", at_most=10))
     return rows
 
 
@@ -288,7 +302,7 @@ def stream(bench):
                 note=f"{result['refused']:,} refused as nothing went on for 0.9 s" if result["refused"] else "")]
 
 
-def churn_for(bench, seconds, changes, connections, watchers=100):
+def churn_for(bench, seconds, changes, connections, at_most, watchers=100):
     """Rates are spread over the time; memory is looked at every 50th part of it."""
     with bench.a_hub(bench.database(SILOS)) as hub:
         with bench.in_background("watch", port=hub.port, user=ADMIN[0], first_change=bench.take_changes(changes + 1000), watchers=watchers, silos=SILOS,
@@ -304,19 +318,19 @@ def churn_for(bench, seconds, changes, connections, watchers=100):
         raise Wrong(f"{result['behind']} states were not told within 5 s after the last change")
     warm = memory[10:]
     growth = (max(warm) - warm[0]) / warm[0] * 100
-    return Row(f"api memory growth over {seconds} s of churn, after warm-up", growth, "%", at_most=5, rounds={"own": memory},
+    return Row(f"api memory growth over {seconds} s of churn, after warm-up", growth, "%", at_most=at_most, rounds={"own": memory},
                note=f"{warm[0]:.1f} → {memory[-1]:.1f} MB; {result['changes']:,} changes, {result['reconnected']:,} watchers came and went")
 
 
 def churn(bench):
     """Resident memory of an api process through which changes flow while watchers come and go: 30,000 changes and 3,000 watchers within 30 s.
     The first fifth is warm-up; from there on it is to stay within 5%."""
-    return [churn_for(bench, 30, 30_000, 3000)]
+    return [churn_for(bench, 30, 30_000, 3000, at_most=5)]
 
 
 def churn_long(bench):
-    """The same over 15 minutes: 1,000,000 changes, 100,000 watchers. (make bench-churn)"""
-    return [churn_for(bench, 900, 1_000_000, 100_000)]
+    """The same over 15 minutes: 1,000,000 changes, 100,000 watchers; within 2%. (make bench-churn)"""
+    return [churn_for(bench, 900, 1_000_000, 100_000, at_most=2)]
 
 
 FIGURES = {"get": get, "flood": flood, "put": put, "put-one": put_one, "mixed": mixed, "hosts": hosts, "fan-out": fan_out, "stream": stream, "churn": churn,

@@ -139,6 +139,20 @@ def test_an_image_runs_with_a_read_only_root_and_no_capability(image):
     assert "0.1.0" in done.stdout
 
 
+def test_an_image_is_built_by_one_service_and_never_asked_of_a_registry():
+    """Nor taken from this machine: what stands under the name may be anybody's."""
+    compose = Compose()
+    services = json.loads(compose("config", "--format", "json").stdout)["services"]
+    ours = {name: service for name, service in services.items() if service["image"].startswith("silodns/")}
+    assert sorted(service["image"] for service in ours.values() if "build" in service) == sorted(IMAGES)
+    assert {name: service["pull_policy"] for name, service in ours.items()} == {name: "build" if "build" in service else "never" for name, service in ours.items()}
+    run("docker", "tag", "debian:trixie-slim", "silodns/updater")
+    try:
+        assert "\nsilodns-updater 0.1.0\n" in compose("run", "--rm", "--no-deps", "-T", "updater", "--version", timeout=900).stdout
+    finally:
+        compose.down()
+
+
 # ---- the default system ----
 
 

@@ -87,6 +87,7 @@ var broken = []struct {
 	{"network", "updater-sidecar", edit{"examples/sidecar/web.yaml", "policyTypes: [Ingress, Egress]", "policyTypes: [Ingress]"}, "no NetworkPolicy covers it"},
 
 	{"settings", "single", edit{"components/values/api.env", "SILODNS_HISTORY_AGE", "SILODNS_HISTORY"}, "SILODNS_HISTORY is no setting"},
+	{"settings", "single", edit{hub, "- {name: SILODNS_DB_PASSWORD_FILE", "- {name: SILODNS_THREADS, value: \"4\"}\n            - {name: SILODNS_DB_PASSWORD_FILE"}, "SILODNS_THREADS=4 wins over"},
 	{"settings", "single", edit{"components/values/hostsync.env", "SILODNS_SILOS=cluster\n", ""}, "needs SILODNS_SILOS"},
 	{"settings", "single", edit{"components/values/updater.env", "SILODNS_ALLOW_PLAIN_HTTP=true\n", ""}, "credentials over http"},
 

@@ -79,7 +79,8 @@ func (w *world) environment(namespace string, c corev1.Container) map[string]str
 	return values
 }
 
-// The programs refuse to start with a setting that they do not know, or without one that they need.
+// The programs refuse to start with a setting that they do not know, or without one that they need. Every one of them can be set in the *.env: the manifests
+// themselves name only where something is mounted.
 func checkSettings(w *world) (f findings) {
 	for _, load := range w.workloads {
 		for _, c := range allContainers(load.template.Spec) {
@@ -96,6 +97,11 @@ func checkSettings(w *world) (f findings) {
 			for name := range given {
 				if _, is := known[name]; strings.HasPrefix(name, "SILODNS_") && !is {
 					f.add("%s, %s: %s is no setting of %s", load, c.Name, name, program)
+				}
+			}
+			for _, env := range c.Env {
+				if strings.HasPrefix(env.Name, "SILODNS_") && env.Value != "" && !strings.HasPrefix(env.Value, "/") {
+					f.add("%s, %s: %s=%s wins over the files of settings: it belongs there", load, c.Name, env.Name, env.Value)
 				}
 			}
 			removes := len(c.Args) == 1 && c.Args[0] == "--remove"

@@ -1,17 +1,19 @@
 """Stands between a hub and MariaDB, knows which statement is passing, and does harm at one packet of choice.
 
 A packet of MariaDB's protocol is three bytes of length, one of sequence, and the payload; a command begins at sequence 0. The proxy keeps the
-texts of prepared statements, so that every packet has a name, and counts the packets of a transaction from its START TRANSACTION on.
+texts of prepared statements, so that every packet has a name, and counts the packets of a transaction from its beginning on.
 """
 
 import collections
 import contextlib
+import re
 import socket
 import struct
 import threading
 import time
 import typing
 
+LOCKS = re.compile("^UPDATE hub SET revision|FOR UPDATE$")  # a transaction of a hub's begins by it
 COMMANDS = {0x03: "query", 0x16: "prepare", 0x17: "execute", 0xFA: "bulk", 0x19: "close", 0x01: "quit"}
 
 
@@ -123,7 +125,7 @@ class Link:
             self.sql = self.prepared.get(int.from_bytes(payload[1:5], "little"), "?")
         else:
             self.sql = ""
-        if self.sql == "START TRANSACTION":
+        if self.sql == "START TRANSACTION" or self.step is None and LOCKS.search(self.sql):
             self.step = -1
         self.ending = self.sql in ("COMMIT", "ROLLBACK")
 

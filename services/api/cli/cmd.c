@@ -17,21 +17,21 @@ int cmd_report(int err, const char *text)
 	return err == ERR_UNAVAILABLE || err == ERR_BUSY || err == ERR_UNKNOWN_OUTCOME ? EXIT_DATABASE : EXIT_FAILED;
 }
 
-int cmd_submit(struct cmd *cmd, const char *subject, struct change *change, struct outcome *ret_outcome)
+int cmd_submit_take(struct cmd *cmd, const char *subject, struct change *change, struct outcome *ret_outcome)
 {
-	change->subject = subject;
-	change->actor = &command_line;
-	int err = journal_submit(cmd->journal, change, ret_outcome);
+	snprintf(change->subject, sizeof change->subject, "%s", subject);
+	change_set_actor(change, &command_line);
+	int err = queue_change_take(cmd->queue, change, ret_outcome);
 	return err ? cmd_report(err, ret_outcome->why.text) : 0;
 }
 
 static int wait_for_database(struct cmd *cmd)
 {
 	int64_t until = clock_mono_ms() + DATABASE_WAIT_MS;
-	struct journal_status status;
+	struct queue_status status;
 
 	for (;;) {
-		journal_status(cmd->journal, &status);
+		queue_status(cmd->queue, &status);
 		if (status.database_up)
 			return 0;
 		if (clock_mono_ms() >= until || lifecycle_wait(20, -1) == LIFECYCLE_STOP)
@@ -45,8 +45,8 @@ int cmd_run(const struct settings *settings, const struct cmd_word *words, size_
 	    int (*check)(char *const args[], int count, struct why *ret_why), char **args, int arg_count)
 {
 	struct cmd cmd = {.settings = settings, .args = args + 1, .arg_count = arg_count - 1};
-	const struct journal_settings journal_settings = {
-		.db = settings_db(settings), .poll_ms = 1000, .migrate = true};
+	const struct writer_settings writer_settings = {.db = settings_db(settings), .poll_ms = 1000, .migrate = true};
+	struct writer *writer = NULL;
 	struct why why;
 	size_t i = 0;
 
@@ -62,14 +62,13 @@ int cmd_run(const struct settings *settings, const struct cmd_word *words, size_
 		return EXIT_USAGE;
 	}
 	cmd.store = store_new();
-	if (!cmd.store || journal_start(cmd.store, &journal_settings, &cmd.journal)) {
-		store_free(cmd.store);
-		return cmd_report(ERR_NOMEM, "out of memory");
-	}
-	int code = wait_for_database(&cmd);
+	int code = cmd.store && !queue_new(&cmd.queue) && !writer_start(cmd.store, cmd.queue, &writer_settings, &writer)
+			   ? wait_for_database(&cmd)
+			   : cmd_report(ERR_NOMEM, "out of memory");
 	if (!code)
 		code = words[i].run(&cmd);
-	journal_stop(cmd.journal);
+	writer_stop(writer);
+	queue_free(cmd.queue);
 	store_free(cmd.store);
 	return code;
 }

@@ -7,13 +7,13 @@
 
 #include <stddef.h>
 
-#include "api/journal/journal.h"
+#include "api/journal/writer.h"
 #include "api/settings.h"
 
 struct cmd {
 	const struct settings *settings;
 	struct store *store;
-	struct journal *journal;
+	struct queue *queue;
 	char **args; /* behind the word, checked */
 	int arg_count;
 };
@@ -31,7 +31,7 @@ int cmd_run(const struct settings *settings, const struct cmd_word *words, size_
 
 /* Prints the text; returns the exit code that the error stands for. */
 int cmd_report(int err, const char *text);
-/* As whoever may use the database: everything is allowed. Reports failure; 0 or an exit code. */
-int cmd_submit(struct cmd *cmd, const char *subject, struct change *change, struct outcome *ret_outcome);
+/* As whoever may use the database: everything is allowed. Takes the change. Reports failure; 0 or an exit code. */
+int cmd_submit_take(struct cmd *cmd, const char *subject, struct change *change, struct outcome *ret_outcome);
 
 #endif

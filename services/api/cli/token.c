@@ -67,7 +67,7 @@ static int run_add(struct cmd *cmd)
 	token_set_subject(token, cmd->args[0], cmd->args[1]);
 	subject_of(cmd, subject);
 	change.token = token;
-	int code = cmd_submit(cmd, subject, &change, &outcome);
+	int code = cmd_submit_take(cmd, subject, &change, &outcome);
 	/* The secret alone on standard output, so that it can go straight into a file. */
 	if (!code) {
 		printf("%s\n", secret);
@@ -110,7 +110,7 @@ static int run_remove(struct cmd *cmd)
 	struct outcome outcome;
 
 	subject_of(cmd, subject);
-	int code = cmd_submit(cmd, subject, &change, &outcome);
+	int code = cmd_submit_take(cmd, subject, &change, &outcome);
 	if (!code)
 		printf("token %s revoked\n", subject);
 	return code;

@@ -58,19 +58,18 @@ static int ask_password(const struct settings *settings, char password[static PA
 	return password_check(password, strlen(password), &why) ? cmd_report(ERR_INVALID, why.text) : 0;
 }
 
-static int put_with_password(struct cmd *cmd, struct change *change, struct outcome *ret_outcome)
+static int put_with_password_take(struct cmd *cmd, struct change *change, struct outcome *ret_outcome)
 {
-	char password[PASSWORD_LEN_MAX + 2] = "", hash[PASSWORD_HASH_MAX];
+	char password[PASSWORD_LEN_MAX + 2] = "";
 	int code = ask_password(cmd->settings, password);
 
-	if (!code && password_hash(password, strlen(password), hash))
+	if (!code && password_hash(password, strlen(password), change->password_hash))
 		code = cmd_report(ERR_NOMEM, "out of memory");
 	sodium_memzero(password, sizeof password);
 	if (code)
 		return code;
 	change->kind = CHANGE_USER_PUT;
-	change->password_hash = hash;
-	return cmd_submit(cmd, cmd->args[0], change, ret_outcome);
+	return cmd_submit_take(cmd, cmd->args[0], change, ret_outcome);
 }
 
 static int run_list(struct cmd *cmd)
@@ -124,7 +123,7 @@ static int run_add(struct cmd *cmd)
 			cmd->args[0]);
 		return EXIT_FAILED;
 	}
-	int code = put_with_password(cmd, &change, &outcome);
+	int code = put_with_password_take(cmd, &change, &outcome);
 	if (!code)
 		printf("user %s added\n", cmd->args[0]);
 	return code;
@@ -141,7 +140,7 @@ static int run_set(struct cmd *cmd)
 		fprintf(stderr, "silodns-api: user set needs --role or --quota\n");
 		return EXIT_USAGE;
 	}
-	int code = cmd_submit(cmd, cmd->args[0], &change, &outcome);
+	int code = cmd_submit_take(cmd, cmd->args[0], &change, &outcome);
 	if (!code)
 		printf("user %s %s\n", cmd->args[0], outcome.changed ? "changed" : "was so already");
 	return code;
@@ -154,7 +153,7 @@ static int run_passwd(struct cmd *cmd)
 
 	if (!exists(cmd))
 		return no_such_user(cmd);
-	int code = put_with_password(cmd, &change, &outcome);
+	int code = put_with_password_take(cmd, &change, &outcome);
 	if (!code)
 		printf("password of %s changed\n", cmd->args[0]);
 	return code;
@@ -164,7 +163,7 @@ static int run_remove(struct cmd *cmd)
 {
 	struct change change = {.kind = CHANGE_USER_DELETE};
 	struct outcome outcome;
-	int code = cmd_submit(cmd, cmd->args[0], &change, &outcome);
+	int code = cmd_submit_take(cmd, cmd->args[0], &change, &outcome);
 
 	if (!code)
 		printf("user %s removed\n", cmd->args[0]);

@@ -22,6 +22,7 @@ static const struct {
 	{1114, ERR_UNAVAILABLE, false}, /* table full */
 	{1180, ERR_UNAVAILABLE, true},  /* error during COMMIT; Galera: the group was lost, the others may have it */
 	{1152, ERR_UNAVAILABLE, true},  /* aborted connection */
+	{1153, ERR_TOO_LARGE, true},    /* max_allowed_packet */
 	{1205, ERR_UNAVAILABLE, false}, /* lock wait time-out */
 	{1020, ERR_DEADLOCK, false},    /* record has changed since last read */
 	{1213, ERR_DEADLOCK, false},    /* deadlock; Galera: certification failed */
@@ -117,21 +118,28 @@ static int db_set_options(MYSQL *mysql, const struct db_settings *settings)
 	return ERR_OK;
 }
 
-/* A short lock wait: whoever waits for the revision row has a client waiting, too. A transaction whose client has gone
- * without a word (power, network) must not keep that row until TCP notices, which takes hours. */
+/* What a server's configuration may say otherwise. A short lock wait: whoever waits for the revision row has a client
+ * waiting, too. A transaction whose client has gone without a word (power, network) must not keep that row until TCP
+ * notices, which takes hours. */
 static const struct {
 	const char *sql;
 	unsigned harmless; /* an error that does not matter */
 } session_setup[] = {
-	{"SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO'", 0},
-	{"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", 0},
-	{"SET SESSION time_zone = '+00:00', innodb_lock_wait_timeout = 2, idle_transaction_timeout = 2", 0},
+	{"SET NAMES utf8mb4", 0},
+	{"SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO', "
+	 "autocommit = 1, completion_type = 0, "
+	 "time_zone = '+00:00', innodb_lock_wait_timeout = 2, idle_transaction_timeout = 2, max_statement_time = 0, "
+	 "sql_select_limit = 18446744073709551615, sql_big_selects = 1, sql_safe_updates = 0, sql_auto_is_null = 0, "
+	 "foreign_key_checks = 1, unique_checks = 1",
+	 0},
+	{"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE", 0},
 	{"SET SESSION wsrep_sync_wait = 1, wsrep_dirty_reads = OFF", 1193 /* built without Galera */},
 };
 
 /* On a node without a majority this fails, as any look at a table does. */
 static const char what_server[] = "SELECT @@GLOBAL.read_only, (SELECT COUNT(*) FROM information_schema.GLOBAL_STATUS "
-				  "WHERE VARIABLE_NAME = 'WSREP_CLUSTER_SIZE' AND VARIABLE_VALUE + 0 > 0)";
+				  "WHERE VARIABLE_NAME = 'WSREP_CLUSTER_SIZE' AND VARIABLE_VALUE + 0 > 0), "
+				  "@@SESSION.max_allowed_packet";
 
 static int db_look_at_server(struct db *db, bool *ret_read_only)
 {
@@ -142,6 +150,7 @@ static int db_look_at_server(struct db *db, bool *ret_read_only)
 	if (row) {
 		*ret_read_only = strcmp(row[0], "0") != 0;
 		db->cluster = strcmp(row[1], "0") != 0;
+		db->packet_max = strtoul(row[2], NULL, 10);
 	} else if (!err) {
 		err = db_fail_connection(db);
 	}
@@ -258,8 +267,21 @@ void db_close(struct db *db)
 	free(db);
 }
 
+void db_cleanup(struct db **db)
+{
+	db_close(*db);
+}
+
+int db_begin_implicitly(struct db *db)
+{
+	if (db->cluster || db->implicit)
+		return ERR_OK;
+	db->implicit = true;
+	return db_text_query(db, "SET SESSION autocommit = 0");
+}
+
 /* A node of a cluster that has to give way to another one's transaction rolls this one back, and sometimes says so to
- * nobody (seen with MariaDB 10.11: bulk statements). What follows must not be committed piece by piece then. */
+ * nobody (MariaDB 10.11: bulk statements). What follows must not be committed piece by piece then. */
 static int db_autocommit(struct db *db, bool on)
 {
 	if (!db->cluster)
@@ -271,7 +293,7 @@ int db_begin(struct db *db)
 {
 	int err = db_autocommit(db, false);
 
-	return err ? err : db_text_query(db, "START TRANSACTION");
+	return err || db->implicit ? err : db_text_query(db, "START TRANSACTION");
 }
 
 int db_begin_snapshot(struct db *db)

@@ -39,7 +39,8 @@ struct db_value {
 struct db;
 
 /*
- * Connects and sets what all rooms rely on: utf8mb4, strict SQL mode, READ COMMITTED, UTC. `sql` is a table of
+ * Connects and sets what all rooms rely on, whatever the server's defaults are: utf8mb4, strict SQL mode, READ
+ * COMMITTED, autocommit, UTC, no limits of rows or time, checks on. `sql` is a table of
  * statements, borrowed for the connection's life; statements are prepared when first used. ERR_UNAVAILABLE with a
  * reason, ERR_NOMEM.
  *
@@ -54,6 +55,7 @@ struct db;
 int db_open(const struct db_settings *settings, const char *const *sql, size_t sql_count, struct db **ret_db,
 	    struct why *ret_why);
 void db_close(struct db *db);
+void db_cleanup(struct db **db); /* for _cleanup_() */
 /* Another table of statements for the same connection. ERR_NOMEM. */
 int db_use(struct db *db, const char *const *sql, size_t sql_count);
 
@@ -66,8 +68,13 @@ bool db_is_cluster(const struct db *db);
 /*
  * All return ERR_UNAVAILABLE (connection lost, server read-only, not ready, refusing: broken; or the tables are not
  * what they should be: a backup is being restored), ERR_DEADLOCK (rolled back by the server: run the whole transaction
- * again), ERR_NOMEM, ERR_INTERNAL (anything else).
+ * again), ERR_TOO_LARGE (one row is more than the server's max_allowed_packet), ERR_NOMEM, ERR_INTERNAL (anything
+ * else).
  */
+
+/* For a connection that does nothing but transactions: the first statement begins one from now on, so db_begin() costs
+ * no round trip, and what was only read is to be ended by db_rollback(). Not on a cluster, where nothing changes. */
+int db_begin_implicitly(struct db *db);
 int db_begin(struct db *db);
 /* A transaction whose every SELECT sees the same instant. */
 int db_begin_snapshot(struct db *db);
@@ -75,9 +82,12 @@ int db_commit(struct db *db); /* ERR_UNKNOWN_OUTCOME when the answer was lost */
 int db_rollback(struct db *db);
 
 int db_exec(struct db *db, unsigned statement, const struct db_value *params, size_t param_count);
+/* Of the last db_exec(): how many rows it has changed, and the AUTO_INCREMENT of the row that it has inserted. */
+uint64_t db_affected(const struct db *db);
+uint64_t db_insert_id(const struct db *db);
 
-/* One execution per row of `rows` (row by row, `columns` values each), in as few round trips as packets allow. No rows:
- * nothing is done. */
+/* One execution per row of `rows` (row by row, `columns` values each), in as few round trips as the server's
+ * max_allowed_packet allows. No rows: nothing is done. */
 int db_bulk(struct db *db, unsigned statement, const struct db_value *rows, size_t columns, size_t row_count);
 
 /* Calls back for every row, streaming; the row's values live until the callback returns. A non-zero return ends the
@@ -85,6 +95,8 @@ int db_bulk(struct db *db, unsigned statement, const struct db_value *rows, size
 typedef int (*db_row_fn)(void *arg, const struct db_value *row, size_t columns);
 int db_query(struct db *db, unsigned statement, const struct db_value *params, size_t param_count, db_row_fn fn,
 	     void *arg);
+/* A db_row_fn: the number in the first column; `arg` is a uint64_t. */
+int db_read_u64(void *arg, const struct db_value *row, size_t columns);
 
 /* Several statements as text; for migrations only. */
 int db_script(struct db *db, const char *sql);

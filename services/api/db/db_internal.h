@@ -16,7 +16,9 @@ struct db {
 	MYSQL_STMT **statements; /* sql_count entries, NULL until first used */
 	size_t host;             /* its place in the settings' list, of so many */
 	size_t host_count;
-	bool broken, cluster;
+	size_t packet_max; /* bytes of one statement with its values: the server's max_allowed_packet */
+	uint64_t affected, insert_id;
+	bool broken, cluster, implicit;
 	char error[256];
 };
 

@@ -8,11 +8,12 @@
 
 #define CLUSTER_TRIES 20
 #define CLUSTER_PAUSE_MS 250
+#define LOCK_WAIT_S 300
 
 enum { SQL_LOCK, SQL_UNLOCK, SQL_TABLE, SQL_APPLIED, SQL_RECORD, SQL_COUNT };
 
 static const char *const sql[SQL_COUNT] = {
-	[SQL_LOCK] = "SELECT CAST(COALESCE(GET_LOCK(CONCAT('silodns.migrate.', DATABASE()), ?), 0) AS UNSIGNED)",
+	[SQL_LOCK] = "SELECT CAST(COALESCE(GET_LOCK(CONCAT('silodns.migrate.', DATABASE()), 1), 0) AS UNSIGNED)",
 	[SQL_UNLOCK] = "DO RELEASE_LOCK(CONCAT('silodns.migrate.', DATABASE()))",
 	[SQL_TABLE] = "CREATE TABLE IF NOT EXISTS schema_migration ("
 		      "number INT UNSIGNED NOT NULL PRIMARY KEY, "
@@ -22,16 +23,9 @@ static const char *const sql[SQL_COUNT] = {
 	[SQL_RECORD] = "INSERT INTO schema_migration (number, name) VALUES (?, ?)",
 };
 
-static void close_db(struct db **db)
+static bool is_stopping(const struct migrate_stop *stop)
 {
-	db_close(*db);
-}
-
-static int read_number(void *arg, const struct db_value *row, size_t columns)
-{
-	(void)columns;
-	*(uint64_t *)arg = row[0].u64;
-	return ERR_OK;
+	return stop && stop->is_stopping(stop->arg);
 }
 
 static int apply_missing(struct db *db, unsigned *ret_applied, struct why *ret_why)
@@ -40,7 +34,7 @@ static int apply_missing(struct db *db, unsigned *ret_applied, struct why *ret_w
 	int err = db_exec(db, SQL_TABLE, NULL, 0);
 
 	if (!err)
-		err = db_query(db, SQL_APPLIED, NULL, 0, read_number, &applied);
+		err = db_query(db, SQL_APPLIED, NULL, 0, db_read_u64, &applied);
 	if (err)
 		return why_set(ret_why, err, "", "schema_migration: %s", db_error(db));
 	if (applied > migration_count)
@@ -66,24 +60,25 @@ static int apply_missing(struct db *db, unsigned *ret_applied, struct why *ret_w
 /* The usual case, without waiting for anything longer than a request may. Also false when that cannot be told. */
 static bool is_current(const struct db_settings *settings)
 {
-	_cleanup_(close_db) struct db *db = NULL;
+	_cleanup_(db_cleanup) struct db *db = NULL;
 	uint64_t applied = 0;
 	struct why why;
 
 	return !db_open(settings, sql, SQL_COUNT, &db, &why) &&
-	       !db_query(db, SQL_APPLIED, NULL, 0, read_number, &applied) && applied == migration_count;
+	       !db_query(db, SQL_APPLIED, NULL, 0, db_read_u64, &applied) && applied == migration_count;
 }
 
 /* Such a lock keeps others away on one server only; a cluster has no lock at all. It carries out the statements that
  * define tables one after the other everywhere, and of two that fill them at once one loses, and begins again: every
  * migration may be run twice. */
-static int migrate_cluster(struct db *db, unsigned *ret_applied, struct why *ret_why)
+static int migrate_cluster(struct db *db, const struct migrate_stop *stop, unsigned *ret_applied, struct why *ret_why)
 {
 	const struct timespec pause = {.tv_nsec = CLUSTER_PAUSE_MS * 1000 * 1000};
 	int err = apply_missing(db, ret_applied, ret_why);
 
-	for (int tries = 1;
-	     (err == ERR_DEADLOCK || err == ERR_UNAVAILABLE) && !db_is_broken(db) && tries < CLUSTER_TRIES; tries++) {
+	for (int tries = 1; (err == ERR_DEADLOCK || err == ERR_UNAVAILABLE) && !db_is_broken(db) &&
+			    tries < CLUSTER_TRIES && !is_stopping(stop);
+	     tries++) {
 		log_info("another process is migrating", LOG_STR("reason", ret_why->text));
 		nanosleep(&pause, NULL);
 		err = apply_missing(db, ret_applied, ret_why);
@@ -91,39 +86,38 @@ static int migrate_cluster(struct db *db, unsigned *ret_applied, struct why *ret
 	return err;
 }
 
-static int migrate_server(struct db *db, unsigned *ret_applied, struct why *ret_why)
+/* Waits second by second: the hub may be told to stop. */
+static int migrate_server(struct db *db, const struct migrate_stop *stop, unsigned *ret_applied, struct why *ret_why)
 {
 	uint64_t locked = 0;
-	int err = db_query(db, SQL_LOCK, (const struct db_value[]){DB_U64_VALUE(300)}, 1, read_number, &locked);
+	int err = ERR_OK;
 
+	for (int waited_s = 0; !err && !locked && waited_s < LOCK_WAIT_S && !is_stopping(stop); waited_s++)
+		err = db_query(db, SQL_LOCK, NULL, 0, db_read_u64, &locked);
 	if (err)
 		return why_set(ret_why, err, "", "GET_LOCK: %s", db_error(db));
 	if (!locked)
-		return why_set(ret_why, ERR_UNAVAILABLE, "", "another process has been migrating for five minutes");
+		return why_set(ret_why, ERR_UNAVAILABLE, "", "another process is migrating");
 	err = apply_missing(db, ret_applied, ret_why);
 	db_exec(db, SQL_UNLOCK, NULL, 0); /* closing the connection does it, too */
 	return err;
 }
 
-int migrate_run(const struct db_settings *settings, unsigned *ret_applied, struct why *ret_why)
+int migrate_run(const struct db_settings *settings, const struct migrate_stop *stop, unsigned *ret_applied,
+		struct why *ret_why)
 {
-	_cleanup_(close_db) struct db *db = NULL;
+	_cleanup_(db_cleanup) struct db *db = NULL;
 	struct db_settings patient = *settings;
-	unsigned applied = 0;
 
-	if (is_current(settings)) {
-		if (ret_applied)
-			*ret_applied = 0;
+	*ret_applied = 0;
+	if (is_current(settings))
 		return ERR_OK;
-	}
 	/* A migration of a large table, or the wait for another process that runs one, takes longer than a request may.
 	 */
 	patient.timeout_ms = 600 * 1000;
 	int err = db_open(&patient, sql, SQL_COUNT, &db, ret_why);
 	if (err)
 		return err;
-	err = db_is_cluster(db) ? migrate_cluster(db, &applied, ret_why) : migrate_server(db, &applied, ret_why);
-	if (!err && ret_applied)
-		*ret_applied = applied;
-	return err;
+	return db_is_cluster(db) ? migrate_cluster(db, stop, ret_applied, ret_why)
+				 : migrate_server(db, stop, ret_applied, ret_why);
 }

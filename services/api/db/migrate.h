@@ -18,8 +18,15 @@ struct migration {
 extern const struct migration migrations[];
 extern const unsigned migration_count;
 
-/* Logs every migration that it applies. ERR_UNAVAILABLE (try again later), ERR_CONFLICT (newer schema), ERR_INTERNAL (a
- * migration failed); `ret_why` says which. `ret_applied` may be NULL. */
-int migrate_run(const struct db_settings *settings, unsigned *ret_applied, struct why *ret_why);
+/* Asked about once a second while another process migrates; nothing can stop a migration that runs. */
+struct migrate_stop {
+	bool (*is_stopping)(void *arg);
+	void *arg;
+};
+
+/* Logs every migration that it applies. `stop` may be NULL. ERR_UNAVAILABLE (try again later, or stopped), ERR_CONFLICT
+ * (newer schema), ERR_INTERNAL (a migration failed); `ret_why` says which. */
+int migrate_run(const struct db_settings *settings, const struct migrate_stop *stop, unsigned *ret_applied,
+		struct why *ret_why);
 
 #endif

@@ -1,3 +1,4 @@
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -6,7 +7,9 @@
 
 #define COLUMNS_MAX 16
 #define BULK_ROWS_MAX 10000
-#define BULK_BYTES_MAX (4u << 20) /* a quarter of max_allowed_packet's default */
+#define BULK_BYTES_MAX (4u << 20) /* or a quarter of max_allowed_packet, if that is less */
+#define STATEMENT_BYTES 64        /* at most, of a statement's packet without its values */
+#define VALUE_BYTES 16            /* at most, of a value without its text: type, indicator, length or number */
 #define TEXT_COLUMN_FIRST 512     /* bytes; grows to what a row needs */
 
 static int db_statement(struct db *db, unsigned index, MYSQL_STMT **ret_statement)
@@ -33,7 +36,39 @@ static int db_run(struct db *db, MYSQL_STMT *statement, MYSQL_BIND *binds, unsig
 	if (mysql_stmt_attr_set(statement, STMT_ATTR_ARRAY_SIZE, &rows) ||
 	    (binds && mysql_stmt_bind_param(statement, binds)) || mysql_stmt_execute(statement))
 		return db_fail_statement(db, statement);
+	db->affected = mysql_stmt_affected_rows(statement);
+	db->insert_id = mysql_stmt_insert_id(statement);
 	return ERR_OK;
+}
+
+uint64_t db_affected(const struct db *db)
+{
+	return db->affected;
+}
+
+uint64_t db_insert_id(const struct db *db)
+{
+	return db->insert_id;
+}
+
+static size_t row_bytes(const struct db_value *values, size_t count)
+{
+	size_t bytes = 0;
+
+	for (size_t i = 0; i < count; i++)
+		bytes += VALUE_BYTES + values[i].len;
+	return bytes;
+}
+
+/* The server would close the connection. */
+static int check_size(struct db *db, size_t bytes)
+{
+	if (bytes <= db->packet_max)
+		return ERR_OK;
+	snprintf(db->error, sizeof db->error,
+		 "it takes %zu bytes in one statement, and the database server takes %zu: raise its max_allowed_packet",
+		 bytes, db->packet_max);
+	return ERR_TOO_LARGE;
 }
 
 static int db_run_one(struct db *db, MYSQL_STMT *statement, const struct db_value *params, size_t count)
@@ -44,6 +79,9 @@ static int db_run_one(struct db *db, MYSQL_STMT *statement, const struct db_valu
 
 	if (count > COLUMNS_MAX || mysql_stmt_param_count(statement) != count)
 		return db_fail(db, 0, "wrong number of parameters");
+	int err = check_size(db, STATEMENT_BYTES + row_bytes(params, count));
+	if (err)
+		return err;
 	memset(binds, 0, sizeof binds);
 	for (size_t i = 0; i < count; i++) {
 		lengths[i] = params[i].len;
@@ -147,15 +185,16 @@ static int db_bulk_chunk(struct db *db, unsigned index, const struct db_value *r
 
 int db_bulk(struct db *db, unsigned index, const struct db_value *rows, size_t columns, size_t row_count)
 {
+	size_t bytes_max = db->packet_max / 4 < BULK_BYTES_MAX ? db->packet_max / 4 : BULK_BYTES_MAX;
 	int err = ERR_OK;
 
-	/* One packet holds a chunk: it must stay below max_allowed_packet. */
+	/* One packet holds a chunk: at least one row. */
 	while (row_count && !err) {
-		size_t chunk = 0, bytes = 0;
-		do {
-			for (size_t c = 0; c < columns; c++)
-				bytes += 16 + rows[chunk * columns + c].len;
-		} while (++chunk < row_count && chunk < BULK_ROWS_MAX && bytes < BULK_BYTES_MAX);
+		size_t chunk = 1, bytes = STATEMENT_BYTES + row_bytes(rows, columns);
+		while (chunk < row_count && chunk < BULK_ROWS_MAX && bytes < bytes_max) {
+			bytes += row_bytes(rows + chunk * columns, columns);
+			chunk += bytes < bytes_max;
+		}
 		err = db_bulk_chunk(db, index, rows, columns, chunk);
 		rows += chunk * columns;
 		row_count -= chunk;
@@ -257,6 +296,13 @@ static void row_buffers_values(struct row_buffers *row, struct db_value values[s
 			values[c] = DB_U64_VALUE(row->numbers[c]);
 		}
 	}
+}
+
+int db_read_u64(void *arg, const struct db_value *row, size_t columns)
+{
+	(void)columns;
+	*(uint64_t *)arg = row[0].u64;
+	return ERR_OK;
 }
 
 int db_query(struct db *db, unsigned index, const struct db_value *params, size_t param_count, db_row_fn fn, void *arg)

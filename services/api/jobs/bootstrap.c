@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <sodium.h>
 
+#include "api/auth/password.h"
 #include "common/base/cleanup.h"
 #include "common/base/jsontext.h"
 #include "common/base/log.h"
@@ -101,18 +102,19 @@ int bootstrap_check(const struct bootstrap_settings *settings, struct why *ret_w
 
 static const struct principal hub_itself = {.role = ROLE_ADMIN};
 
-static int submit(struct bootstrap *c, struct change *change, const char *subject, struct why *ret_why)
+static int submit_take(struct bootstrap *c, struct change *change, const char *subject, struct why *ret_why)
 {
 	struct outcome outcome;
 
-	change->subject = subject;
-	change->actor = &hub_itself;
-	int err = journal_submit(c->journal, change, &outcome);
+	snprintf(change->subject, sizeof change->subject, "%s", subject);
+	change_set_actor(change, &hub_itself);
+	int err = queue_change_take(c->queue, change, &outcome);
 	*ret_why = outcome.why;
 	document_unref(outcome.body);
 	return err;
 }
 
+/* ERR_NOT_FOUND: there is no admin. */
 static int find_owner(struct bootstrap *c, char ret_name[static USER_NAME_MAX + 1])
 {
 	_cleanup_free_ struct user *users = NULL;
@@ -126,17 +128,45 @@ static int find_owner(struct bootstrap *c, char ret_name[static USER_NAME_MAX + 
 	return err || ret_name[0] ? err : ERR_NOT_FOUND;
 }
 
+bool bootstrap_has_admin(struct bootstrap *c)
+{
+	char name[USER_NAME_MAX + 1];
+
+	if (!atomic_load(&c->has_admin) && (!c->settings.admin_password || !find_owner(c, name)))
+		atomic_store(&c->has_admin, true);
+	return atomic_load(&c->has_admin);
+}
+
+/* Another hub, starting at the same moment, may be faster: then the user exists already. */
+static int make_admin(struct bootstrap *c, struct why *ret_why)
+{
+	const char *password = c->settings.admin_password;
+	struct change change = {.kind = CHANGE_USER_PUT,
+				.precondition = {.kind = PRECONDITION_NONE_MATCH, .any = true},
+				.set_role = true,
+				.role = ROLE_ADMIN};
+
+	if (bootstrap_has_admin(c))
+		return ERR_OK;
+	int err = password_hash(password, strlen(password), change.password_hash);
+	if (!err)
+		err = submit_take(c, &change, c->settings.admin_user, ret_why);
+	if (!err)
+		log_info("first admin made", LOG_STR("user", c->settings.admin_user));
+	if (!err || err == ERR_PRECONDITION)
+		atomic_store(&c->has_admin, true);
+	return err == ERR_PRECONDITION ? ERR_OK : err;
+}
+
 static int make_silos(struct bootstrap *c, const char *owner, struct why *ret_why)
 {
 	for (size_t i = 0; i < c->settings.silos->count; i++) {
-		struct silo silo = {0};
+		const char *id = c->settings.silos->items[i];
 		struct change change = {.kind = CHANGE_SILO_PUT,
-					.precondition = {.kind = PRECONDITION_NONE_MATCH, .any = true},
-					.silo = &silo,
-					.owner = owner};
-		snprintf(silo.id, sizeof silo.id, "%s", c->settings.silos->items[i]);
-		int err = submit(c, &change, silo.id, ret_why);
-		silo_release(&silo);
+					.precondition = {.kind = PRECONDITION_NONE_MATCH, .any = true}};
+		snprintf(change.records.id, sizeof change.records.id, "%s", id);
+		snprintf(change.new_owner, sizeof change.new_owner, "%s", owner);
+		int err = submit_take(c, &change, id, ret_why);
 		if (err && err != ERR_PRECONDITION) /* it is there */
 			return err;
 	}
@@ -149,35 +179,6 @@ static int found(void *arg, const struct db_value *row, size_t columns)
 	(void)columns;
 	*(bool *)arg = true;
 	return ERR_OK;
-}
-
-static int remove_token(struct bootstrap *c, const char *subject, struct why *ret_why)
-{
-	struct change change = {.kind = CHANGE_TOKEN_DELETE};
-	int err = submit(c, &change, subject, ret_why);
-
-	return err == ERR_NOT_FOUND ? ERR_OK : err;
-}
-
-/* Makes `token`, in place of `former`, which has its secret, or of the one that has its name. ERR_CONFLICT: look again.
- */
-static int replace(struct bootstrap *c, struct token *token, const struct token *former, struct why *ret_why)
-{
-	struct change change = {.kind = CHANGE_TOKEN_PUT, .token = token};
-	char subject[TOKEN_SUBJECT_MAX + 1];
-	int err = former ? remove_token(c, former->subject, ret_why) : ERR_OK;
-
-	snprintf(subject, sizeof subject, "%s", token->subject);
-	if (!err)
-		err = submit(c, &change, subject, ret_why);
-	if (!err)
-		log_info("token made as the settings say", LOG_STR("token", subject),
-			 LOG_STR("scope", token->document));
-	struct token *made_by_another_hub = NULL;
-	if (err == ERR_CONFLICT && store_token(c->store, token->hash, &made_by_another_hub) != ERR_OK)
-		remove_token(c, subject, ret_why);
-	token_unref(made_by_another_hub);
-	return err;
 }
 
 static void token_cleanup(struct token **token)
@@ -208,8 +209,13 @@ static int ensure(struct bootstrap *c, struct db *db, const struct kind *kind, c
 	}
 	if (!err && !there)
 		err = make_silos(c, owner, ret_why);
-	if (!err && (!there || strcmp(current->document, token->document) != 0))
-		err = replace(c, token, current, ret_why);
+	if (!err && (!there || strcmp(current->document, token->document) != 0)) {
+		struct change change = {.kind = CHANGE_TOKEN_PUT, .token = token_ref(token), .replace = true};
+		err = submit_take(c, &change, token->subject, ret_why);
+		if (!err)
+			log_info("token made as the settings say", LOG_STR("token", token->subject),
+				 LOG_STR("scope", token->document));
+	}
 	return err ? err : db_exec(db, SQL_TAKE, &param, 1);
 }
 
@@ -217,8 +223,10 @@ static int ensure_all(struct bootstrap *c, struct periodic *periodic, struct why
 {
 	char owner[USER_NAME_MAX + 1];
 	struct db *db = NULL;
-	int err = find_owner(c, owner);
 
+	if (!c->settings.updater_token && !c->settings.hostsync_token)
+		return ERR_OK;
+	int err = find_owner(c, owner);
 	if (err)
 		return why_set(ret_why, err, "", "there is no admin whose they could be");
 	err = periodic_db(periodic, sql, SQL_COUNT, &db);
@@ -230,19 +238,20 @@ static int ensure_all(struct bootstrap *c, struct periodic *periodic, struct why
 	return err;
 }
 
-int bootstrap_make_tokens(void *bootstrap, struct periodic *periodic, int64_t *ret_again_ms)
+int bootstrap_make(void *bootstrap, struct periodic *periodic, int64_t *ret_again_ms)
 {
 	struct bootstrap *c = bootstrap;
-	struct journal_status status;
+	struct queue_status status;
 	struct why why = {0};
 
-	journal_status(c->journal, &status);
+	queue_status(c->queue, &status);
 	if (!status.database_up)
 		return ERR_OK;
+	if (make_admin(c, &why)) /* the journal tells why */
+		return ERR_UNAVAILABLE;
 	int err = ensure_all(c, periodic, &why);
-	/* Another hub, starting at the same moment, may have been faster (conflict): then what it made is looked at. */
-	if (err == ERR_CONFLICT || (err && err_info(err)->retryable))
-		return err == ERR_CONFLICT ? ERR_OK : ERR_UNAVAILABLE;
+	if (err && err_info(err)->retryable)
+		return ERR_UNAVAILABLE;
 	if (err)
 		log_error("the clients' tokens cannot be made", LOG_ERR(err), LOG_STR("reason", why.text));
 	*ret_again_ms = PERIODIC_NEVER;

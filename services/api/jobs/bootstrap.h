@@ -1,7 +1,11 @@
 /*
- * The tokens of the clients beside the hub, whose secrets somebody chose before there was a hub: docker-compose.yml and
- * deploy/k8s put them into files, one for the hub and one for the client. So a whole system comes up by itself, and no
- * client holds more than it needs.
+ * What a hub begins with: its first admin, and the clients' tokens.
+ *
+ * A hub that has no admin gets the one of the settings, as soon as the database is there; until then it is not ready.
+ *
+ * The tokens are those of the clients beside the hub, whose secrets somebody chose before there was a hub:
+ * docker-compose.yml and deploy/k8s put them into files, one for the hub and one for the client. So a whole system
+ * comes up by itself, and no client holds more than it needs.
  *
  * The updater's may set its hostnames, the hostsyncs' may read, both in the silos of the settings, which are made,
  * empty, when they are not there. They are tokens of the admin as any others. As long as the settings name a secret,
@@ -11,13 +15,16 @@
 #ifndef SILODNS_API_JOBS_BOOTSTRAP_H
 #define SILODNS_API_JOBS_BOOTSTRAP_H
 
+#include <stdatomic.h>
+
 #include "api/db/periodic.h"
-#include "api/journal/journal.h"
+#include "api/journal/queue.h"
 #include "api/store/store.h"
 #include "common/conf/conf.h"
 
 struct bootstrap_settings {
-	const char *admin_user; /* whose they are; if it is no admin: any admin's */
+	const char *admin_password; /* NULL: no admin is made */
+	const char *admin_user;     /* whose the tokens are, too; if it is no admin: any admin's */
 	const struct conf_list *silos, *hostnames;
 	const char *updater_token, *hostsync_token; /* secrets, or NULL */
 };
@@ -27,13 +34,17 @@ struct bootstrap_settings {
 struct bootstrap {
 	struct bootstrap_settings settings;
 	struct store *store;
-	struct journal *journal;
+	struct queue *queue;
+	atomic_bool has_admin;
 };
 
 /* What `settings` lack or have too much of. ERR_INVALID with the reason. */
 int bootstrap_check(const struct bootstrap_settings *settings, struct why *ret_why);
 
+/* Whether there is an admin, or none will be made. Any thread. */
+bool bootstrap_has_admin(struct bootstrap *bootstrap);
+
 /* The periodic job, which ends when all is as it should be; `bootstrap` is a struct bootstrap. */
-int bootstrap_make_tokens(void *bootstrap, struct periodic *periodic, int64_t *ret_again_ms);
+int bootstrap_make(void *bootstrap, struct periodic *periodic, int64_t *ret_again_ms);
 
 #endif

@@ -1,10 +1,10 @@
 #include "api/journal/load.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include <sodium.h>
-
+#include "api/journal/log_internal.h"
 #include "api/store/store_state.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
@@ -14,50 +14,11 @@
 /* Entries of the log that are read for what is gone; not more, as a start shall not take longer for it. */
 #define GONE_ENTRIES_MAX 200000
 
-enum { SQL_HUB, SQL_USERS, SQL_TOKENS, SQL_SILOS, SQL_OLDEST, SQL_GONE, SQL_COUNT };
-
-static const char *const sql[SQL_COUNT] = {
-	[SQL_HUB] = LOADER_HUB_QUERY,
-	[SQL_USERS] = "SELECT " LOADER_USER_COLUMNS " FROM account",
-	[SQL_TOKENS] = LOADER_TOKEN_QUERY,
-	[SQL_SILOS] = ("SELECT s.id, s.owner, s.revision, r.hostname, r.ip FROM silo s "
-		       "LEFT JOIN record r ON r.silo = s.id ORDER BY s.id"), /* (Clang takes it for a missing comma) */
-	[SQL_OLDEST] = "SELECT CAST(COALESCE(MIN(revision), 0) AS UNSIGNED) FROM change_log",
-	[SQL_GONE] = "SELECT revision, subject, owner, former_owner FROM change_log "
-		     "WHERE revision > ? AND (kind = 'silo-delete' OR former_owner <> 0) ORDER BY revision",
-};
-
-int loader_read_hub(void *arg, const struct db_value *row, size_t columns)
-{
-	struct hub_row *hub = arg;
-
-	(void)columns;
-	hub->revision = row[0].u64;
-	snprintf(hub->identity, sizeof hub->identity, "%s", row[1].text);
-	hub->accounts = row[2].u64;
-	hub->silos = row[3].u64;
-	hub->records = row[4].u64;
-	hub->tokens = row[5].u64;
-	return ERR_OK;
-}
-
-void loader_read_user(const struct db_value *row, struct user *ret_user)
-{
-	memset(ret_user, 0, sizeof *ret_user);
-	ret_user->id = (uint32_t)row[0].u64;
-	ret_user->role = row[1].u64 == 2 ? ROLE_ADMIN : ROLE_COMMON; /* positions in the ENUM */
-	ret_user->quota = (uint32_t)row[2].u64;
-	snprintf(ret_user->name, sizeof ret_user->name, "%s", row[3].text);
-	snprintf(ret_user->password_hash, sizeof ret_user->password_hash, "%s", row[4].text);
-	ret_user->revision = row[5].u64;
-}
-
 static int load_user(void *arg, const struct db_value *row, size_t columns)
 {
 	struct user user;
 
-	(void)columns;
-	loader_read_user(row, &user);
+	journal_read_user(&user, row, columns);
 	struct user_node *node = user_node_new(&user);
 	if (!node)
 		return ERR_NOMEM;
@@ -65,86 +26,65 @@ static int load_user(void *arg, const struct db_value *row, size_t columns)
 	return ERR_OK;
 }
 
-static int read_token_scope(const struct db_value *row, struct token **ret_token)
-{
-	int err = token_parse(row[4].text, row[4].len, ret_token, NULL);
-
-	if (!err || err == ERR_NOMEM)
-		return err;
-	/* A person's repair, or a newer version's: what is not understood allows nothing. */
-	log_warn("a token's scope makes no sense: it may do nothing", LOG_STR("user", row[1].text),
-		 LOG_STR("token", row[2].text));
-	*ret_token = token_new_void();
-	return *ret_token ? ERR_OK : ERR_NOMEM;
-}
-
-int loader_read_token(const struct db_value *row, struct token **ret_token)
-{
-	struct token *token;
-	size_t bytes = 0;
-	int err = read_token_scope(row, &token);
-
-	if (err)
-		return err;
-	token->owner = (uint32_t)row[0].u64;
-	token_set_subject(token, row[1].text, row[2].text);
-	if (sodium_hex2bin(token->hash, sizeof token->hash, row[3].text, row[3].len, NULL, &bytes, NULL) ||
-	    bytes != sizeof token->hash) {
-		log_warn("a token's hash makes no sense: nobody can use it", LOG_STR("user", row[1].text),
-			 LOG_STR("token", row[2].text));
-		randombytes_buf(token->hash, sizeof token->hash);
-	}
-	token->created_us = (int64_t)row[5].u64;
-	token->revision = row[6].u64;
-	atomic_init(&token->used_us, (int64_t)row[7].u64); /* 0 for NULL, too */
-	*ret_token = token;
-	return ERR_OK;
-}
-
 static int load_token(void *arg, const struct db_value *row, size_t columns)
 {
 	struct token *token;
-	int err = loader_read_token(row, &token);
+	int err = journal_read_token(&token, row, columns);
 
-	(void)columns;
 	if (err)
 		return err;
 	store_state_put_token_take(arg, token);
 	return ERR_OK;
 }
 
-/* The rows of one silo follow each other; a silo is complete when the next one begins. */
+/* Two readings, each in the order of ids, cost the database half of what one that joins them does: first the records,
+ * of which documents without owner and revision are made, then the silos. */
 struct silo_loader {
 	struct store_state *state;
-	struct silo silo;
-	uint32_t owner;
-	uint64_t revision;
+	struct silo silo;            /* whose records are being read */
+	struct document **documents; /* of silos with records, owned; until the silo itself is read */
+	size_t document_count, document_capacity, next;
 	uint64_t newest; /* revision of any silo */
-	size_t count, records;
+	size_t records;
 	int64_t reported; /* clock_mono_ms */
 };
 
-static int finish_silo(struct silo_loader *loader)
+static void silo_loader_release(struct silo_loader *loader)
+{
+	while (loader->next < loader->document_count)
+		document_unref(loader->documents[loader->next++]);
+	free(loader->documents);
+	silo_release(&loader->silo);
+}
+
+/* The silo whose records have been read, as far as there is one. */
+static int make_document(struct silo_loader *loader, struct document **ret_document)
 {
 	_cleanup_free_ char *json = NULL;
 	size_t len;
 
-	if (!loader->silo.id[0])
-		return ERR_OK;
 	silo_sort(&loader->silo);
 	int err = silo_to_json(&loader->silo, &json, &len);
-	if (err)
-		return err;
-	struct document *body = document_new(loader->silo.id, json, len, loader->owner, loader->revision);
-	if (!body)
-		return ERR_NOMEM;
-	store_state_put_silo_take(loader->state, body, NULL); /* each comes once: nobody had it before */
+	if (!err && !(*ret_document = document_new(loader->silo.id, json, len, 0, 0)))
+		err = ERR_NOMEM;
 	silo_release(&loader->silo);
-	loader->count++;
-	if (clock_mono_ms() - loader->reported >= 1000) {
-		loader->reported = clock_mono_ms();
-		log_info("loading silos", LOG_U64("silos", loader->count));
+	return err;
+}
+
+static int finish_records(struct silo_loader *loader)
+{
+	if (!loader->silo.id[0])
+		return ERR_OK;
+	if (loader->document_count == loader->document_capacity) {
+		size_t capacity = loader->document_capacity ? loader->document_capacity * 2 : 1024;
+		struct document **documents = reallocarray(loader->documents, capacity, sizeof(struct document *));
+		if (!documents)
+			return ERR_NOMEM;
+		loader->documents = documents;
+		loader->document_capacity = capacity;
 	}
+	int err = make_document(loader, &loader->documents[loader->document_count]);
+	loader->document_count += !err;
 	return err;
 }
 
@@ -153,31 +93,55 @@ static int load_record(void *arg, const struct db_value *row, size_t columns)
 	struct silo_loader *loader = arg;
 	struct ipaddr ip;
 	struct why why;
-	int err;
+	int err = ERR_OK;
 
 	(void)columns;
 	if (strcmp(loader->silo.id, row[0].text) != 0) {
-		err = finish_silo(loader);
-		if (err)
-			return err;
-		snprintf(loader->silo.id, sizeof loader->silo.id, "%s", row[0].text);
-		loader->owner = (uint32_t)row[1].u64;
-		loader->revision = row[2].u64;
-		if (loader->newest < loader->revision)
-			loader->newest = loader->revision;
+		err = finish_records(loader);
+		memccpy(loader->silo.id, row[0].text, '\0', sizeof loader->silo.id);
 	}
-	if (row[3].type == DB_NULL) /* a silo without records */
-		return ERR_OK;
+	if (!err)
+		err = ipaddr_parse(row[2].text, row[2].len, &ip, &why);
 	loader->records++;
-	err = ipaddr_parse(row[4].text, row[4].len, &ip, &why);
-	return err ? err : silo_add(&loader->silo, row[3].text, &ip);
+	return err ? err : silo_add(&loader->silo, row[1].text, &ip);
 }
 
-static int load_oldest(void *arg, const struct db_value *row, size_t columns)
+static int load_silo(void *arg, const struct db_value *row, size_t columns)
 {
+	struct silo_loader *loader = arg;
+	struct document *document = NULL;
+	char id[SILO_ID_MAX + 1] = "";
+
 	(void)columns;
-	*(uint64_t *)arg = row[0].u64;
+	if (loader->next < loader->document_count)
+		document_id(loader->documents[loader->next], id);
+	if (strcmp(id, row[0].text) == 0) {
+		document = loader->documents[loader->next++];
+	} else { /* one without records */
+		memccpy(loader->silo.id, row[0].text, '\0', sizeof loader->silo.id);
+		int err = make_document(loader, &document);
+		if (err)
+			return err;
+	}
+	document->owner = (uint32_t)row[1].u64;
+	document->revision = row[2].u64;
+	if (loader->newest < document->revision)
+		loader->newest = document->revision;
+	store_state_put_silo_take(loader->state, document, NULL); /* each comes once: nobody had it before */
+	if (loader->state->size.silos % 4096 == 0 && clock_mono_ms() - loader->reported >= 1000) {
+		loader->reported = clock_mono_ms();
+		log_info("loading silos", LOG_U64("silos", loader->state->size.silos));
+	}
 	return ERR_OK;
+}
+
+static int load_silos(struct db *db, struct silo_loader *loader)
+{
+	int err = db_query(db, SQL_RECORDS, NULL, 0, load_record, loader);
+
+	if (!err)
+		err = finish_records(loader);
+	return err ? err : db_query(db, SQL_SILOS, NULL, 0, load_silo, loader);
 }
 
 static int load_one_gone(void *arg, const struct db_value *row, size_t columns)
@@ -196,7 +160,7 @@ static int load_one_gone(void *arg, const struct db_value *row, size_t columns)
 static int load_gone(struct db *db, struct store_state *state, uint64_t revision)
 {
 	uint64_t oldest = 0;
-	int err = db_query(db, SQL_OLDEST, NULL, 0, load_oldest, &oldest);
+	int err = db_query(db, SQL_OLDEST, NULL, 0, db_read_u64, &oldest);
 	uint64_t known = oldest ? oldest - 1 : revision;
 
 	if (err)
@@ -211,38 +175,35 @@ static int load_gone(struct db *db, struct store_state *state, uint64_t revision
 static int check_whole(const struct silo_loader *loader, const struct hub_row *hub, const struct store_size *size,
 		       struct why *why)
 {
-	if (loader->newest > hub->revision)
+	if (loader->newest > hub->revision || loader->next < loader->document_count)
 		return why_set(why, ERR_UNAVAILABLE, "",
 			       "the tables are of different revisions: is a backup being restored?");
-	if (size->users != hub->accounts || loader->count != hub->silos || loader->records != hub->records ||
+	if (size->users != hub->accounts || size->silos != hub->silos || loader->records != hub->records ||
 	    size->tokens != hub->tokens)
 		return why_set(why, ERR_UNAVAILABLE, "",
 			       "the tables hold %zu accounts, %zu silos, %zu records and %zu tokens, the hub's row "
 			       "says %" PRIu64 ", %" PRIu64 ", %" PRIu64 " and %" PRIu64
 			       ": is a backup being restored? See docs/architecture.md, Restoring a backup",
-			       size->users, loader->count, loader->records, size->tokens, hub->accounts, hub->silos,
+			       size->users, size->silos, loader->records, size->tokens, hub->accounts, hub->silos,
 			       hub->records, hub->tokens);
 	return ERR_OK;
 }
 
 static int load_tables(struct db *db, struct store_state *state, struct hub_row *ret_hub, struct why *why)
 {
-	struct silo_loader loader = {.state = state, .reported = clock_mono_ms()};
+	_cleanup_(silo_loader_release) struct silo_loader loader = {.state = state, .reported = clock_mono_ms()};
 	int err = db_begin_snapshot(db);
 
 	if (!err)
-		err = db_query(db, SQL_HUB, NULL, 0, loader_read_hub, ret_hub);
+		err = db_query(db, SQL_HUB, NULL, 0, journal_read_hub, ret_hub);
 	if (!err)
 		err = db_query(db, SQL_USERS, NULL, 0, load_user, state);
 	if (!err)
 		err = db_query(db, SQL_TOKENS, NULL, 0, load_token, state);
 	if (!err)
-		err = db_query(db, SQL_SILOS, NULL, 0, load_record, &loader);
-	if (!err)
-		err = finish_silo(&loader);
+		err = load_silos(db, &loader);
 	if (!err)
 		err = load_gone(db, state, ret_hub->revision);
-	silo_release(&loader.silo);
 	if (err)
 		return why_set(why, err, "", "%s", db_error(db));
 	return check_whole(&loader, ret_hub, &state->size, why);
@@ -254,7 +215,7 @@ int loader_load(const struct db_settings *settings, struct store *store, struct 
 	struct hub_row hub = {0};
 	struct db *db = NULL;
 	int64_t started = clock_mono_ms();
-	int err = state ? db_open(settings, sql, SQL_COUNT, &db, ret_why)
+	int err = state ? db_open(settings, journal_sql, JOURNAL_SQL_COUNT, &db, ret_why)
 			: why_set(ret_why, ERR_NOMEM, "", "out of memory");
 
 	if (!err)

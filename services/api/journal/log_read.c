@@ -13,46 +13,6 @@
 /* Revisions between the end of a history and the beginning of the next: other hubs may have been ahead of this one. */
 #define RENEW_STEP 10000
 
-static const char *const sql[CHANGELOG_SQL_COUNT] = {
-	[SQL_DURABLE] = "SELECT CAST(@@GLOBAL.innodb_flush_log_at_trx_commit AS UNSIGNED)",
-	[SQL_REVISION] = LOADER_HUB_QUERY,
-	[SQL_LOCK] = LOADER_HUB_QUERY " FOR UPDATE",
-	[SQL_SET_REVISION] = "UPDATE hub SET revision = ?, accounts = accounts + ? - ?, silos = silos + ? - ?, "
-			     "records = records + ? - ?, tokens = tokens + ? - ? WHERE id = 1",
-	[SQL_RENEW] = "UPDATE hub SET identity = ?, revision = ? WHERE id = 1 AND identity = ? AND revision = ?",
-	[SQL_FORGET] = "DELETE FROM change_log WHERE revision > (SELECT revision FROM hub WHERE id = 1)",
-	[SQL_SINCE] = "SELECT revision, CAST(kind AS UNSIGNED), subject, owner, document FROM change_log "
-		      "WHERE revision > ? AND revision <= ? ORDER BY revision",
-	[SQL_LANDED] = "SELECT COUNT(*) FROM change_log WHERE revision = ? AND batch = ?",
-	[SQL_FENCE] = "INSERT INTO change_log (revision, batch, kind, subject, owner, former_owner, actor, peer, at) "
-		      "VALUES (?, 0, 'silo-delete', '', 0, 0, '', '', 0)",
-	[SQL_UNFENCE] = "DELETE FROM change_log WHERE revision = ? AND batch = ?",
-	[SQL_USER] = "SELECT " LOADER_USER_COLUMNS " FROM account WHERE name = ?",
-	[SQL_PUT_SILO] = "INSERT INTO silo (id, owner, revision) VALUES (?, ?, ?) "
-			 "ON DUPLICATE KEY UPDATE owner = VALUES(owner), revision = VALUES(revision)",
-	[SQL_DELETE_SILO] = "DELETE FROM silo WHERE id = ?", /* its records go with it */
-	[SQL_ADD_RECORD] = "INSERT INTO record (silo, hostname, ip) VALUES (?, ?, ?)",
-	[SQL_DELETE_RECORD] = "DELETE FROM record WHERE silo = ? AND hostname = ? AND ip = ?",
-	[SQL_LOG] = "INSERT INTO change_log (revision, batch, kind, subject, owner, former_owner, document, actor, "
-		    "peer, at, credential) "
-		    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-	[SQL_INSERT_USER] = "INSERT INTO account (role, quota, password_hash, revision, name) VALUES (?, ?, ?, ?, ?)",
-	[SQL_UPDATE_USER] = "UPDATE account SET role = ?, quota = ?, password_hash = ?, revision = ? WHERE name = ?",
-	[SQL_DELETE_USER] = "DELETE FROM account WHERE name = ?",
-	[SQL_TOKEN] = LOADER_TOKEN_QUERY " WHERE a.name = ? AND t.name = ?",
-	[SQL_INSERT_TOKEN] =
-		"INSERT INTO token (owner, name, hash, scope, created, revision) VALUES (?, ?, ?, ?, ?, ?)",
-	[SQL_DELETE_TOKEN] = "DELETE FROM token WHERE owner = ? AND name = ?",
-	[SQL_DELETE_TOKENS] = "DELETE FROM token WHERE owner = ?",
-};
-
-static int read_u64(void *arg, const struct db_value *row, size_t columns)
-{
-	(void)columns;
-	*(uint64_t *)arg = row[0].u64;
-	return ERR_OK;
-}
-
 int changelog_open(const struct db_settings *settings, struct changelog **ret_log, bool *ret_durable,
 		   struct why *ret_why)
 {
@@ -62,9 +22,11 @@ int changelog_open(const struct db_settings *settings, struct changelog **ret_lo
 	if (!log)
 		return why_set(ret_why, ERR_NOMEM, "", "out of memory");
 	log->settings = settings;
-	int err = db_open(settings, sql, CHANGELOG_SQL_COUNT, &log->db, ret_why);
+	int err = db_open(settings, journal_sql, JOURNAL_SQL_COUNT, &log->db, ret_why);
 	if (!err) {
-		err = db_query(log->db, SQL_DURABLE, NULL, 0, read_u64, &flush);
+		err = db_query(log->db, SQL_DURABLE, NULL, 0, db_read_u64, &flush);
+		if (!err)
+			err = db_begin_implicitly(log->db);
 		if (err)
 			why_set(ret_why, err, "", "%s", db_error(log->db));
 	}
@@ -97,123 +59,104 @@ bool changelog_is_broken(const struct changelog *log)
 
 /* --- reading ------------------------------------------------------------------------------------------------------ */
 
-/* A stretch of the log, as changes for the store. */
-struct follower {
-	struct store_change *changes;
-	char (*subjects)[CHANGE_SUBJECT_MAX + 1];
+/* A stretch of the log, as changes that were decided. */
+struct stretch {
+	struct change *changes, **list; /* as many as are expected; each of `list` is one of `changes` */
 	size_t count;
 	uint64_t revision; /* of the last entry */
 	bool gap;          /* an entry is missing: pruned, or another history */
 };
 
-static void follower_release(struct follower *f)
+static void stretch_release(struct stretch *stretch)
 {
-	for (size_t i = 0; f->changes && i < f->count; i++) {
-		document_unref(f->changes[i].body);
-		token_unref(f->changes[i].token);
-	}
-	free(f->changes);
-	free(f->subjects);
+	for (size_t i = 0; i < stretch->count; i++)
+		change_release(&stretch->changes[i]);
+	free(stretch->changes);
+	free(stretch->list);
 }
 
-static const enum store_op store_ops[] = {
-	[CHANGE_SILO_PUT] = STORE_PUT_SILO,   [CHANGE_SILO_DELETE] = STORE_DELETE_SILO,
-	[CHANGE_USER_PUT] = STORE_PUT_USER,   [CHANGE_USER_DELETE] = STORE_DELETE_USER,
-	[CHANGE_TOKEN_PUT] = STORE_PUT_TOKEN, [CHANGE_TOKEN_DELETE] = STORE_DELETE_TOKEN,
-};
-
-static int follow_entry(void *arg, const struct db_value *row, size_t columns)
+static int read_entry(void *arg, const struct db_value *row, size_t columns)
 {
-	struct follower *f = arg;
-	struct store_change *change = &f->changes[f->count];
+	struct stretch *stretch = arg;
+	struct change *change = &stretch->changes[stretch->count];
 
 	(void)columns;
-	f->gap |= row[0].u64 != f->revision + 1 || row[1].u64 < CHANGE_SILO_PUT || row[1].u64 > CHANGE_LAST_;
-	if (f->gap)
+	stretch->gap |= row[0].u64 != stretch->revision + 1 || !row[1].u64 || row[1].u64 > CHANGE_LAST_LOGGED_;
+	if (stretch->gap)
 		return ERR_OK;
-	*change = (struct store_change){
-		.op = store_ops[row[1].u64], .subject = f->subjects[f->count], .revision = row[0].u64};
-	snprintf(f->subjects[f->count], sizeof f->subjects[0], "%s", row[2].text);
-	if (change->op == STORE_PUT_SILO) {
-		change->body = document_new(change->subject, row[4].text, row[4].len, (uint32_t)row[3].u64, row[0].u64);
-		if (!change->body)
-			return ERR_NOMEM;
-	}
-	f->revision = row[0].u64;
-	f->count++;
-	return ERR_OK;
+	*change = (struct change){
+		.kind = (enum change_kind)row[1].u64, .owner = (uint32_t)row[3].u64, .revision = row[0].u64};
+	snprintf(change->subject, sizeof change->subject, "%s", row[2].text);
+	stretch->revision = row[0].u64;
+	stretch->list[stretch->count++] = change;
+	if (change->kind != CHANGE_SILO_PUT)
+		return ERR_OK;
+	change->document = document_new(change->subject, row[4].text, row[4].len, change->owner, change->revision);
+	return change->document ? ERR_OK : ERR_NOMEM;
 }
 
-int changelog_read_user(void *arg, const struct db_value *row, size_t columns)
-{
-	(void)columns;
-	loader_read_user(row, arg);
-	return ERR_OK;
-}
-
-static int follow_user(struct changelog *log, struct store_change *change)
+static int read_user(struct changelog *log, struct change *change)
 {
 	const struct db_value name = TEXT(change->subject);
-	int err = db_query(log->db, SQL_USER, &name, 1, changelog_read_user, &change->user);
+	int err = db_query(log->db, SQL_USER, &name, 1, journal_read_user, &change->user);
 
 	if (!err && !change->user.id) /* removed again since */
-		change->op = STORE_DELETE_USER;
+		change->kind = CHANGE_USER_DELETE;
 	return err;
 }
 
-static int read_token(void *arg, const struct db_value *row, size_t columns)
-{
-	(void)columns;
-	return loader_read_token(row, arg);
-}
-
-static int follow_token(struct changelog *log, struct store_change *change)
+static int read_token(struct changelog *log, struct change *change)
 {
 	size_t owner_len = strcspn(change->subject, "/");
 	const char *name = change->subject + owner_len + (change->subject[owner_len] == '/');
 	const struct db_value key[] = {DB_TEXT_VALUE(change->subject, owner_len), TEXT(name)};
-	int err = db_query(log->db, SQL_TOKEN, key, 2, read_token, &change->token);
+	int err = db_query(log->db, SQL_TOKEN, key, 2, journal_read_token, &change->token);
 
 	if (!err && !change->token) /* revoked again since */
-		change->op = STORE_DELETE_TOKEN;
+		change->kind = CHANGE_TOKEN_DELETE;
 	return err;
 }
 
 /* Users and tokens are read as they are now: the log holds no hashes. */
-static int follow_accounts(struct changelog *log, struct follower *f)
+static int read_accounts(struct changelog *log, struct stretch *stretch)
 {
 	int err = ERR_OK;
 
-	for (size_t i = 0; i < f->count && !err; i++) {
-		struct store_change *change = &f->changes[i];
-		if (change->op == STORE_PUT_USER)
-			err = follow_user(log, change);
-		else if (change->op == STORE_PUT_TOKEN)
-			err = follow_token(log, change);
+	for (size_t i = 0; i < stretch->count && !err; i++) {
+		if (stretch->changes[i].kind == CHANGE_USER_PUT)
+			err = read_user(log, &stretch->changes[i]);
+		else if (stretch->changes[i].kind == CHANGE_TOKEN_PUT)
+			err = read_token(log, &stretch->changes[i]);
 	}
 	return err;
 }
 
-static int follow_step(struct changelog *log, struct store *store, uint64_t until, bool *ret_gap)
+static int follow_stretch(struct changelog *log, struct store *store, uint64_t until, bool *ret_gap)
 {
-	_cleanup_(follower_release) struct follower f = {.revision = store_revision(store)};
-	size_t expected = until - f.revision > FOLLOW_STEP ? FOLLOW_STEP : (size_t)(until - f.revision);
-	uint64_t last = f.revision + expected;
-	const struct db_value range[] = {DB_U64_VALUE(f.revision), DB_U64_VALUE(last)};
+	_cleanup_(stretch_release) struct stretch stretch = {.revision = store_revision(store)};
+	size_t expected = until - stretch.revision > FOLLOW_STEP ? FOLLOW_STEP : (size_t)(until - stretch.revision);
+	uint64_t last = stretch.revision + expected;
+	const struct db_value range[] = {DB_U64_VALUE(stretch.revision), DB_U64_VALUE(last)};
 
-	f.changes = calloc(expected, sizeof *f.changes);
-	f.subjects = calloc(expected, sizeof *f.subjects);
-	if (!f.changes || !f.subjects)
+	stretch.changes = calloc(expected, sizeof *stretch.changes);
+	stretch.list = calloc(expected, sizeof(struct change *));
+	if (!stretch.changes || !stretch.list)
 		return ERR_NOMEM;
-	int err = db_query(log->db, SQL_SINCE, range, 2, follow_entry, &f);
+	int err = db_query(log->db, SQL_SINCE, range, 2, read_entry, &stretch);
 	if (err)
 		return err;
-	if (f.gap || f.revision != last) {
+	if (stretch.gap || stretch.revision != last) {
 		*ret_gap = true;
 		return ERR_OK;
 	}
-	err = follow_accounts(log, &f);
-	return err ? err : store_apply(store, f.changes, f.count, last);
+	err = read_accounts(log, &stretch);
+	return err ? err : store_apply(store, stretch.list, stretch.count, last);
+}
+
+/* Ends what a poll has begun. */
+static int end_reading(struct changelog *log, int err)
+{
+	return err || log->locked ? err : db_rollback(log->db);
 }
 
 int changelog_follow(struct changelog *log, struct store *store, bool *ret_continues)
@@ -226,21 +169,21 @@ int changelog_follow(struct changelog *log, struct store *store, bool *ret_conti
 	if (log->locked) /* nobody has changed it since */
 		hub = log->hub;
 	else
-		err = db_query(log->db, SQL_REVISION, NULL, 0, loader_read_hub, &hub);
+		err = db_query(log->db, SQL_HUB, NULL, 0, journal_read_hub, &hub);
 	if (err)
 		return err;
 	store_identity(store, identity);
 	bool same = store_is_loaded(store) && strcmp(identity, hub.identity) == 0;
 	while (!err && same && !gap && store_revision(store) < hub.revision)
-		err = follow_step(log, store, hub.revision, &gap);
+		err = follow_stretch(log, store, hub.revision, &gap);
 	*ret_continues = same && !gap && store_revision(store) == hub.revision;
-	return err;
+	return end_reading(log, err);
 }
 
 /* Only one of several processes that notice it renews the identity; the others find the new one. What they wrote into
- * the log while the backup came back, table by table, is no part of this history, and would stand in the way of its
- * next entries. `lost` is the newest revision of the history that is lost: a revision, which is an entity tag too, must
- * not name another state in the next one. */
+ * the log while the backup came back, table by table, would collide with its next entries: it is deleted. `lost` is the
+ * newest revision of the history that is lost: a revision, which is an entity tag too, must not name another state in
+ * the next one. */
 static int renew_identity(struct changelog *log, const struct hub_row *hub, uint64_t lost)
 {
 	unsigned char random[HUB_IDENTITY_LEN / 2];
@@ -256,18 +199,17 @@ static int renew_identity(struct changelog *log, const struct hub_row *hub, uint
 	if (!err)
 		err = db_exec(log->db, SQL_RENEW, params, 4);
 	if (!err)
-		err = db_commit(log->db);
+		err = changelog_commit(log);
 	if (err)
 		changelog_rollback(log);
-	return err == ERR_UNKNOWN_OUTCOME ? ERR_UNAVAILABLE
-					  : err; /* there is nothing in doubt that anybody waits for */
+	return err == ERR_UNKNOWN_OUTCOME ? ERR_UNAVAILABLE : err; /* nobody waits to know it */
 }
 
 int changelog_reload(struct changelog *log, struct store *store)
 {
 	struct hub_row hub = {0};
 	char identity[HUB_IDENTITY_LEN + 1];
-	int err = db_query(log->db, SQL_REVISION, NULL, 0, loader_read_hub, &hub);
+	int err = end_reading(log, db_query(log->db, SQL_HUB, NULL, 0, journal_read_hub, &hub));
 
 	if (!err && store_is_loaded(store)) {
 		store_identity(store, identity);
@@ -289,9 +231,14 @@ int changelog_lock(struct changelog *log)
 	log->why.text[0] = '\0'; /* of an earlier loading: not the reason of what fails from now on */
 	memset(&log->hub, 0, sizeof log->hub);
 	if (!err)
-		err = db_query(log->db, SQL_LOCK, NULL, 0, loader_read_hub, &log->hub);
+		err = db_query(log->db, SQL_LOCK_HUB, NULL, 0, journal_read_hub, &log->hub);
 	log->locked = !err;
 	return err;
+}
+
+bool changelog_needs_lock(const struct changelog *log)
+{
+	return db_is_cluster(log->db);
 }
 
 int changelog_commit(struct changelog *log)
@@ -307,11 +254,11 @@ void changelog_rollback(struct changelog *log)
 		db_rollback(log->db);
 }
 
-int changelog_has(struct changelog *log, uint64_t batch_id, uint64_t first_revision, bool *ret_there)
+int changelog_has(struct changelog *log, uint64_t transaction_id, uint64_t first_revision, bool *ret_there)
 {
-	const struct db_value params[] = {DB_U64_VALUE(first_revision), DB_U64_VALUE(batch_id)};
+	const struct db_value params[] = {DB_U64_VALUE(first_revision), DB_U64_VALUE(transaction_id)};
 	uint64_t found = 0;
-	int err = db_query(log->db, SQL_LANDED, params, 2, read_u64, &found);
+	int err = db_query(log->db, SQL_LANDED, params, 2, db_read_u64, &found);
 
 	if (!err)
 		*ret_there = found > 0;
@@ -319,11 +266,11 @@ int changelog_has(struct changelog *log, uint64_t batch_id, uint64_t first_revis
 }
 
 /* With the lock held the transaction in question is over, one way or the other, if it was on this server. */
-static int look_up(struct changelog *log, uint64_t batch_id, uint64_t first_revision, bool *ret_landed)
+static int look_up(struct changelog *log, uint64_t transaction_id, uint64_t first_revision, bool *ret_landed)
 {
 	int err = changelog_lock(log);
 
-	return err ? err : changelog_has(log, batch_id, first_revision, ret_landed);
+	return err ? err : changelog_has(log, transaction_id, first_revision, ret_landed);
 }
 
 /* With the lock held. A node of a cluster knows nothing of another one's locks: a transaction may still be stuck there,
@@ -341,15 +288,15 @@ static int fence(struct changelog *log, uint64_t revision)
 	return err ? err : changelog_commit(log);
 }
 
-int changelog_landed(struct changelog *log, uint64_t batch_id, uint64_t first_revision, bool *ret_landed)
+int changelog_landed(struct changelog *log, uint64_t transaction_id, uint64_t first_revision, bool *ret_landed)
 {
 	bool landed = false;
-	int err = look_up(log, batch_id, first_revision, &landed);
+	int err = look_up(log, transaction_id, first_revision, &landed);
 
 	if (!err && !landed && db_is_cluster(log->db)) {
 		err = fence(log, first_revision);
 		if (!err) /* it may have been what the fence had to give way to */
-			err = look_up(log, batch_id, first_revision, &landed);
+			err = look_up(log, transaction_id, first_revision, &landed);
 	}
 	changelog_rollback(log);
 	if (!err)

@@ -1,7 +1,6 @@
 /*
- * The hub in the database: its revision row, its log, its tables. Reads them into a store and writes a decided batch.
- * All SQL of the journal is here. One struct changelog is one connection of one thread; see db.h for what the errors
- * mean.
+ * The hub in the database: its row with the revision, its log, its tables. Reads them into a store and writes a decided
+ * transaction. One struct changelog is one connection of one thread; see db.h for what the errors mean.
  */
 #ifndef SILODNS_API_JOURNAL_LOG_READ_H
 #define SILODNS_API_JOURNAL_LOG_READ_H
@@ -20,9 +19,9 @@ const char *changelog_error(const struct changelog *log); /* of the last failed 
 bool changelog_is_broken(const struct changelog *log);
 
 /*
- * Brings the store to what the database has, by the log; inside a transaction that holds the lock, that is the newest
- * state there is. `*ret_continues` false: the log does not continue what is in memory (nothing is, another hub's
- * identity, a revision that went back, an entry that is missing), and changelog_reload() is needed.
+ * Brings the store to what the database has, by the log; with the lock held, that is the newest state there is.
+ * `*ret_continues` false: the log does not continue what is in memory (nothing is, another hub's identity, a revision
+ * that went back, an entry that is missing), and changelog_reload() is needed.
  */
 int changelog_follow(struct changelog *log, struct store *store, bool *ret_continues);
 
@@ -31,15 +30,18 @@ int changelog_follow(struct changelog *log, struct store *store, bool *ret_conti
  * its history any more. */
 int changelog_reload(struct changelog *log, struct store *store);
 
-/* Begins a transaction and locks the revision row: until commit or rollback nobody else changes the hub. */
+/* Begins a transaction and locks the hub's row: until commit or rollback nobody else changes the hub. */
 int changelog_lock(struct changelog *log);
-/* Writes the batch within the transaction. `batch->user.id` of a new user is set. */
-int changelog_write(struct changelog *log, struct batch *batch);
+/* Whether a transaction must be decided with the lock held. If not, changelog_write() locks the row by writing it. */
+bool changelog_needs_lock(const struct changelog *log);
+/* Writes the transaction. ERR_STOPPED: somebody else has changed the hub since it was decided (so there was no lock):
+ * roll back, follow, decide again. The id of a new user is set. */
+int changelog_write(struct changelog *log, const struct transaction *transaction);
 int changelog_commit(struct changelog *log); /* ERR_UNKNOWN_OUTCOME: ask changelog_landed() over a new connection */
 void changelog_rollback(struct changelog *log);
 
-/* Whether the batch with this id, whose first entry has this revision, was committed. Waits for a transaction that is
- * still under way on the server; and if the answer is no, it stays no. */
-int changelog_landed(struct changelog *log, uint64_t batch_id, uint64_t first_revision, bool *ret_landed);
+/* Whether the transaction with this id, whose first entry has this revision, was committed. Waits for one that is still
+ * under way on the server; and if the answer is no, it stays no. */
+int changelog_landed(struct changelog *log, uint64_t transaction_id, uint64_t first_revision, bool *ret_landed);
 
 #endif

@@ -38,249 +38,295 @@ static int rows_write(struct changelog *log, unsigned statement, const struct ro
 	return db_bulk(log->db, statement, rows->values, rows->columns, rows->len / rows->columns);
 }
 
-/* How one silo's records differ between the database and the batch: what the rows borrow lives here. */
-struct silo_rows {
-	const char *id;
-	struct silo before;
-	char (*ips)[IPADDR_TEXT_MAX];
-	size_t ip_count;
-	struct rows *added, *removed;
-};
-
-static int add_record_row(void *arg, const struct record *record, bool removed)
-{
-	struct silo_rows *silo = arg;
-	struct db_value *row = rows_add(removed ? silo->removed : silo->added);
-	char *ip = silo->ips[silo->ip_count++];
-
-	if (!row)
-		return ERR_NOMEM;
-	ipaddr_format(&record->ip, ip);
-	row[0] = TEXT(silo->id);
-	row[1] = TEXT(record->hostname);
-	row[2] = TEXT(ip);
-	return ERR_OK;
-}
-
-static int read_body(const struct document *body, const char *id, struct silo *ret_silo)
-{
-	int err = silo_read_canonical(body->json, ret_silo);
-	struct why why;
-
-	/* Not written by a hub: a person's repair of the log, perhaps. */
-	return err == ERR_MALFORMED ? silo_parse(body->json, body->len, id, NULL, ret_silo, &why) : err;
-}
-
-static int diff_records(struct silo_rows *rows, const struct batch_silo *silo)
-{
-	int err = silo->before ? read_body(silo->before, silo->id, &rows->before) : ERR_OK;
-
-	if (err)
-		return err;
-	rows->id = silo->id;
-	rows->ips = calloc(rows->before.count + silo->records->count + 1, sizeof *rows->ips);
-	return rows->ips ? silo_diff(&rows->before, silo->records, add_record_row, rows) : ERR_NOMEM;
-}
-
-/* Everything that a batch does to silos and records. */
-struct silo_writes {
-	struct rows puts, deletes, added, removed;
-	struct silo_rows *silos;
-	size_t count;
-};
-
 /* By how much the tables grow and shrink; the hub's row keeps the sums. */
 struct growth {
 	uint64_t accounts, silos, records, tokens, accounts_gone, silos_gone, records_gone, tokens_gone;
 };
 
-static void silo_writes_release(struct silo_writes *writes)
+/* Everything that a transaction does to silos and records. */
+struct silo_rows {
+	struct rows puts, deletes, added, changed, removed;
+	struct touched_rows {
+		const char *id;
+		struct silo before;
+		char (*ips)[IPADDR_TEXT_MAX]; /* texts that rows borrow */
+		size_t ip_count;
+		const struct record *gone; /* the last that was removed: the next one may take its place */
+	} * silos;
+	size_t count;
+};
+
+static void silo_rows_release(struct silo_rows *rows)
 {
-	for (size_t i = 0; writes->silos && i < writes->count; i++) {
-		silo_release(&writes->silos[i].before);
-		free(writes->silos[i].ips);
+	for (size_t i = 0; rows->silos && i < rows->count; i++) {
+		silo_release(&rows->silos[i].before);
+		free(rows->silos[i].ips);
 	}
-	free(writes->silos);
-	rows_release(&writes->puts);
-	rows_release(&writes->deletes);
-	rows_release(&writes->added);
-	rows_release(&writes->removed);
+	free(rows->silos);
+	rows_release(&rows->puts);
+	rows_release(&rows->deletes);
+	rows_release(&rows->added);
+	rows_release(&rows->changed);
+	rows_release(&rows->removed);
 }
 
-static int collect_delete(struct silo_writes *writes, const struct batch_silo *silo, struct growth *growth)
-{
-	_cleanup_(silo_release) struct silo before = {0};
-	struct db_value *row = rows_add(&writes->deletes);
+struct record_diff {
+	struct silo_rows *rows;
+	struct touched_rows *silo;
+};
 
-	if (!row)
-		return ERR_NOMEM;
+static int add_removal(const struct record_diff *diff)
+{
+	struct touched_rows *silo = diff->silo;
+	const struct record *record = silo->gone;
+	struct db_value *row = record ? rows_add(&diff->rows->removed) : NULL;
+
+	silo->gone = NULL;
+	if (!record || !row)
+		return record ? ERR_NOMEM : ERR_OK;
 	row[0] = TEXT(silo->id);
-	int err = read_body(silo->before, silo->id, &before);
-	growth->silos_gone++;
-	growth->records_gone += before.count;
-	return err;
+	row[1] = TEXT(record->hostname);
+	row[2] = TEXT(silo->ips[silo->ip_count - 1]);
+	return ERR_OK;
 }
 
-static int collect_silo(struct silo_writes *writes, const struct batch_silo *silo, struct growth *growth)
+/* A silo_diff_fn. An address that goes and one that comes for the same hostname are one changed row. */
+static int add_record_row(void *arg, const struct record *record, bool removed)
 {
+	const struct record_diff *diff = arg;
+	struct touched_rows *silo = diff->silo;
+	bool changes = silo->gone && !removed && strcmp(silo->gone->hostname, record->hostname) == 0;
+	int err = changes ? ERR_OK : add_removal(diff);
+	char *ip = silo->ips[silo->ip_count++];
 	struct db_value *row;
 
-	if (silo->now == silo->before)
+	if (err)
+		return err;
+	ipaddr_format(&record->ip, ip);
+	if (removed) {
+		silo->gone = record;
 		return ERR_OK;
-	if (!silo->now)
-		return collect_delete(writes, silo, growth);
-	growth->silos += !silo->before;
-	row = rows_add(&writes->puts);
+	}
+	row = rows_add(changes ? &diff->rows->changed : &diff->rows->added);
 	if (!row)
 		return ERR_NOMEM;
+	silo->gone = NULL;
+	if (changes)
+		*row++ = TEXT(ip);
 	row[0] = TEXT(silo->id);
-	row[1] = DB_U64_VALUE(silo->now->owner);
-	row[2] = DB_U64_VALUE(silo->now->revision);
-	struct silo_rows *records = &writes->silos[writes->count++];
-	records->added = &writes->added;
-	records->removed = &writes->removed;
-	return diff_records(records, silo);
+	row[1] = TEXT(record->hostname);
+	row[2] = TEXT(changes ? silo->ips[silo->ip_count - 2] : ip);
+	return ERR_OK;
 }
 
-static int write_silos(struct changelog *log, const struct batch *batch, struct growth *growth)
+/* The rows borrow from what is kept in `rows->silos`. */
+static int add_silo(struct silo_rows *rows, const struct touched_silo *touched, struct growth *growth)
 {
-	_cleanup_(silo_writes_release) struct silo_writes writes = {
-		.puts.columns = 3, .deletes.columns = 1, .added.columns = 3, .removed.columns = 3};
+	static const struct silo none;
+	struct touched_rows *silo = &rows->silos[rows->count++];
+	const struct record_diff diff = {rows, silo};
+	struct db_value *row = rows_add(touched->now ? &rows->puts : &rows->deletes);
+	const struct silo *after = touched->now ? touched->records : &none;
+	int err = touched->before ? document_read(touched->before, &silo->before) : ERR_OK;
+
+	silo->id = touched->id;
+	silo->ips = row ? calloc(silo->before.count + after->count + 1, sizeof *silo->ips) : NULL;
+	if (err || !silo->ips)
+		return err ? err : ERR_NOMEM;
+	row[0] = TEXT(touched->id);
+	growth->silos += !touched->before;
+	growth->silos_gone += !touched->now;
+	growth->records += after->count;
+	growth->records_gone += silo->before.count;
+	if (!touched->now) /* its records go with it */
+		return ERR_OK;
+	row[1] = DB_U64_VALUE(touched->now->owner);
+	row[2] = DB_U64_VALUE(touched->now->revision);
+	err = silo_diff(&silo->before, after, add_record_row, (void *)(uintptr_t)&diff);
+	return err ? err : add_removal(&diff);
+}
+
+static int add_silos(const struct transaction *transaction, struct silo_rows *rows, struct growth *growth)
+{
 	int err = ERR_OK;
 
-	writes.silos = calloc(HASH_COUNT(batch->silos) + 1, sizeof *writes.silos);
-	if (!writes.silos)
+	rows->silos = calloc(HASH_COUNT(transaction->silos) + 1, sizeof *rows->silos);
+	if (!rows->silos)
 		return ERR_NOMEM;
-	for (const struct batch_silo *silo = batch->silos; silo && !err; silo = silo->hh.next)
-		err = collect_silo(&writes, silo, growth);
-	growth->records += writes.added.len / writes.added.columns;
-	growth->records_gone += writes.removed.len / writes.removed.columns;
-	if (!err)
-		err = rows_write(log, SQL_PUT_SILO, &writes.puts);
-	if (!err)
-		err = rows_write(log, SQL_DELETE_RECORD, &writes.removed);
-	if (!err)
-		err = rows_write(log, SQL_ADD_RECORD, &writes.added);
-	return err ? err : rows_write(log, SQL_DELETE_SILO, &writes.deletes);
-}
-
-static int write_user(struct changelog *log, struct batch *batch, enum change_kind kind, struct growth *growth)
-{
-	struct user *user = &batch->user;
-	const struct db_value name = TEXT(user->name);
-	const char *role = user->role == ROLE_ADMIN ? "admin" : "common";
-	const struct db_value row[] = {TEXT(role), DB_U64_VALUE(user->quota), TEXT(user->password_hash),
-				       DB_U64_VALUE(batch->revision), name};
-	struct user written;
-
-	growth->accounts += kind == CHANGE_USER_PUT && !user->id;
-	growth->accounts_gone += kind == CHANGE_USER_DELETE;
-	if (kind == CHANGE_USER_DELETE) {
-		growth->tokens_gone += batch->tokens_gone;
-		const struct db_value owner = DB_U64_VALUE(user->id);
-		int failed = db_exec(log->db, SQL_DELETE_TOKENS, &owner, 1);
-		return failed ? failed : db_exec(log->db, SQL_DELETE_USER, &name, 1);
-	}
-	int err = db_exec(log->db, user->id ? SQL_UPDATE_USER : SQL_INSERT_USER, row, 5);
-	if (err || user->id)
-		return err;
-	err = db_query(log->db, SQL_USER, &name, 1, changelog_read_user, &written);
-	if (!err)
-		user->id = batch->entries[0].owner = written.id;
+	for (const struct touched_silo *silo = transaction->silos; silo && !err; silo = silo->hh.next)
+		if (silo->now != silo->before)
+			err = add_silo(rows, silo, growth);
 	return err;
 }
 
-static int write_token(struct changelog *log, const struct batch *batch, const struct order *order,
-		       struct growth *growth)
+static int write_silos(struct changelog *log, const struct silo_rows *rows)
 {
-	const struct token *token = order->token;
-	const struct db_value key[] = {DB_U64_VALUE(batch->user.id), TEXT(strchr(order->subject, '/') + 1)};
-	char hash[TOKEN_HASH_HEX + 1];
+	int err = rows_write(log, SQL_PUT_SILO, &rows->puts);
 
-	if (order->kind == CHANGE_TOKEN_DELETE) {
-		growth->tokens_gone += batch->tokens_gone;
-		return db_exec(log->db, SQL_DELETE_TOKEN, key, 2);
+	if (!err)
+		err = rows_write(log, SQL_DELETE_RECORD, &rows->removed);
+	if (!err)
+		err = rows_write(log, SQL_CHANGE_RECORD, &rows->changed);
+	if (!err)
+		err = rows_write(log, SQL_ADD_RECORD, &rows->added);
+	return err ? err : rows_write(log, SQL_DELETE_SILO, &rows->deletes);
+}
+
+/* --- users and tokens --------------------------------------------------------------------------------------------- */
+
+static void add_account(const struct change *change, struct growth *growth)
+{
+	growth->accounts += change->kind == CHANGE_USER_PUT && !change->user.id;
+	growth->accounts_gone += change->kind == CHANGE_USER_DELETE;
+	growth->tokens += change->kind == CHANGE_TOKEN_PUT;
+	growth->tokens_gone += change_is_of_silo(change) ? 0 : change->tokens_gone;
+}
+
+static int write_user(struct changelog *log, struct change *change)
+{
+	struct user *user = &change->user;
+	const struct db_value name = TEXT(user->name), owner = DB_U64_VALUE(user->id);
+	const char *role = user->role == ROLE_ADMIN ? "admin" : "common";
+	const struct db_value row[] = {TEXT(role), DB_U64_VALUE(user->quota), TEXT(user->password_hash),
+				       DB_U64_VALUE(change->revision), name};
+
+	if (change->kind == CHANGE_USER_DELETE) {
+		int err = db_exec(log->db, SQL_DELETE_TOKENS, &owner, 1);
+		return err ? err : db_exec(log->db, SQL_DELETE_USER, &name, 1);
 	}
-	growth->tokens++;
-	sodium_bin2hex(hash, sizeof hash, token->hash, sizeof token->hash);
+	int err = db_exec(log->db, user->id ? SQL_UPDATE_USER : SQL_INSERT_USER, row, 5);
+	if (!err && !user->id)
+		user->id = change->owner = (uint32_t)db_insert_id(log->db);
+	return err;
+}
+
+static int write_token(struct changelog *log, const struct change *change)
+{
+	const struct token *token = change->token;
+	char hash[TOKEN_HASH_HEX + 1] = "";
+
+	if (token)
+		sodium_bin2hex(hash, sizeof hash, token->hash, sizeof token->hash);
+	const struct db_value key[] = {DB_U64_VALUE(change->owner), TEXT(strchr(change->subject, '/') + 1), TEXT(hash)};
+	int err = change->tokens_gone ? db_exec(log->db, SQL_DELETE_TOKEN, key, 3) : ERR_OK;
+	if (err || !token)
+		return err;
 	const struct db_value row[] = {key[0],
 				       key[1],
-				       TEXT(hash),
+				       key[2],
 				       TEXT(token->document),
 				       DB_U64_VALUE((uint64_t)token->created_us),
 				       DB_U64_VALUE(token->revision)};
 	return db_exec(log->db, SQL_INSERT_TOKEN, row, 6);
 }
 
-/* What the change made of its subject; never a secret, nor its hash. */
-static struct db_value document_of(const struct order *order)
+static int write_accounts(struct changelog *log, const struct transaction *transaction)
 {
-	if (order->body)
-		return DB_TEXT_VALUE(order->body->json, order->body->len);
-	if (order->token)
-		return TEXT(order->token->document);
-	return order->kind == CHANGE_USER_PUT ? TEXT(order->note) : (struct db_value){.type = DB_NULL};
+	int err = ERR_OK;
+
+	for (size_t i = 0; i < transaction->count && !err; i++) {
+		struct change *change = transaction->changes[i];
+		if (change->kind == CHANGE_USER_PUT || change->kind == CHANGE_USER_DELETE)
+			err = write_user(log, change);
+		else if (change->kind == CHANGE_TOKEN_PUT || change->kind == CHANGE_TOKEN_DELETE)
+			err = write_token(log, change);
+	}
+	return err;
 }
 
-static int write_log(struct changelog *log, const struct batch *batch)
+/* --- the log and the hub's row ------------------------------------------------------------------------------------ */
+
+/* What the change made of its subject; never a secret, nor its hash. */
+static struct db_value document_of(const struct change *change)
+{
+	if (change->document)
+		return DB_TEXT_VALUE(change->document->json, change->document->len);
+	if (change->token)
+		return TEXT(change->token->document);
+	return change->kind == CHANGE_USER_PUT ? TEXT(change->note) : (struct db_value){.type = DB_NULL};
+}
+
+static int write_log(struct changelog *log, const struct transaction *transaction)
 {
 	_cleanup_(rows_release) struct rows rows = {.columns = 11};
-	char peers[BATCH_MAX][IPADDR_TEXT_MAX];
+	char peers[TRANSACTION_MAX][IPADDR_TEXT_MAX];
 
-	for (size_t i = 0; i < batch->count; i++) {
-		const struct batch_entry *entry = &batch->entries[i];
-		const struct order *order = entry->order;
+	for (size_t i = 0; i < transaction->count; i++) {
+		const struct change *change = transaction->changes[i];
+		bool patch = change->kind == CHANGE_SILO_PATCH;
 		struct db_value *row = rows_add(&rows);
 		if (!row)
 			return ERR_NOMEM;
-		ipaddr_format(&order->peer, peers[i]);
-		row[0] = DB_U64_VALUE(entry->revision);
-		row[1] = DB_U64_VALUE(batch->id);
-		row[2] = DB_U64_VALUE(order->kind);
-		row[3] = TEXT(order->subject);
-		row[4] = DB_U64_VALUE(entry->owner);
-		row[5] = DB_U64_VALUE(entry->former_owner);
-		row[6] = document_of(order);
-		row[7] = TEXT(order->actor.name);
+		ipaddr_format(&change->peer, peers[i]);
+		row[0] = DB_U64_VALUE(change->revision);
+		row[1] = DB_U64_VALUE(transaction->id);
+		row[2] = DB_U64_VALUE(patch ? CHANGE_SILO_PUT : change->kind);
+		row[3] = TEXT(change->subject);
+		row[4] = DB_U64_VALUE(change->owner);
+		row[5] = DB_U64_VALUE(change->former_owner);
+		row[6] = document_of(change);
+		row[7] = TEXT(change->actor.name);
 		row[8] = TEXT(peers[i]);
-		row[9] = DB_U64_VALUE((uint64_t)batch->at);
-		row[10] = TEXT(token_name(order->actor.token));
+		row[9] = DB_U64_VALUE((uint64_t)transaction->at);
+		row[10] = TEXT(token_name(change->actor.token));
 	}
 	return rows_write(log, SQL_LOG, &rows);
 }
 
+/* Locks the hub's row, if it is not locked, and takes the revisions. */
+static int claim(struct changelog *log, const struct transaction *transaction, const struct growth *growth)
+{
+	char identity[HUB_IDENTITY_LEN + 1];
+
+	store_identity(transaction->store, identity);
+	const struct db_value values[] = {DB_U64_VALUE(transaction->revision),
+					  DB_U64_VALUE(growth->accounts),
+					  DB_U64_VALUE(growth->accounts_gone),
+					  DB_U64_VALUE(growth->silos),
+					  DB_U64_VALUE(growth->silos_gone),
+					  DB_U64_VALUE(growth->records),
+					  DB_U64_VALUE(growth->records_gone),
+					  DB_U64_VALUE(growth->tokens),
+					  DB_U64_VALUE(growth->tokens_gone),
+					  DB_U64_VALUE(transaction->base),
+					  TEXT(identity)};
+	int err = db_exec(log->db, SQL_CLAIM, values, sizeof values / sizeof values[0]);
+	return err || db_affected(log->db) == 1 ? err : ERR_STOPPED;
+}
+
 /* A node of a cluster may have rolled back the transaction's beginning, and told nobody: see db.c. */
-static int check_intact(struct changelog *log, const struct batch *batch)
+static int check_intact(struct changelog *log, const struct transaction *transaction)
 {
 	bool there = true;
-	int err = db_is_cluster(log->db) ? changelog_has(log, batch->id, batch->entries[0].revision, &there) : ERR_OK;
+	int err = changelog_has(log, transaction->id, transaction->changes[0]->revision, &there);
 
 	return err || there ? err : ERR_DEADLOCK;
 }
 
-int changelog_write(struct changelog *log, struct batch *batch)
+int changelog_write(struct changelog *log, const struct transaction *transaction)
 {
+	_cleanup_(silo_rows_release) struct silo_rows rows = {.puts.columns = 3,
+							      .deletes.columns = 1,
+							      .added.columns = 3,
+							      .changed.columns = 4,
+							      .removed.columns = 3};
+	bool cluster = db_is_cluster(log->db);
 	struct growth growth = {0};
-	int err = ERR_OK;
+	int err = add_silos(transaction, &rows, &growth);
 
-	for (size_t i = 0; i < batch->count && !err; i++) {
-		const struct order *order = batch->entries[i].order;
-		if (order->kind == CHANGE_USER_PUT || order->kind == CHANGE_USER_DELETE)
-			err = write_user(log, batch, order->kind, &growth);
-		else if (order->kind == CHANGE_TOKEN_PUT || order->kind == CHANGE_TOKEN_DELETE)
-			err = write_token(log, batch, order, &growth);
-	}
-	/* Before all else that a batch of silos writes: whoever else has got the lock meanwhile has taken the revision.
-	 */
+	for (size_t i = 0; i < transaction->count; i++)
+		add_account(transaction->changes[i], &growth);
+	/* On one server the hub's row comes first: it is the lock. In a cluster the log comes first, and check_intact()
+	 * sees by it that nothing was rolled back; there the lock is held, for what it is worth. */
+	if (!err && !cluster)
+		err = claim(log, transaction, &growth);
 	if (!err)
-		err = write_log(log, batch);
+		err = write_accounts(log, transaction);
 	if (!err)
-		err = write_silos(log, batch, &growth);
-	const struct db_value hub[] = {
-		DB_U64_VALUE(batch->revision),     DB_U64_VALUE(growth.accounts),   DB_U64_VALUE(growth.accounts_gone),
-		DB_U64_VALUE(growth.silos),        DB_U64_VALUE(growth.silos_gone), DB_U64_VALUE(growth.records),
-		DB_U64_VALUE(growth.records_gone), DB_U64_VALUE(growth.tokens),     DB_U64_VALUE(growth.tokens_gone)};
+		err = write_log(log, transaction);
 	if (!err)
-		err = db_exec(log->db, SQL_SET_REVISION, hub, sizeof hub / sizeof hub[0]);
-	return err ? err : check_intact(log, batch);
+		err = write_silos(log, &rows);
+	if (!err && cluster)
+		err = claim(log, transaction, &growth);
+	return !err && cluster ? check_intact(log, transaction) : err;
 }

@@ -1,5 +1,6 @@
 #include "api/journal/queue.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,68 +9,108 @@
 
 #include "common/base/clock.h"
 
-#define TICK_MS 25 /* how late an item may be withdrawn */
+#define TICK_MS 25 /* how late a change may be withdrawn */
 
-/* --- items -------------------------------------------------------------------------------------------------------- */
+enum item_state { ITEM_WAITS, ITEM_TAKEN, ITEM_COMMITS, ITEM_DECIDED };
 
-static struct item *item_new(struct change *change, unsigned holders)
+struct item {
+	struct pending pending;             /* first, as the outside has its address; the writer's while it is taken */
+	struct item *prev, *next;           /* of those that wait; guarded by the queue's lock, as all below */
+	struct item *live_prev, *live_next; /* of those that have no answer */
+	enum item_state state;
+	unsigned holders;
+	bool withdrawn;
+	bool answered; /* or nobody waits for an answer */
+	int64_t since_ms;
+	struct waiter waiter; /* suspended until it is answered; no functions: the submitter blocks */
+	int answer_err;       /* as the next: once answered, the submitter's */
+	struct outcome answer;
+};
+
+struct queue {
+	pthread_mutex_t lock; /* guards all below, and the items */
+	pthread_cond_t work, answered, tick;
+	struct item *items, *live;
+	size_t count;
+	bool stopping;
+	bool used, timer_sleeps, released; /* between the timer and the others: a change came; none came; end */
+	pthread_t timer;
+	bool open;          /* the database is there */
+	bool stalled;       /* open, but a change had to be withdrawn: refuse until something has gone through again */
+	int64_t grace_ms;   /* what the transaction under way has beyond the limits, for its size */
+	int64_t busy_since; /* clock_mono_ms; since when the writer is at the database; 0: it waits for work */
+	int64_t closed_since; /* clock_mono_ms */
+	char reason[256];     /* why not open */
+	uint64_t transactions, changes;
+	uint64_t sizes[QUEUE_SIZES];
+};
+
+/* --- items: with the lock held, but for item_new_take() and resume_all() -------------------------------------------
+ */
+
+static struct item *item_of(struct pending *pending)
 {
-	struct item *item = calloc(1, sizeof *item);
+	return (struct item *)(void *)pending;
+}
 
-	if (!item)
-		return NULL;
-	if (order_init_take(&item->order, change)) {
-		free(item);
+static struct item *item_new_take(struct change *change)
+{
+	struct item *item = change_prepare(change) ? NULL : calloc(1, sizeof *item);
+
+	if (!item) {
+		change_release(change);
 		return NULL;
 	}
-	item->holders = holders;
+	item->pending.change = *change;
+	memset(change, 0, sizeof *change);
+	item->holders = 1;
 	return item;
 }
 
-/* With the lock held, as all up to the request's side but resume_all(). */
-static void item_let_go(struct item *item)
+static void item_unref(struct item *item)
 {
 	if (--item->holders)
 		return;
-	document_unref(item->outcome.body);
+	document_unref(item->pending.outcome.body);
 	document_unref(item->answer.body);
-	order_release(&item->order);
+	change_release(&item->pending.change);
 	free(item);
 }
 
-/* Lines of items that were told, to be resumed without the lock. */
-struct lines {
-	struct waiter list[BATCH_MAX];
+/* Those of answered items, to be resumed without the lock. */
+struct waiters {
+	struct waiter list[TRANSACTION_MAX];
 	size_t count;
 };
 
-static void resume_all(const struct lines *lines)
+static void resume_all(const struct waiters *waiters)
 {
-	for (size_t i = 0; i < lines->count; i++)
-		lines->list[i].resume(lines->list[i].handle);
+	for (size_t i = 0; i < waiters->count; i++)
+		waiters->list[i].resume(waiters->list[i].handle);
 }
 
-/* The answer, unless there was one before. At most BATCH_MAX for one `lines`. */
-static void tell(struct queue *queue, struct item *item, int err, struct outcome *outcome, struct lines *lines)
+/* Unless there was an answer before. At most TRANSACTION_MAX for one `waiters`. */
+static void item_answer(struct queue *queue, struct item *item, int err, struct outcome *outcome,
+			struct waiters *waiters)
 {
-	if (item->told)
+	if (item->answered)
 		return;
-	item->told = true;
+	item->answered = true;
 	item->answer_err = err;
 	item->answer = *outcome;
 	outcome->body = NULL;
 	DL_DELETE2(queue->live, item, live_prev, live_next);
 	if (item->waiter.resume)
-		lines->list[lines->count++] = item->waiter;
+		waiters->list[waiters->count++] = item->waiter;
 	else
-		pthread_cond_broadcast(&queue->told);
+		pthread_cond_broadcast(&queue->answered);
 }
 
-/* It is not decided any more: the writer drops it, or tells of it in vain. */
-static void withdraw(struct queue *queue, struct item *item, const char *reason, struct lines *lines)
+/* It is not decided any more: the writer drops it, or answers in vain. */
+static void item_withdraw(struct queue *queue, struct item *item, const char *reason, struct waiters *waiters)
 {
 	struct outcome outcome = {0};
-	int err = item->state == ITEM_COMMITTING ? ERR_UNKNOWN_OUTCOME : ERR_UNAVAILABLE;
+	int err = item->state == ITEM_COMMITS ? ERR_UNKNOWN_OUTCOME : ERR_UNAVAILABLE;
 
 	item->withdrawn = true;
 	why_set(&outcome.why, err, "",
@@ -77,58 +118,50 @@ static void withdraw(struct queue *queue, struct item *item, const char *reason,
 				       : "%s during the commit: the change may or may not have happened; read before "
 					 "you try again",
 		reason);
-	tell(queue, item, err, &outcome, lines);
+	item_answer(queue, item, err, &outcome, waiters);
 }
 
-static void item_refuse(struct queue *queue, struct item *item, int err, const char *reason, struct lines *lines)
+static void item_refuse_take(struct queue *queue, struct item *item, int err, const char *reason,
+			     struct waiters *waiters)
 {
 	struct outcome outcome = {0};
 
 	why_set(&outcome.why, err, "", "%s", reason);
-	tell(queue, item, err, &outcome, lines);
-	document_unref(item->outcome.body);
-	memset(&item->outcome, 0, sizeof item->outcome);
-	item->outcome.why = outcome.why;
-	item->err = err;
-	item->state = ITEM_DONE;
-	item_let_go(item);
+	item_answer(queue, item, err, &outcome, waiters);
+	item_unref(item);
 }
 
 /* --- time limits -------------------------------------------------------------------------------------------------- */
 
-/* How long an item may wait as things stand. */
-static int64_t wait_limit_ms(const struct queue *queue, const struct item *item)
-{
-	return item->state == ITEM_COMMITTING ? QUEUE_COMMIT_WAIT_MS : QUEUE_WAIT_MS + queue->grace_ms;
-}
-
-static void withdraw_late(struct queue *queue, struct lines *lines)
+static void withdraw_late(struct queue *queue, struct waiters *waiters)
 {
 	int64_t now_ms = clock_mono_ms();
 	struct item *item, *next;
 
-	for (item = queue->live; item && lines->count < BATCH_MAX; item = next) {
+	for (item = queue->live; item && waiters->count < TRANSACTION_MAX; item = next) {
+		bool commits = item->state == ITEM_COMMITS;
+		int64_t limit_ms = commits ? QUEUE_COMMIT_WAIT_MS : QUEUE_WAIT_MS + queue->grace_ms;
 		next = item->live_next;
-		if (now_ms - item->since_ms < wait_limit_ms(queue, item))
+		if (now_ms - item->since_ms < limit_ms)
 			continue;
-		queue->stalled |= item->state != ITEM_COMMITTING;
-		withdraw(queue, item, "the database does not answer", lines);
+		queue->stalled |= !commits;
+		item_withdraw(queue, item, "the database does not answer", waiters);
 	}
 }
 
-/* Sleeps while nothing comes; looks every few milliseconds otherwise, so that who submits need not wake it. */
+/* Sleeps while nothing comes; polls while busy, so that submitters need not signal. */
 static void *timer_main(void *arg)
 {
 	struct queue *queue = arg;
-	struct lines lines;
+	struct waiters waiters;
 
 	pthread_mutex_lock(&queue->lock);
 	while (!queue->released) {
-		lines.count = 0;
-		withdraw_late(queue, &lines);
-		if (lines.count) {
+		waiters.count = 0;
+		withdraw_late(queue, &waiters);
+		if (waiters.count) {
 			pthread_mutex_unlock(&queue->lock);
-			resume_all(&lines);
+			resume_all(&waiters);
 			pthread_mutex_lock(&queue->lock);
 			continue;
 		}
@@ -144,40 +177,56 @@ static void *timer_main(void *arg)
 	return NULL;
 }
 
-int queue_init(struct queue *queue)
+static void queue_destroy(struct queue *queue)
 {
-	memset(queue, 0, sizeof *queue);
+	pthread_cond_destroy(&queue->tick);
+	pthread_cond_destroy(&queue->answered);
+	pthread_cond_destroy(&queue->work);
+	pthread_mutex_destroy(&queue->lock);
+	free(queue);
+}
+
+int queue_new(struct queue **ret_queue)
+{
+	struct queue *queue = calloc(1, sizeof *queue);
+
+	if (!queue)
+		return ERR_NOMEM;
 	pthread_mutex_init(&queue->lock, NULL);
 	clock_cond_init(&queue->work);
-	clock_cond_init(&queue->told);
+	clock_cond_init(&queue->answered);
 	clock_cond_init(&queue->tick);
 	queue->closed_since = clock_mono_ms();
 	snprintf(queue->reason, sizeof queue->reason, "not connected yet");
-	return pthread_create(&queue->timer, NULL, timer_main, queue) ? ERR_SYSTEM : ERR_OK;
+	if (pthread_create(&queue->timer, NULL, timer_main, queue)) {
+		queue_destroy(queue);
+		return ERR_SYSTEM;
+	}
+	*ret_queue = queue;
+	return ERR_OK;
 }
 
-void queue_release(struct queue *queue)
+void queue_free(struct queue *queue)
 {
+	if (!queue)
+		return;
 	pthread_mutex_lock(&queue->lock);
 	queue->released = true;
 	pthread_cond_signal(&queue->tick);
 	pthread_mutex_unlock(&queue->lock);
 	pthread_join(queue->timer, NULL);
-	pthread_cond_destroy(&queue->tick);
-	pthread_cond_destroy(&queue->told);
-	pthread_cond_destroy(&queue->work);
-	pthread_mutex_destroy(&queue->lock);
+	queue_destroy(queue);
 }
 
-/* --- the request's side ------------------------------------------------------------------------------------------- */
+/* --- who asks ----------------------------------------------------------------------------------------------------- */
 
-bool queue_is_stalled(const struct queue *queue)
+/* With the lock held, as the next two. */
+static bool is_stalled(const struct queue *queue)
 {
 	return queue->stalled ||
 	       (queue->busy_since && clock_mono_ms() - queue->busy_since > QUEUE_STALL_MS + queue->grace_ms);
 }
 
-/* With the lock held, as the next one. */
 static int check_open(const struct queue *queue, struct why *why)
 {
 	if (queue->stopping)
@@ -185,7 +234,7 @@ static int check_open(const struct queue *queue, struct why *why)
 	if (!queue->open)
 		return why_set(why, ERR_UNAVAILABLE, "", "the database is away (%s); nothing was changed",
 			       queue->reason);
-	if (queue_is_stalled(queue))
+	if (is_stalled(queue))
 		return why_set(why, ERR_UNAVAILABLE, "", "the database does not answer; nothing was changed");
 	if (queue->count >= QUEUE_MAX)
 		return why_set(why, ERR_BUSY, "", "%d changes are waiting already; nothing was changed", QUEUE_MAX);
@@ -207,10 +256,10 @@ static void enqueue(struct queue *queue, struct item *item)
 	pthread_cond_signal(&queue->work);
 }
 
-int queue_submit(struct queue *queue, struct change *change, const struct waiter *waiter, struct item **ret_item,
-		 struct why *ret_why)
+int queue_submit_take(struct queue *queue, struct change *change, const struct waiter *waiter,
+		      struct pending **ret_pending, struct why *ret_why)
 {
-	struct item *item = item_new(change, 1);
+	struct item *item = item_new_take(change);
 
 	if (!item)
 		return why_set(ret_why, ERR_NOMEM, "", "out of memory; nothing was changed");
@@ -219,61 +268,58 @@ int queue_submit(struct queue *queue, struct change *change, const struct waiter
 	pthread_mutex_lock(&queue->lock);
 	int err = check_open(queue, ret_why);
 	if (err)
-		item_let_go(item);
+		item_unref(item);
 	else
 		enqueue(queue, item);
 	pthread_mutex_unlock(&queue->lock);
 	if (err)
 		return err;
-	*ret_item = item;
+	*ret_pending = &item->pending;
 	return ERR_PENDING;
 }
 
-int queue_collect(struct queue *queue, struct item *item, struct outcome *ret_outcome)
+int queue_collect_take(struct queue *queue, struct pending *pending, struct outcome *ret_outcome)
 {
+	struct item *item = item_of(pending);
+
 	pthread_mutex_lock(&queue->lock);
-	while (!item->told)
-		pthread_cond_wait(&queue->told, &queue->lock);
+	while (!item->answered)
+		pthread_cond_wait(&queue->answered, &queue->lock);
 	int err = item->answer_err;
 	*ret_outcome = item->answer;
 	item->answer.body = NULL;
-	item_let_go(item);
+	item_unref(item);
 	pthread_mutex_unlock(&queue->lock);
 	return err;
 }
 
-void queue_abandon(struct queue *queue, struct item *item)
+int queue_change_take(struct queue *queue, struct change *change, struct outcome *ret_outcome)
 {
+	struct pending *pending;
+
+	memset(ret_outcome, 0, sizeof *ret_outcome);
+	int err = queue_submit_take(queue, change, NULL, &pending, &ret_outcome->why);
+	return err == ERR_PENDING ? queue_collect_take(queue, pending, ret_outcome) : err;
+}
+
+void queue_abandon_take(struct queue *queue, struct pending *pending)
+{
+	struct item *item = item_of(pending);
+
 	if (!item)
 		return;
 	pthread_mutex_lock(&queue->lock);
-	if (!item->told) {
-		item->told = item->withdrawn = true;
+	if (!item->answered) {
+		item->answered = item->withdrawn = true;
 		DL_DELETE2(queue->live, item, live_prev, live_next);
 	}
-	item_let_go(item);
+	item_unref(item);
 	pthread_mutex_unlock(&queue->lock);
 }
 
-void queue_drain(struct queue *queue)
+int queue_post_take(struct queue *queue, struct change *change)
 {
-	struct lines lines;
-
-	do {
-		lines.count = 0;
-		pthread_mutex_lock(&queue->lock);
-		queue->stopping = true;
-		while (queue->live && lines.count < BATCH_MAX)
-			withdraw(queue, queue->live, "the hub is shutting down", &lines);
-		pthread_cond_signal(&queue->work);
-		pthread_mutex_unlock(&queue->lock);
-		resume_all(&lines);
-	} while (lines.count);
-}
-
-int queue_post(struct queue *queue, struct change *change)
-{
-	struct item *item = item_new(change, 1);
+	struct item *item = item_new_take(change);
 	struct why why;
 
 	if (!item)
@@ -282,16 +328,48 @@ int queue_post(struct queue *queue, struct change *change)
 	int err = check_open(queue, &why);
 	if (!err)
 		enqueue(queue, item);
-	item_let_go(item); /* nobody waits */
+	item_unref(item); /* nobody waits */
 	pthread_mutex_unlock(&queue->lock);
 	return err;
 }
 
-/* --- the writer's side -------------------------------------------------------------------------------------------- */
+void queue_drain(struct queue *queue)
+{
+	struct waiters waiters;
+
+	do {
+		waiters.count = 0;
+		pthread_mutex_lock(&queue->lock);
+		queue->stopping = true;
+		while (queue->live && waiters.count < TRANSACTION_MAX)
+			item_withdraw(queue, queue->live, "the hub is shutting down", &waiters);
+		pthread_cond_signal(&queue->work);
+		pthread_mutex_unlock(&queue->lock);
+		resume_all(&waiters);
+	} while (waiters.count);
+}
+
+void queue_status(struct queue *queue, struct queue_status *ret_status)
+{
+	pthread_mutex_lock(&queue->lock);
+	bool stalled = is_stalled(queue);
+	*ret_status = (struct queue_status){.database_up = queue->open && !stalled,
+					    .transactions = queue->transactions,
+					    .changes = queue->changes,
+					    .waiting = queue->count};
+	memcpy(ret_status->sizes, queue->sizes, sizeof queue->sizes);
+	if (!queue->open)
+		ret_status->down_ms = clock_mono_ms() - queue->closed_since;
+	snprintf(ret_status->reason, sizeof ret_status->reason, "%s",
+		 queue->open && stalled ? "it does not answer" : queue->reason);
+	pthread_mutex_unlock(&queue->lock);
+}
+
+/* --- the writer --------------------------------------------------------------------------------------------------- */
 
 void queue_close(struct queue *queue, const char *reason)
 {
-	struct lines lines;
+	struct waiters waiters;
 
 	pthread_mutex_lock(&queue->lock);
 	if (queue->open)
@@ -299,15 +377,16 @@ void queue_close(struct queue *queue, const char *reason)
 	queue->open = false;
 	snprintf(queue->reason, sizeof queue->reason, "%s", reason);
 	do {
-		lines.count = 0;
-		while (queue->items && lines.count < BATCH_MAX) {
+		waiters.count = 0;
+		while (queue->items && waiters.count < TRANSACTION_MAX) {
 			struct item *item = queue->items;
 			DL_DELETE(queue->items, item);
 			queue->count--;
-			item_refuse(queue, item, ERR_UNAVAILABLE, "the database is away; nothing was changed", &lines);
+			item_refuse_take(queue, item, ERR_UNAVAILABLE, "the database is away; nothing was changed",
+					 &waiters);
 		}
 		pthread_mutex_unlock(&queue->lock);
-		resume_all(&lines);
+		resume_all(&waiters);
 		pthread_mutex_lock(&queue->lock);
 	} while (queue->items);
 	pthread_mutex_unlock(&queue->lock);
@@ -332,6 +411,14 @@ void queue_stop(struct queue *queue)
 	pthread_mutex_unlock(&queue->lock);
 }
 
+bool queue_is_stopping(struct queue *queue)
+{
+	pthread_mutex_lock(&queue->lock);
+	bool stopping = queue->stopping;
+	pthread_mutex_unlock(&queue->lock);
+	return stopping;
+}
+
 bool queue_is_drained(struct queue *queue)
 {
 	pthread_mutex_lock(&queue->lock);
@@ -340,37 +427,34 @@ bool queue_is_drained(struct queue *queue)
 	return drained;
 }
 
-static bool is_user_change(const struct item *item)
-{
-	return item->order.kind != CHANGE_SILO_PUT && item->order.kind != CHANGE_SILO_DELETE;
-}
-
-/* With the lock held. Rights depend on users and tokens, so a change of one closes a batch before and behind it. */
-static size_t take(struct queue *queue, struct item *ret_items[static BATCH_MAX])
+/* With the lock held. */
+static size_t take(struct queue *queue, struct pending *ret_taken[static TRANSACTION_MAX])
 {
 	size_t count = 0, bytes = 0;
 	bool alone = false;
 
-	while (queue->items && count < BATCH_MAX && bytes < BATCH_BYTES_MAX && !alone) {
+	while (queue->items && count < TRANSACTION_MAX && bytes < TRANSACTION_BYTES_MAX && !alone) {
 		struct item *item = queue->items;
-		if (count && is_user_change(item) && !item->withdrawn)
+		const struct change *change = &item->pending.change;
+		alone = !change_is_of_silo(change);
+		if (count && alone && !item->withdrawn)
 			break;
 		DL_DELETE(queue->items, item);
 		queue->count--;
 		if (item->withdrawn) {
-			item_let_go(item);
+			item_unref(item);
+			alone = false;
 			continue;
 		}
 		item->state = ITEM_TAKEN;
-		bytes += item->order.body ? item->order.body->len : 0;
-		alone = is_user_change(item);
-		ret_items[count++] = item;
+		bytes += change->document ? change->document->len : 0;
+		ret_taken[count++] = &item->pending;
 	}
 	queue->grace_ms = (int64_t)(bytes / QUEUE_BYTES_PER_MS);
 	return count;
 }
 
-size_t queue_take(struct queue *queue, int64_t timeout_ms, struct item *ret_items[static BATCH_MAX])
+size_t queue_take(struct queue *queue, int64_t timeout_ms, struct pending *ret_taken[static TRANSACTION_MAX])
 {
 	const struct timespec until = clock_mono_at(clock_mono_ms() + timeout_ms);
 
@@ -378,94 +462,67 @@ size_t queue_take(struct queue *queue, int64_t timeout_ms, struct item *ret_item
 	queue->busy_since = 0;
 	while (!queue->items && !queue->stopping && pthread_cond_timedwait(&queue->work, &queue->lock, &until) == 0)
 		;
-	size_t count = take(queue, ret_items);
+	size_t count = take(queue, ret_taken);
 	queue->busy_since = clock_mono_ms();
 	pthread_mutex_unlock(&queue->lock);
 	return count;
 }
 
-struct item *queue_own_item(struct change *change)
-{
-	struct item *item = item_new(change, 2);
-
-	if (!item)
-		return NULL;
-	item->state = ITEM_TAKEN;
-	item->told = true;
-	return item;
-}
-
-void queue_drop_own_item(struct queue *queue, struct item *item)
-{
-	pthread_mutex_lock(&queue->lock);
-	if (item->state != ITEM_DONE)
-		item->holders--; /* the writer never finished it */
-	item_let_go(item);
-	pthread_mutex_unlock(&queue->lock);
-}
-
-void queue_return(struct queue *queue, struct item *items[], size_t count)
+void queue_return(struct queue *queue, struct pending *taken[], size_t count)
 {
 	pthread_mutex_lock(&queue->lock);
 	while (count--) {
-		items[count]->state = ITEM_QUEUED;
-		DL_PREPEND(queue->items, items[count]);
+		struct item *item = item_of(taken[count]);
+		item->state = ITEM_WAITS;
+		DL_PREPEND(queue->items, item);
 		queue->count++;
 	}
 	pthread_mutex_unlock(&queue->lock);
 }
 
-bool queue_enter_commit(struct queue *queue, struct item *items[], size_t count)
+bool queue_enter_commit(struct queue *queue, struct pending *taken[], size_t count)
 {
 	bool all = true;
 
 	pthread_mutex_lock(&queue->lock);
 	for (size_t i = 0; i < count; i++)
-		all &= !items[i]->withdrawn;
+		all &= !item_of(taken[i])->withdrawn;
 	for (size_t i = 0; i < count && all; i++)
-		items[i]->state = ITEM_COMMITTING;
+		item_of(taken[i])->state = ITEM_COMMITS;
 	pthread_mutex_unlock(&queue->lock);
 	return all;
 }
 
-/* With the lock held. */
-static void count_batch(struct queue *queue, size_t changes)
+void queue_finish_take(struct queue *queue, struct pending *taken[], size_t count, bool committed)
 {
-	size_t i = 0;
-
-	while (i < QUEUE_BATCH_SIZES - 1 && changes > (size_t)1 << i)
-		i++;
-	queue->batch_sizes[i]++;
-	queue->batches++;
-}
-
-void queue_finish(struct queue *queue, struct item *items[], size_t count, bool committed)
-{
-	struct lines lines = {.count = 0};
-	size_t changes = 0;
+	struct waiters waiters = {.count = 0};
+	size_t changes = 0, size = 0;
 
 	pthread_mutex_lock(&queue->lock);
 	queue->stalled = false;
 	for (size_t i = 0; i < count; i++) {
-		changes += !items[i]->err && items[i]->outcome.changed;
-		items[i]->state = ITEM_DONE;
-		tell(queue, items[i], items[i]->err, &items[i]->outcome, &lines);
-		item_let_go(items[i]);
+		struct item *item = item_of(taken[i]);
+		changes += !item->pending.err && item->pending.outcome.changed;
+		item->state = ITEM_DECIDED;
+		item_answer(queue, item, item->pending.err, &item->pending.outcome, &waiters);
+		item_unref(item);
 	}
+	while (size < QUEUE_SIZES - 1 && changes > (size_t)1 << size)
+		size++;
 	queue->changes += changes;
-	if (committed)
-		count_batch(queue, changes);
+	queue->sizes[size] += committed;
+	queue->transactions += committed;
 	pthread_mutex_unlock(&queue->lock);
-	resume_all(&lines);
+	resume_all(&waiters);
 }
 
-void queue_refuse(struct queue *queue, struct item *items[], size_t count, int err, const char *reason)
+void queue_refuse_take(struct queue *queue, struct pending *taken[], size_t count, int err, const char *reason)
 {
-	struct lines lines = {.count = 0};
+	struct waiters waiters = {.count = 0};
 
 	pthread_mutex_lock(&queue->lock);
 	for (size_t i = 0; i < count; i++)
-		item_refuse(queue, items[i], err, reason, &lines);
+		item_refuse_take(queue, item_of(taken[i]), err, reason, &waiters);
 	pthread_mutex_unlock(&queue->lock);
-	resume_all(&lines);
+	resume_all(&waiters);
 }

@@ -1,109 +1,104 @@
 /*
- * Changes on their way from the requests to the one thread that writes: waiting, time limits, withdrawal, and the
- * answer back. A request waits without a thread: its line is suspended, and resumed when there is an answer.
+ * Changes on their way from those who ask to the one thread that writes, and the answers on their way back. Whoever
+ * asks holds no thread meanwhile: its waiter is suspended, and resumed when there is an answer.
  *
- * An item is shared by the two sides and freed by whichever lets go last. Up to queue_enter_commit() one that has
- * waited too long is withdrawn, by a thread of the queue's own: it is then certain that nothing was changed. After it,
- * only the outcome of the commit counts. Lines are resumed without the lock.
+ * A change that was submitted
+ *   waits       in the queue, with at most QUEUE_MAX - 1 others. After QUEUE_WAIT_MS it is withdrawn and answered
+ *               ERR_UNAVAILABLE: it is certain that nothing was changed.
+ *   is taken    by the writer, which decides it and writes it within a transaction. It can still be withdrawn, and then
+ *               the transaction is not committed; or it goes back to the head of the queue, to be tried again.
+ *   commits     from queue_enter_commit() on: now only the outcome of COMMIT counts. If that is not known within
+ *               QUEUE_COMMIT_WAIT_MS the answer is ERR_UNKNOWN_OUTCOME.
+ *   is answered once, for good, by whichever of these comes first.
+ *
+ * So when the database stops amid a transaction of three changes: after 0.9 s all three are answered 503, the next ones
+ * are refused at once, and when the database goes on, the writer finds that they were withdrawn and rolls back.
+ *
+ * A pending change is shared by the two sides and freed by whichever lets go last. All functions may be called from any
+ * thread, but for those of the writer. Waiters are resumed without the queue's lock.
  */
 #ifndef SILODNS_API_JOURNAL_QUEUE_H
 #define SILODNS_API_JOURNAL_QUEUE_H
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "api/journal/decide.h"
-#include "api/journal/journal.h"
 #include "api/model/change.h"
 #include "common/base/waiter.h"
 
 #define QUEUE_MAX 1024             /* waiting changes; beyond it ERR_BUSY. */
 #define QUEUE_WAIT_MS 900          /* a change that is not being committed by then is withdrawn */
 #define QUEUE_STALL_MS 900         /* a writer that is at the database for so long gets no new changes */
-#define QUEUE_BYTES_PER_MS 1000    /* of documents: a batch of large silos has so much more time for both of these */
+#define QUEUE_BYTES_PER_MS 1000    /* of documents: large silos have so much more time for both of these */
 #define QUEUE_COMMIT_WAIT_MS 10000 /* one that is being committed gets the answer "unknown" by then */
 
-enum item_state {
-	ITEM_QUEUED,
-	ITEM_TAKEN,      /* the writer has it; it may still be withdrawn */
-	ITEM_COMMITTING, /* COMMIT is under way */
-	ITEM_DONE        /* err and outcome are final */
-};
+struct queue;
 
-struct item {
-	struct item *prev, *next; /* of those that wait; guarded by the queue's lock, as all down to `answer` */
-	struct item *live_prev, *live_next; /* of those that have no answer */
-	enum item_state state;
-	unsigned holders;
-	bool withdrawn;
-	bool told; /* it has its answer, or nobody waits for one */
-	int64_t since_ms;
-	struct waiter waiter; /* suspended until it is told; no functions: the submitter blocks */
-	int answer_err;       /* as the next: once told the submitter's */
-	struct outcome answer;
-	struct order order; /* the writer's, as the next two: what was decided */
-	int err;
+int queue_new(struct queue **ret_queue); /* closed. ERR_NOMEM, ERR_SYSTEM: no thread */
+void queue_free(struct queue *queue);    /* when the writer has ended; NULL is allowed */
+
+/* What the writer works on, and nobody else looks into. */
+struct pending {
+	struct change change;
+	int err; /* this and the next: what was decided */
 	struct outcome outcome;
 };
 
-struct queue {
-	pthread_mutex_t lock; /* guards all below, and the items */
-	pthread_cond_t work, told, tick;
-	struct item *items, *live;
-	size_t count;
-	bool stopping;
-	bool used, timer_sleeps, released; /* between the timer and the others: an item came; none came; end */
-	pthread_t timer;
-	bool open;            /* the database is there */
-	bool stalled;         /* open, but an item had to be withdrawn: refuse until something has gone through again */
-	int64_t grace_ms;     /* what the batch under way has beyond the limits, for its size */
-	int64_t busy_since;   /* clock_mono_ms; since when the writer is at the database; 0: it waits for work */
-	int64_t closed_since; /* clock_mono_ms */
-	char reason[256];     /* why not open */
-	uint64_t batches, changes;
-	uint64_t batch_sizes[QUEUE_BATCH_SIZES];
-};
+/* --- who asks ----------------------------------------------------------------------------------------------------- */
 
-int queue_init(struct queue *queue); /* ERR_SYSTEM: no thread */
-void queue_release(struct queue *queue);
-
-/* Whether the database answers, with the lock held. */
-bool queue_is_stalled(const struct queue *queue);
-
-/* --- the request's side: see journal_begin(), journal_collect_take(), journal_abandon(); any thread --- */
-
-int queue_submit(struct queue *queue, struct change *change, const struct waiter *waiter, struct item **ret_item,
-		 struct why *ret_why);
-int queue_post(struct queue *queue, struct change *change);                             /* see journal_post() */
-int queue_collect(struct queue *queue, struct item *item, struct outcome *ret_outcome); /* blocks until it is told */
-void queue_abandon(struct queue *queue, struct item *item);
-/* Nothing more is accepted, and what has no answer gets one now. */
+/*
+ * Blocks. Takes the change, as the next two do, in every case. Returns ERR_OK once the change (or the fact that nothing
+ * had to change) is durable. Else nothing was changed, and `ret_outcome->why` says why: ERR_UNAVAILABLE (no database;
+ * at once when that is known, within a second otherwise), ERR_BUSY, ERR_PRECONDITION, ERR_FORBIDDEN, ERR_QUOTA,
+ * ERR_NOT_FOUND, ERR_CONFLICT, ERR_INVALID (no such owner), ERR_TOO_LARGE (for the database), ERR_NOMEM, ERR_INTERNAL.
+ * Only ERR_UNKNOWN_OUTCOME leaves it open. Fills `ret_outcome` in every case.
+ */
+int queue_change_take(struct queue *queue, struct change *change, struct outcome *ret_outcome);
+/* Without a thread that waits. ERR_PENDING: the waiter is suspended, and is resumed once queue_collect_take() does not
+ * block and says what queue_change_take() would. Any other error: nothing was changed, and nothing is pending. */
+int queue_submit_take(struct queue *queue, struct change *change, const struct waiter *waiter,
+		      struct pending **ret_pending, struct why *ret_why);
+/* Nobody learns what becomes of it. An error: it was not taken up. Never blocks. */
+int queue_post_take(struct queue *queue, struct change *change);
+int queue_collect_take(struct queue *queue, struct pending *pending, struct outcome *ret_outcome);
+void queue_abandon_take(struct queue *queue, struct pending *pending); /* NULL is allowed */
+/* No change is accepted any more, and whoever waits is told now that it is withdrawn, or that its outcome is unknown:
+ * no waiter is suspended afterwards. */
 void queue_drain(struct queue *queue);
 
-/* --- the writer's side --- */
+#define QUEUE_SIZES 9 /* up to 256 */
 
-/* Whether to accept changes. Closing refuses what waits; `ret_was_closed_ms` of opening: for how long, -1: it was open.
- */
+struct queue_status {
+	bool database_up;
+	char reason[256]; /* why not, for people */
+	int64_t down_ms;  /* for how long not */
+	uint64_t transactions, changes;
+	uint64_t sizes[QUEUE_SIZES]; /* committed transactions of 1, 2, 3–4, 5–8, … changes */
+	size_t waiting;              /* changes in the queue */
+};
+void queue_status(struct queue *queue, struct queue_status *ret_status);
+
+/* --- the writer --------------------------------------------------------------------------------------------------- */
+
+/* Whether to accept changes. Closing refuses what waits; opening returns for how many milliseconds it was closed, -1:
+ * it was open. */
 void queue_close(struct queue *queue, const char *reason);
 int64_t queue_open(struct queue *queue);
-void queue_stop(struct queue *queue); /* refuses new items; any thread */
-/* Waits up to `timeout_ms` for items, or for queue_stop(), and takes what is there, within a batch's limits. A change
- * of a user comes alone. */
-size_t queue_take(struct queue *queue, int64_t timeout_ms, struct item *ret_items[static BATCH_MAX]);
+void queue_stop(struct queue *queue); /* refuses new changes; any thread */
+bool queue_is_stopping(struct queue *queue);
 bool queue_is_drained(struct queue *queue); /* stopped, and nothing waits */
+/* Waits up to `timeout_ms` for changes, or for queue_stop(), and takes what is there, within a transaction's limits. A
+ * change of a user or token comes alone, as rights depend on it. */
+size_t queue_take(struct queue *queue, int64_t timeout_ms, struct pending *ret_taken[static TRANSACTION_MAX]);
 
-/* An item of the writer's own, that nobody waits for; already taken. */
-struct item *queue_own_item(struct change *change);
-void queue_drop_own_item(struct queue *queue, struct item *item);
-
-/* What may become of taken items: back to the head of the queue; committed or not at all; answered as decided; refused.
- */
-void queue_return(struct queue *queue, struct item *items[], size_t count);
+/* What may become of taken changes: back to the head of the queue; committed or not at all; answered as decided;
+ * refused. */
+void queue_return(struct queue *queue, struct pending *taken[], size_t count);
 /* False if one was withdrawn meanwhile: then none may be committed. */
-bool queue_enter_commit(struct queue *queue, struct item *items[], size_t count);
-void queue_finish(struct queue *queue, struct item *items[], size_t count, bool committed);
-void queue_refuse(struct queue *queue, struct item *items[], size_t count, int err, const char *reason);
+bool queue_enter_commit(struct queue *queue, struct pending *taken[], size_t count);
+void queue_finish_take(struct queue *queue, struct pending *taken[], size_t count, bool committed);
+void queue_refuse_take(struct queue *queue, struct pending *taken[], size_t count, int err, const char *reason);
 
 #endif

@@ -14,6 +14,7 @@
 
 #include <bsd/sys/tree.h>
 
+#include "common/base/err.h"
 #include "common/hub/silo.h"
 
 enum document_kind {
@@ -40,6 +41,8 @@ struct document *document_new(const char *id, const char *json, size_t len, uint
 struct document *document_ref(struct document *body);
 void document_unref(struct document *body); /* NULL is allowed */
 
+/* The silo that the document is. ERR_NOMEM; ERR_MALFORMED, ERR_INVALID: a person wrote it, not a hub. */
+int document_read(const struct document *body, struct silo *ret_silo);
 void document_id(const struct document *body, char ret_id[static SILO_ID_MAX + 1]);
 /* <0, 0, >0: by the ids' bytes. */
 int document_compare_id(const struct document *a, const struct document *b);

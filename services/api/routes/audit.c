@@ -107,7 +107,7 @@ static json_t *change_json(const struct history_entry *entry, const char *at)
 	static const char *const kinds[] = {[CHANGE_SILO_PUT] = "silo-put",   [CHANGE_SILO_DELETE] = "silo-delete",
 					    [CHANGE_USER_PUT] = "user-put",   [CHANGE_USER_DELETE] = "user-delete",
 					    [CHANGE_TOKEN_PUT] = "token-put", [CHANGE_TOKEN_DELETE] = "token-delete"};
-	bool known = entry->kind >= CHANGE_SILO_PUT && entry->kind <= CHANGE_LAST_;
+	bool known = entry->kind >= CHANGE_SILO_PUT && entry->kind <= CHANGE_LAST_LOGGED_;
 
 	return json_pack("{s:s, s:s, s:s, s:s, s:I, s:s, s:s, s:s}", "at", at, "outcome", "changed", "change",
 			 known ? kinds[entry->kind] : "", "subject", entry->subject, "revision", (json_int_t)entry->id,

@@ -1,5 +1,6 @@
 #include "api/routes/call.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "common/base/cleanup.h"
@@ -17,8 +18,7 @@ static void call_free(void *arg)
 	struct call *call = arg;
 
 	call_keep_take(call, NULL, NULL);
-	if (call->change)
-		journal_abandon(call->hub->journal, call->change);
+	queue_abandon_take(call->hub->queue, call->change);
 	token_unref(call->principal.token);
 	free(call);
 }
@@ -39,13 +39,13 @@ int call_new(struct hub *hub, struct request *request, struct call **ret_call)
 	return ERR_OK;
 }
 
-int call_submit(struct call *call, struct change *change, handler_fn finish)
+int call_submit_take(struct call *call, struct change *change, handler_fn finish)
 {
-	if (!change->subject)
-		change->subject = call->subject;
-	change->actor = &call->principal;
+	if (!change->subject[0])
+		snprintf(change->subject, sizeof change->subject, "%.*s", CHANGE_SUBJECT_MAX, call->subject);
+	change_set_actor(change, &call->principal);
 	change->peer = call->peer;
-	int err = journal_begin(call->hub->journal, change, call->request->waiter, &call->change, call->why);
+	int err = queue_submit_take(call->hub->queue, change, call->request->waiter, &call->change, call->why);
 	if (err == ERR_PENDING)
 		call->finish = finish;
 	return err;
@@ -53,7 +53,7 @@ int call_submit(struct call *call, struct change *change, handler_fn finish)
 
 int call_collect(struct call *call, struct outcome *ret_outcome)
 {
-	int err = journal_collect_take(call->hub->journal, TAKE_PTR(call->change), ret_outcome);
+	int err = queue_collect_take(call->hub->queue, TAKE_PTR(call->change), ret_outcome);
 
 	if (err)
 		*call->why = ret_outcome->why;

@@ -14,7 +14,7 @@
 #include "api/http/reply.h"
 #include "api/http/request.h"
 #include "api/hub.h"
-#include "api/journal/journal.h"
+#include "api/journal/queue.h"
 #include "common/base/err.h"
 #include "common/net/ipaddr.h"
 
@@ -45,7 +45,7 @@ struct call {
 	const struct route *route; /* NULL: none was found */
 	struct login_waiter login;
 	bool limited;                     /* how often it may ask is limited */
-	struct item *change;              /* owned; under way in the journal, or done */
+	struct pending *change;           /* owned; under way in the journal, or done */
 	void *kept;                       /* owned; see call_keep_take() */
 	void (*release_kept)(void *kept); /* also frees it */
 };
@@ -53,11 +53,11 @@ struct call {
 /* The request's state from now on: released with it. ERR_NOMEM. */
 int call_new(struct hub *hub, struct request *request, struct call **ret_call);
 
-/* Hands a change to the journal without waiting for it: a handler ends by returning what this returns (ERR_PENDING, or
- * an error), and once the change is decided `finish` is called in its place and finds it by call_collect(). Sets the
+/* Moves a change into the journal without waiting for it: a handler ends by returning what this returns (ERR_PENDING,
+ * or an error), and once the change is decided `finish` is called in its place and finds it by call_collect(). Sets the
  * change's actor and peer, and its subject unless it has one. */
-int call_submit(struct call *call, struct change *change, handler_fn finish);
-/* As journal_submit(); `call->why` tells the reason of a failure. */
+int call_submit_take(struct call *call, struct change *change, handler_fn finish);
+/* As queue_change_take(); `call->why` tells the reason of a failure. */
 int call_collect(struct call *call, struct outcome *ret_outcome);
 /* Keeps what the handler wants to find when it goes on, until the request ends; what was kept before is released. */
 void call_keep_take(struct call *call, void *kept, void (*release)(void *kept));

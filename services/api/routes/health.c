@@ -12,7 +12,7 @@ int handle_healthz(struct call *call, struct reply *reply)
 }
 
 /* Why this process should get no requests now; NULL: it should. */
-static const char *unready_reason(struct hub *hub, const struct journal_status *journal)
+static const char *unready_reason(struct hub *hub, const struct queue_status *journal)
 {
 	if (atomic_load(&hub->draining))
 		return "the hub is stopping";
@@ -20,16 +20,18 @@ static const char *unready_reason(struct hub *hub, const struct journal_status *
 		return journal->reason[0] ? journal->reason : "the database is not there";
 	if (!store_is_loaded(hub->store))
 		return "the hub has not loaded its state from the database yet";
+	if (!bootstrap_has_admin(hub->bootstrap))
+		return "the first admin is being made";
 	return NULL;
 }
 
 int handle_readyz(struct call *call, struct reply *reply)
 {
 	struct hub *hub = call->hub;
-	struct journal_status journal;
+	struct queue_status journal;
 	char identity[HUB_IDENTITY_LEN + 1] = "";
 
-	journal_status(hub->journal, &journal);
+	queue_status(hub->queue, &journal);
 	const char *reason = unready_reason(hub, &journal);
 	json_auto_t *json = json_object();
 	char expires[CLOCK_TEXT_MAX] = "";

@@ -21,9 +21,9 @@ static void log_list_free(void *arg)
 
 static int check_database(struct call *call)
 {
-	struct journal_status journal;
+	struct queue_status journal;
 
-	journal_status(call->hub->journal, &journal);
+	queue_status(call->hub->queue, &journal);
 	return journal.database_up ? ERR_OK
 				   : why_set(call->why, ERR_UNAVAILABLE, "",
 					     "the database, which has the log, is away (%s)", journal.reason);

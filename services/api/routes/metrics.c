@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "api/hub.h"
+#include "api/store/store_state.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 
@@ -106,17 +107,19 @@ static double unreachable_seconds(const struct hub *hub)
 					   : (double)(clock_wall_us() - hub->metrics.started_us) / 1e6;
 }
 
-static void take_sample(const struct hub *hub, const struct journal_status *journal, struct sample *ret_sample)
+static void take_sample(const struct hub *hub, const struct queue_status *journal, struct sample *ret_sample)
 {
 	struct store_size size = store_size(hub->store);
 	struct rusage usage = {0};
+	uint64_t loads = store_view(hub->store)->point.replaced;
 
+	store_view_end(hub->store);
 	getrusage(RUSAGE_SELF, &usage);
 	*ret_sample = (struct sample){
 		.database_up = journal->database_up,
 		.database_unreachable = unreachable_seconds(hub),
 		.queue = (double)journal->waiting,
-		.loads = (double)journal->reloads,
+		.loads = (double)loads,
 		.history_removed = (double)atomic_load(&hub->retention.removed),
 		.revision = (double)store_revision(hub->store),
 		.silos = (double)size.silos,
@@ -179,27 +182,27 @@ static void write_requests(struct buf *text, const struct metrics *metrics)
 			(uint64_t)atomic_load_explicit(&metrics->errors[-shown_errors[i]], memory_order_relaxed));
 }
 
-static void write_batches(struct buf *text, const struct journal_status *journal)
+static void write_batches(struct buf *text, const struct queue_status *journal)
 {
 	uint64_t upto = 0;
 
 	write_head(text, "silodns_batch_changes", "histogram", "Changes that were committed together.");
-	for (size_t i = 0; i < QUEUE_BATCH_SIZES; i++) {
-		upto += journal->batch_sizes[i];
+	for (size_t i = 0; i < QUEUE_SIZES; i++) {
+		upto += journal->sizes[i];
 		buf_append_fmt(text, "silodns_batch_changes_bucket{le=\"%u\"} %" PRIu64 "\n", 1u << i, upto);
 	}
 	buf_append_fmt(text,
 		       "silodns_batch_changes_bucket{le=\"+Inf\"} %" PRIu64 "\nsilodns_batch_changes_sum %" PRIu64
 		       "\nsilodns_batch_changes_count %" PRIu64 "\n",
-		       journal->batches, journal->changes, journal->batches);
+		       journal->transactions, journal->changes, journal->transactions);
 }
 
 void metrics_write(const struct hub *hub, struct buf *text)
 {
-	struct journal_status journal;
+	struct queue_status journal;
 	struct sample sample;
 
-	journal_status(hub->journal, &journal);
+	queue_status(hub->queue, &journal);
 	take_sample(hub, &journal, &sample);
 	write_head(text, "silodns_build_info", "gauge", "Always 1.");
 	buf_append_str(text, "silodns_build_info{version=\"" SILODNS_VERSION "\"} 1\n");

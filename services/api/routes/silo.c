@@ -74,7 +74,7 @@ static int collect(struct call *call, struct reply *reply, struct outcome *ret_o
 	return err;
 }
 
-static int query_owner(struct call *call, const char **ret_owner)
+static int query_owner(struct call *call, char ret_owner[static USER_NAME_MAX + 1])
 {
 	static const char *const known[] = {"owner", NULL};
 	const char *owner = NULL;
@@ -88,7 +88,7 @@ static int query_owner(struct call *call, const char **ret_owner)
 	if (err)
 		snprintf(call->why->field, sizeof call->why->field, "owner");
 	else
-		*ret_owner = owner;
+		snprintf(ret_owner, USER_NAME_MAX + 1, "%s", owner);
 	return err;
 }
 
@@ -112,21 +112,20 @@ static int check_count(struct call *call, const struct silo *silo)
 
 int handle_silo_put(struct call *call, struct reply *reply)
 {
-	_cleanup_(silo_release) struct silo silo = {0};
-	struct change change = {.kind = CHANGE_SILO_PUT, .silo = &silo};
+	_cleanup_(change_release) struct change change = {.kind = CHANGE_SILO_PUT};
 	int err = check_id(call);
 
 	(void)reply;
 	if (!err)
-		err = query_owner(call, &change.owner);
+		err = query_owner(call, change.new_owner);
 	if (!err)
 		err = precondition_read(call->request, &change.precondition);
 	if (!err)
 		err = silo_parse(call->request->body ? call->request->body : "", call->request->body_len, call->subject,
-				 &call->peer, &silo, call->why);
+				 &call->peer, &change.records, call->why);
 	if (!err)
-		err = check_count(call, &silo);
-	return err ? err : call_submit(call, &change, finish_put);
+		err = check_count(call, &change.records);
+	return err ? err : call_submit_take(call, &change, finish_put);
 }
 
 static int finish_delete(struct call *call, struct reply *reply)
@@ -149,5 +148,5 @@ int handle_silo_delete(struct call *call, struct reply *reply)
 		err = request_query_only(call->request, NULL);
 	if (!err)
 		err = precondition_read(call->request, &change.precondition);
-	return err ? err : call_submit(call, &change, finish_delete);
+	return err ? err : call_submit_take(call, &change, finish_delete);
 }

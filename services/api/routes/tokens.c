@@ -179,8 +179,11 @@ int handle_token_put(struct call *call, struct reply *reply)
 		return ERR_NOMEM;
 	call_keep_take(call, made, made_free);
 	err = make_token(call, made);
-	struct change change = {.kind = CHANGE_TOKEN_PUT, .subject = subject, .token = made->token};
-	return err ? err : call_submit(call, &change, finish_put);
+	if (err)
+		return err;
+	struct change change = {.kind = CHANGE_TOKEN_PUT, .token = token_ref(made->token)};
+	memcpy(change.subject, subject, sizeof subject);
+	return call_submit_take(call, &change, finish_put);
 }
 
 static int finish_delete(struct call *call, struct reply *reply)
@@ -194,10 +197,9 @@ static int finish_delete(struct call *call, struct reply *reply)
 
 int handle_token_delete(struct call *call, struct reply *reply)
 {
-	char subject[TOKEN_SUBJECT_MAX + 1];
-	struct change change = {.kind = CHANGE_TOKEN_DELETE, .subject = subject};
-	int err = check_token(call, subject);
+	struct change change = {.kind = CHANGE_TOKEN_DELETE};
+	int err = check_token(call, change.subject);
 
 	(void)reply;
-	return err ? err : call_submit(call, &change, finish_delete);
+	return err ? err : call_submit_take(call, &change, finish_delete);
 }

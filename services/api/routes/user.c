@@ -138,7 +138,10 @@ static int hash_password(struct call *call, struct user_put *put)
 	if (!put->password)
 		return ERR_OK;
 	if (hashing) {
-		err = password_hash_result(hashing, &put->change.password_hash);
+		const char *hash;
+		err = password_hash_result(hashing, &hash);
+		if (!err)
+			snprintf(put->change.password_hash, sizeof put->change.password_hash, "%s", hash);
 	} else {
 		err = authenticator_hash_password(call->hub->authenticator, put->password, put->password_len,
 						  call->request->waiter, &hashing);
@@ -185,7 +188,7 @@ int handle_user_put(struct call *call, struct reply *reply)
 		return why_set(call->why, ERR_FORBIDDEN, "",
 			       "only an admin may change role and quota; the password is yours to change");
 	err = hash_password(call, &put);
-	return err ? err : call_submit(call, &put.change, finish_put);
+	return err ? err : call_submit_take(call, &put.change, finish_put);
 }
 
 static int finish_delete(struct call *call, struct reply *reply)
@@ -204,5 +207,5 @@ int handle_user_delete(struct call *call, struct reply *reply)
 	int err = check_name(call);
 
 	(void)reply;
-	return err ? err : call_submit(call, &change, finish_delete);
+	return err ? err : call_submit_take(call, &change, finish_delete);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "api/model/change.h"
 #include "api/store/store_state.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
@@ -175,13 +176,14 @@ int store_token_by_subject(struct store *store, const char *subject, struct toke
 	return copy_token(store, store_state_token_by_subject(store_view(store), subject), ret_token);
 }
 
-/* By its hash: after a loading it is another object. */
+/* By its hash and revision: after a loading it is another object. */
 bool store_has_token(struct store *store, const struct token *token)
 {
-	bool found = store_state_token(store_view(store), token->hash) != NULL;
+	const struct token *found = store_state_token(store_view(store), token->hash);
+	bool is_it = found && found->revision == token->revision;
 
 	store_view_end(store);
-	return found;
+	return is_it;
 }
 
 int store_tokens(struct store *store, uint32_t owner, struct token ***ret_tokens, size_t *ret_count)
@@ -272,55 +274,56 @@ struct provision {
 	struct user_node *user;
 };
 
-static int provide(const struct store_change *change, struct provision *ret_provision)
+static int provide(const struct change *change, struct provision *ret_provision)
 {
-	if (change->op == STORE_PUT_SILO || change->op == STORE_DELETE_SILO) {
+	if (change_is_of_silo(change)) {
 		ret_provision->mark = document_new(change->subject, "", 0, 0, 0);
 		return ret_provision->mark ? ERR_OK : ERR_NOMEM;
 	}
-	if (change->op == STORE_PUT_USER) {
+	if (change->kind == CHANGE_USER_PUT) {
 		ret_provision->user = user_node_new(&change->user);
 		return ret_provision->user ? ERR_OK : ERR_NOMEM;
 	}
 	return ERR_OK;
 }
 
-static void apply_one(struct store_state *state, const struct store_change *change, struct provision *provision)
+static void apply_one(struct store_state *state, const struct change *change, struct provision *provision)
 {
-	state->point.user_changes += change->op >= STORE_PUT_USER;
-	switch (change->op) {
-	case STORE_PUT_SILO:
-		store_state_put_silo_take(state, document_ref(change->body), &provision->mark);
+	state->point.user_changes += !change_is_of_silo(change);
+	switch (change->kind) {
+	case CHANGE_SILO_PUT:
+	case CHANGE_SILO_PATCH:
+		store_state_put_silo_take(state, document_ref(change->document), &provision->mark);
 		break;
-	case STORE_DELETE_SILO:
+	case CHANGE_SILO_DELETE:
 		store_state_delete_silo(state, change->subject, change->revision, &provision->mark);
 		break;
-	case STORE_PUT_USER:
+	case CHANGE_USER_PUT:
 		store_state_put_user_take(state, TAKE_PTR(provision->user));
 		break;
-	case STORE_DELETE_USER:
+	case CHANGE_USER_DELETE:
 		store_state_delete_user(state, change->subject);
 		break;
-	case STORE_PUT_TOKEN:
+	case CHANGE_TOKEN_PUT:
 		store_state_put_token_take(state, token_ref(change->token));
 		break;
-	case STORE_DELETE_TOKEN:
+	case CHANGE_TOKEN_DELETE:
 		store_state_delete_token(state, change->subject);
 		break;
 	}
 }
 
-int store_apply(struct store *store, const struct store_change *changes, size_t count, uint64_t revision)
+int store_apply(struct store *store, struct change *const changes[], size_t count, uint64_t revision)
 {
 	struct provision *provisions = calloc(count + 1, sizeof *provisions);
 	int err = provisions ? ERR_OK : ERR_NOMEM;
 
 	for (size_t i = 0; i < count && !err; i++)
-		err = provide(&changes[i], &provisions[i]);
+		err = provide(changes[i], &provisions[i]);
 	if (!err) {
 		pthread_rwlock_wrlock(&store->lock);
 		for (size_t i = 0; i < count; i++)
-			apply_one(store->state, &changes[i], &provisions[i]);
+			apply_one(store->state, changes[i], &provisions[i]);
 		store->state->point.revision = revision;
 		pthread_rwlock_unlock(&store->lock);
 		store_wake(store);

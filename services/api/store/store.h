@@ -83,7 +83,7 @@ int store_users(struct store *store, struct user **ret_users, size_t *ret_count)
 /* A reference of the caller's; ERR_NOT_FOUND. */
 int store_token(struct store *store, const unsigned char hash[static TOKEN_HASH_BYTES], struct token **ret_token);
 int store_token_by_subject(struct store *store, const char *subject, struct token **ret_token);
-bool store_has_token(struct store *store, const struct token *token); /* it was not revoked */
+bool store_has_token(struct store *store, const struct token *token); /* neither revoked nor replaced */
 /* The tokens of `owner` (0: all) by subject: an array of references of the caller's. ERR_NOMEM. */
 int store_tokens(struct store *store, uint32_t owner, struct token ***ret_tokens, size_t *ret_count);
 void store_tokens_release(struct token **tokens, size_t count);
@@ -95,27 +95,11 @@ struct store_size store_size(struct store *store);
 
 /* --- writing: the journal only ------------------------------------------------------------------------------------ */
 
-enum store_op {
-	STORE_PUT_SILO,
-	STORE_DELETE_SILO,
-	STORE_PUT_USER,
-	STORE_DELETE_USER, /* and its tokens */
-	STORE_PUT_TOKEN,
-	STORE_DELETE_TOKEN
-};
-
-struct store_change {
-	enum store_op op;
-	const char *subject;   /* silo id, user name, or a token's subject; borrowed */
-	struct document *body; /* STORE_PUT_SILO; the store takes its own reference */
-	uint64_t revision;     /* STORE_DELETE_SILO */
-	struct user user;      /* STORE_PUT_USER; `silos` is ignored */
-	struct token *token;   /* STORE_PUT_TOKEN; the store takes its own reference */
-};
-
-/* Applies changes in order and moves the store to `revision`, all at once for readers. A document or token is put once,
- * into one store. ERR_NOMEM leaves the store as it was: all that needs memory is done before the first change. */
-int store_apply(struct store *store, const struct store_change *changes, size_t count, uint64_t revision);
+/* Applies decided changes in order and moves the store to `revision`, all at once for readers; takes references of its
+ * own. A document or token is put once, into one store. ERR_NOMEM leaves the store as it was: all that needs memory is
+ * done before the first change. */
+struct change;
+int store_apply(struct store *store, struct change *const changes[], size_t count, uint64_t revision);
 
 /* A whole new state, filled without the lock, in place of the old one. */
 void store_replace_take(struct store *store, struct store_state *state, const char *identity, uint64_t revision);

@@ -288,11 +288,12 @@ static void silo_unlink(struct store_state *state, struct document *silo)
 
 void store_state_put_silo_take(struct store_state *state, struct document *silo, struct document **mark)
 {
-	struct document *former = RB_FIND(silos_by_id, &state->silos_by_id, silo);
+	struct document *former = RB_INSERT(silos_by_id, &state->silos_by_id, silo);
 
-	if (former)
+	if (former) {
 		silo_unlink(state, former);
-	RB_INSERT(silos_by_id, &state->silos_by_id, silo);
+		RB_INSERT(silos_by_id, &state->silos_by_id, silo);
+	}
 	RB_INSERT(silos_by_owner, &state->silos_by_owner, silo);
 	change_link(state, silo);
 	count_owned(state, silo->owner, 1);

@@ -15,7 +15,7 @@ void conf_flag_name(const char *name, const char *suffix, char ret_name[static C
 		*c = *c == '_' ? '-' : (char)tolower((unsigned char)*c);
 }
 
-/* The last three are docker-compose.yml's own. */
+/* The last four are docker-compose.yml's own. */
 const char *const conf_all_names[] = {
 	"ADMIN_PASSWORD",
 	"ADMIN_PASSWORD_FILE",
@@ -105,6 +105,7 @@ const char *const conf_all_names[] = {
 	"VERBS",
 	"WATCH_TIMEOUT",
 	"HOSTS_DIR",
+	"HOSTSYNC_HOSTNAMES",
 	"HOSTSYNC_INTERVAL",
 	"PORT",
 	NULL,

@@ -103,7 +103,7 @@ def test_a_change_that_waits_for_the_database_at_sigterm_is_answered(make_hub, d
         change = threading.Thread(target=lambda: answers.append(hub.put_silo("a", {"h": "192.0.2.1"})))
         change.start()
         wait_until(lambda: database.sql("SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE() AND "
-                                        "id <> CONNECTION_ID() AND info LIKE '%FOR UPDATE%'") != [["0"]], what="the wait")
+                                        "id <> CONNECTION_ID() AND info LIKE 'UPDATE hub SET revision%'") != [["0"]], what="the wait")
         hub.signal(signal.SIGTERM)
         change.join(20)
     assert hub.stop() == 0

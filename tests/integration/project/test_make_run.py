@@ -8,7 +8,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 
@@ -16,7 +15,7 @@ import pytest
 
 from scripts.runlib.changes import GONE, Changes
 from tests.lib import needs
-from tests.lib.hub import BUILD, REPO, SLOW, check_sanitizers
+from tests.lib.hub import BUILD, REPO, SLOW, check_sanitizers, clean_environment
 from tests.lib.mariadb import free_port
 from tests.lib.waiting import wait_until
 
@@ -48,10 +47,10 @@ def is_alive(pid):
 class Run:
     """One scripts/run on a directory of its own."""
 
-    def __init__(self, directory, port, wrapper=(), stdout=None):
+    def __init__(self, directory, port, wrapper=(), stdout=None, **settings):
         self.directory, self.port = directory, port
         self.output = pathlib.Path(tempfile.mkstemp(prefix=f"{directory.name}-", suffix=".out", dir=directory.parent)[1])
-        environment = os.environ | {"RUN_DIR": str(directory), "PORT": str(port), "BUILD": str(BUILD)}
+        environment = clean_environment(settings) | {"RUN_DIR": str(directory), "PORT": str(port), "BUILD": str(BUILD)}
         with open(self.output, "ab") as out:
             self.process = subprocess.Popen([*wrapper, REPO / "scripts" / "run"], env=environment, stdin=subprocess.DEVNULL,
                                             stdout=stdout or out, stderr=out, start_new_session=True)
@@ -101,7 +100,7 @@ def start():
     base = pathlib.Path(tempfile.mkdtemp(prefix="silodns-run-"))
     base.chmod(0o755)
 
-    def start(directory="run", port=None, **more):
+    def start(directory="run", port=None, **more):  # more: as Run's, settings among them
         made.append(Run(base / directory, port or free_port(), **more))
         return made[-1]
 
@@ -174,6 +173,38 @@ def test_a_port_that_is_none_is_refused(start, port):
     assert "is not a port" in run.said() and "Traceback" not in run.said()
 
 
+def test_a_setting_of_the_callers_reaches_its_program_and_no_other(start):
+    run = start(THREADS=3, MAX_RECORDS=2, SILO="mine", HOSTNAMES="me.mine", HOSTSYNC_HOSTNAMES="dbserver", SOURCE="command:echo 9.9.9.9").wait_up()
+    assert "as me.mine in the silo mine" in run.said() and "follows mine and silo1" in run.said()
+    variables = {}
+    for name, pid in children(run.process.pid).items():
+        words = pathlib.Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+        variables[name] = dict(word.removeprefix("SILODNS_").split("=", 1) for word in words if word.startswith("SILODNS_"))
+    assert variables["api"]["THREADS"] == "3" and "THREADS" not in variables["updater"] | variables["hostsync"]
+    assert variables["updater"]["HOSTNAMES"] == "me.mine" and variables["hostsync"]["HOSTNAMES"] == "dbserver"
+    assert variables["database"] == {} and "HOSTNAMES" not in variables["api"]
+    three = json.dumps({"dnsrecords": [{"hostname": "h", "ip": f"192.0.2.{n}"} for n in range(3)]})
+    assert '"status":422' in run.shell(f"curl -s -K {run.directory}/curlrc -X PUT http://127.0.0.1:{run.port}/silos/silo1 -d '{three}'")
+    assert run.put("192.0.2.7")
+    wait_until(lambda: run.hosts_has("192.0.2.7\tdbserver\n"), 5 * SLOW, "the record in the hosts file")
+    assert not run.hosts_has("me.mine"), "one that hostsync is not to take"
+
+
+@pytest.mark.parametrize("settings,says", [
+    ({"THREDS": 8}, "SILODNS_THREDS: unknown; did you mean SILODNS_THREADS?"),
+    ({"XYZZY": 8}, "SILODNS_XYZZY: unknown: no program has such a setting"),
+    ({"LISTEN": "[::]:80", "PASSWORD": "x"}, "SILODNS_PASSWORD: make run chooses this itself"),
+    ({"THREADS": "many"}, "api refuses its settings; the end of "),
+    ({"SOURCE": "nowhere"}, "updater refuses its settings; the end of "),
+    ({"CONFLICT": "maybe"}, "hostsync refuses its settings; the end of "),
+], ids=["misspelt", "unknown", "its own", "of the hub", "of the updater", "of hostsync"])
+def test_a_setting_that_cannot_be_is_told_and_nothing_goes_on(start, settings, says):
+    run = start(**settings)
+    assert run.process.wait(30 * SLOW) == 1
+    assert says in run.said() and "Traceback" not in run.said()
+    assert all(f"SILODNS_{name}: " in run.said() for name in settings), run.said()
+
+
 def test_a_program_that_dies_is_started_again(start):
     run = start().wait_up()
     for name, pid in children(run.process.pid).items():
@@ -204,7 +235,7 @@ def test_when_nobody_reads_what_it_says_it_stops_all(start):
 
 def test_stopped_while_it_is_still_starting_it_leaves_nothing(start):
     run = start()
-    wait_until(lambda: children(run.process.pid), 30 * SLOW, "the database")
+    wait_until(lambda: "database" in children(run.process.pid), 30 * SLOW, "the database")
     began = time.monotonic()
     assert run.end() == 0
     assert time.monotonic() - began < 30 * SLOW  # not killed when the time to stop was over

@@ -62,11 +62,29 @@ def test_every_file_and_place_that_the_documents_name_exists():
                 assert not place or place in places_of(file), f"{document.name}: {target}"
 
 
+COMPOSE = {"SILODNS_HOSTS_DIR", "SILODNS_HOSTSYNC_HOSTNAMES", "SILODNS_HOSTSYNC_INTERVAL", "SILODNS_PORT"}  # variables of docker-compose.yml alone
+
+
 def test_every_setting_that_is_named_is_one():
     """In the README, the compose file, the cron table."""
     known = set(re.findall(r"`(SILODNS_[A-Z_]+)`", README.read_text().split("## Settings")[1].split("## When things fail")[0]))
     for name in re.findall(r"\bSILODNS_[A-Z_]+\b(?=[=`])", README.read_text()):
-        assert name in known | {"SILODNS_HOSTS_DIR"}, name  # that one is compose's
+        assert name in known | COMPOSE, name
+
+
+def test_compose_hands_every_setting_to_its_container():
+    """By the variable of the same name, or hostsync's own where the updater has one of that name."""
+    text = (REPO / "docker-compose.yml").read_text()
+    parts = re.split(r"^(?:  |x-)([a-z-]+):", text, flags=re.M)
+    given = {name: set(re.findall(r"^ +SILODNS_(\w+):(?=$| \$\{SILODNS_(?:HOSTSYNC_)?\1\b)", part, re.M)) for name, part in zip(parts[1::2], parts[2::2])}
+    for program in ("api", "updater", "hostsync"):
+        said = subprocess.run([BUILD / f"silodns-{program}", "--help=markdown"], stdout=subprocess.PIPE, text=True, check=True).stdout
+        rows = [line for line in said.splitlines() if not re.search(r"\| For (user|token|secrets)\b[^|]*:? [^|]*\|$", line)]  # of a command
+        settings = set(re.findall(r"`SILODNS_(\w+)`", "\n".join(rows))) - {"ONCE", "CHECK", "PRINT", "REMOVE"}  # flags of `docker compose run`
+        has = given[program] | (given["client"] if program != "api" else set())
+        assert settings == has, f"{program}: {sorted(settings ^ has)}"
+    for name in re.findall(r"^ENV (SILODNS_\w+)", (REPO / "Dockerfile").read_text(), re.M):
+        assert f" {name}:\n" not in text, f"{name}: a name without a value would take away the image's own"
 
 
 def test_each_program_tolerates_the_settings_of_the_others():

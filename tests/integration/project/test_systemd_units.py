@@ -14,7 +14,9 @@ from tests.lib.hub import ADMIN, BUILD, REPO, clean_environment
 pytestmark = pytest.mark.readme
 needs_systemd = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd-analyze on this machine")
 
-UNITS = sorted((REPO / "deploy" / "systemd").iterdir())
+SYSTEMD = REPO / "deploy" / "systemd"
+DROP_IN = SYSTEMD / "silodns-.service.d" / "10-hardening.conf"  # of all services, by their names' beginning (systemd.unit(5))
+UNITS = sorted(path for path in SYSTEMD.iterdir() if path.is_file())
 SERVICES = [unit for unit in UNITS if unit.suffix == ".service"]
 EXPOSURE_MAX = 2.0
 
@@ -26,6 +28,7 @@ def analyze(*words, cwd):
 @pytest.fixture
 def installed(tmp_path):
     """The units with programs that are there, as systemd-analyze wants it."""
+    shutil.copytree(SYSTEMD, tmp_path, dirs_exist_ok=True)
     for unit in UNITS:
         (tmp_path / unit.name).write_text(unit.read_text().replace("/usr/local/bin/", f"{BUILD}/"))
     return tmp_path
@@ -59,7 +62,7 @@ def test_the_units_of_a_client_take_a_token_or_a_password_and_want_neither_file_
 @pytest.mark.parametrize("unit", ["silodns-hostsync", "silodns-hostsync-once"])
 def test_root_without_its_powers_is_enough_to_keep_the_hosts_file(unit, tmp_path):
     """As the units have it: no capability, no new privileges."""
-    text = (REPO / "deploy" / "systemd" / f"{unit}.service").read_text()
+    text = (SYSTEMD / f"{unit}.service").read_text() + DROP_IN.read_text()
     assert "\nCapabilityBoundingSet=\n" in text and "\nNoNewPrivileges=yes\n" in text and "\nReadWritePaths=/etc\n" in text
     (tmp_path / "etc").mkdir()
     with FakeHub(silos={"a": [("web.test", "192.0.2.7")]}) as hub, Keeper(tmp_path / "etc", hub) as keeper:
@@ -94,6 +97,8 @@ def test_make_install_puts_everything_in_its_place(tmp_path):
         text = (tmp_path / "opt/x/lib/systemd/system" / unit.name).read_text()
         assert "/usr/local" not in text
         assert unit.suffix == ".timer" or "ExecStart=/opt/x/bin/silodns-" in text
+    installed = tmp_path / "opt/x/lib/systemd/system" / DROP_IN.relative_to(SYSTEMD)
+    assert installed.read_text() == DROP_IN.read_text() and installed.stat().st_mode & 0o777 == 0o644
     for document in ("README.md", "LICENSE", "CHANGELOG.md", "SECURITY.md"):
         assert (tmp_path / "opt/x/share/doc/silodns" / document).read_text() == (REPO / document).read_text()
 

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <sodium.h>
 
+#include "api/model/change.h"
 #include "api/auth/authenticator.h"
 #include "api/auth/password.h"
 #include "api/store/store_state.h"
@@ -16,14 +17,14 @@ struct fixture {
 static void add_user(struct fixture *f, const char *name, const char *password, bool first)
 {
 	struct user user = {.id = 7, .role = ROLE_ADMIN, .revision = first ? 1 : 2}; /* as each change of one has */
-	struct store_change change = {.op = STORE_PUT_USER, .subject = user.name};
+	struct change change = {.kind = CHANGE_USER_PUT};
 
 	snprintf(user.name, sizeof user.name, "%s", name);
 	assert_int_equal(password_hash(password, strlen(password), user.password_hash), ERR_OK);
 	if (first)
 		store_replace_take(f->store, store_state_new(), "identity", 0);
 	change.user = user;
-	assert_int_equal(store_apply(f->store, &change, 1, user.revision), ERR_OK);
+	assert_int_equal(store_apply(f->store, (struct change *[]){&change}, 1, user.revision), ERR_OK);
 }
 
 static int setup(void **state)
@@ -99,12 +100,12 @@ static void test_a_changed_password_ends_the_old_one_at_once(void **state)
 static void test_a_removed_user_is_refused_at_once(void **state)
 {
 	struct fixture *f = *state;
-	const struct store_change gone = {.op = STORE_DELETE_USER, .subject = "alice"};
+	struct change gone = {.kind = CHANGE_USER_DELETE, .subject = "alice"};
 	struct why why;
 
 	add_user(f, "alice", "correct horse", true);
 	assert_int_equal(check(f, "alice:correct horse", &why), ERR_OK);
-	assert_int_equal(store_apply(f->store, &gone, 1, 2), ERR_OK);
+	assert_int_equal(store_apply(f->store, (struct change *[]){&gone}, 1, 2), ERR_OK);
 	assert_int_equal(check(f, "alice:correct horse", &why), ERR_UNAUTHORIZED);
 }
 

@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 
+#include "api/model/change.h"
 #include "api/store/store.h"
 #include "api/store/store_state.h"
 
@@ -47,11 +48,11 @@ static int teardown(void **state)
 
 static void put(struct store *store, const char *id, const char *text, uint32_t owner, uint64_t revision)
 {
-	struct document *made = body(id, text, owner, revision);
-	const struct store_change change = {.op = STORE_PUT_SILO, .subject = id, .body = made};
+	struct change change = {.kind = CHANGE_SILO_PUT, .document = body(id, text, owner, revision)};
 
-	assert_int_equal(store_apply(store, &change, 1, revision), ERR_OK);
-	document_unref(made);
+	snprintf(change.subject, sizeof change.subject, "%s", id);
+	assert_int_equal(store_apply(store, (struct change *[]){&change}, 1, revision), ERR_OK);
+	change_release(&change);
 }
 
 /* The bodies of a listing, as one word. */
@@ -133,13 +134,13 @@ static void test_pages_join_without_gap_or_repetition(void **state)
 
 static void test_owned_silos_are_counted_through_every_change(void **state)
 {
-	const struct store_change gone = {.op = STORE_DELETE_SILO, .subject = "b"};
+	struct change gone = {.kind = CHANGE_SILO_DELETE, .subject = "b"};
 	struct user found;
 	bool more;
 
 	put(*state, "a", "A", 2, 4); /* given away */
 	put(*state, "d", "D", 1, 5);
-	assert_int_equal(store_apply(*state, &gone, 1, 6), ERR_OK);
+	assert_int_equal(store_apply(*state, (struct change *[]){&gone}, 1, 6), ERR_OK);
 	assert_int_equal(store_user(*state, "alice", &found), ERR_OK);
 	assert_int_equal(found.silos, 1);
 	assert_int_equal(store_user_by_id(*state, 2, &found), ERR_OK);
@@ -151,16 +152,16 @@ static void test_owned_silos_are_counted_through_every_change(void **state)
 static void test_a_changed_user_keeps_its_count_and_a_removed_one_is_gone(void **state)
 {
 	struct user changed = user(1, "alice"), found;
-	struct store_change change = {.op = STORE_PUT_USER, .subject = "alice", .user = changed};
+	struct change change = {.kind = CHANGE_USER_PUT, .subject = "alice", .user = changed};
 
 	changed.role = ROLE_ADMIN;
 	change.user = changed;
-	assert_int_equal(store_apply(*state, &change, 1, 4), ERR_OK);
+	assert_int_equal(store_apply(*state, (struct change *[]){&change}, 1, 4), ERR_OK);
 	assert_int_equal(store_user(*state, "alice", &found), ERR_OK);
 	assert_int_equal(found.role, ROLE_ADMIN);
 	assert_int_equal(found.silos, 2);
-	change.op = STORE_DELETE_USER;
-	assert_int_equal(store_apply(*state, &change, 1, 5), ERR_OK);
+	change.kind = CHANGE_USER_DELETE;
+	assert_int_equal(store_apply(*state, (struct change *[]){&change}, 1, 5), ERR_OK);
 	assert_int_equal(store_user(*state, "alice", &found), ERR_NOT_FOUND);
 	assert_int_equal(store_user_by_id(*state, 1, &found), ERR_NOT_FOUND);
 }
@@ -168,14 +169,14 @@ static void test_a_changed_user_keeps_its_count_and_a_removed_one_is_gone(void *
 static void test_size_returns_to_what_it_was(void **state)
 {
 	const struct store_size before = store_size(*state);
-	const struct store_change gone = {.op = STORE_DELETE_SILO, .subject = "x", .revision = 6};
+	struct change gone = {.kind = CHANGE_SILO_DELETE, .subject = "x", .revision = 6};
 
 	put(*state, "x", "1", 1, 4);
 	const struct store_size once = store_size(*state);
 	put(*state, "x", "22", 1, 5);
 	assert_int_equal(store_size(*state).silos, before.silos + 1);
 	assert_true(store_size(*state).bytes > before.bytes);
-	assert_int_equal(store_apply(*state, &gone, 1, 6), ERR_OK);
+	assert_int_equal(store_apply(*state, (struct change *[]){&gone}, 1, 6), ERR_OK);
 	assert_int_equal(store_size(*state).silos, before.silos);
 	assert_int_equal(store_size(*state).gone, 1);
 	put(*state, "x", "1", 1, 7);
@@ -214,8 +215,7 @@ static void *read_pairs(void *arg)
 static void test_readers_never_see_half_of_a_change(void **state)
 {
 	struct race race = {.store = *state};
-	struct store_change changes[10];
-	char ids[10][4];
+	struct change changes[10], *list[10];
 	pthread_t readers[2];
 
 	for (int i = 0; i < 2; i++)
@@ -224,14 +224,14 @@ static void test_readers_never_see_half_of_a_change(void **state)
 		char text[32];
 		snprintf(text, sizeof text, "round %llu", (unsigned long long)round);
 		for (int i = 0; i < 10; i++) {
-			snprintf(ids[i], sizeof ids[i], "p%d", i);
-			changes[i] = (struct store_change){.op = STORE_PUT_SILO,
-							   .subject = ids[i],
-							   .body = body(ids[i], text, 9, 4 + 10 * round + i)};
+			changes[i] = (struct change){.kind = CHANGE_SILO_PUT};
+			snprintf(changes[i].subject, sizeof changes[i].subject, "p%d", i);
+			changes[i].document = body(changes[i].subject, text, 9, 4 + 10 * round + i);
+			list[i] = &changes[i];
 		}
-		assert_int_equal(store_apply(*state, changes, 10, 13 + 10 * round), ERR_OK);
+		assert_int_equal(store_apply(*state, list, 10, 13 + 10 * round), ERR_OK);
 		for (int i = 0; i < 10; i++)
-			document_unref(changes[i].body);
+			change_release(&changes[i]);
 	}
 	atomic_store(&race.stop, true);
 	for (int i = 0; i < 2; i++)

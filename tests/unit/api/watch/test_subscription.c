@@ -1,6 +1,7 @@
 
 #include "../../unit.h"
 
+#include "api/model/change.h"
 #include "api/store/store_state.h"
 #include "api/watch/subscription.h"
 
@@ -54,18 +55,20 @@ static void put(struct fixture *f, const char *id, uint32_t owner)
 {
 	char json[256];
 	int len = snprintf(json, sizeof json, "{\"id\":\"%s\",\"dnsrecords\":[]}", id);
-	struct document *body = document_new(id, json, (size_t)len, owner, ++f->revision);
-	const struct store_change change = {.op = STORE_PUT_SILO, .subject = id, .body = body};
+	struct change change = {.kind = CHANGE_SILO_PUT,
+				.document = document_new(id, json, (size_t)len, owner, ++f->revision)};
 
-	assert_int_equal(store_apply(f->store, &change, 1, f->revision), ERR_OK);
-	document_unref(body);
+	snprintf(change.subject, sizeof change.subject, "%s", id);
+	assert_int_equal(store_apply(f->store, (struct change *[]){&change}, 1, f->revision), ERR_OK);
+	change_release(&change);
 }
 
 static void delete (struct fixture *f, const char *id)
 {
-	const struct store_change change = {.op = STORE_DELETE_SILO, .subject = id, .revision = ++f->revision};
+	struct change change = {.kind = CHANGE_SILO_DELETE, .revision = ++f->revision};
 
-	assert_int_equal(store_apply(f->store, &change, 1, f->revision), ERR_OK);
+	snprintf(change.subject, sizeof change.subject, "%s", id);
+	assert_int_equal(store_apply(f->store, (struct change *[]){&change}, 1, f->revision), ERR_OK);
 }
 
 static void open_feed(struct fixture *f, uint32_t who, const struct subscription_wish *wish)
@@ -268,13 +271,13 @@ static void test_a_store_that_was_replaced_by_another_history_is_a_reset(void **
 static void test_a_changed_user_ends_it(void **state)
 {
 	struct fixture *f = *state;
-	struct store_change change = {.op = STORE_PUT_USER, .subject = "alice", .user = user(2, "alice", ROLE_COMMON)};
+	struct change change = {.kind = CHANGE_USER_PUT, .subject = "alice", .user = user(2, "alice", ROLE_COMMON)};
 
 	open_feed(f, 2, &(struct subscription_wish){0});
 	tell(f, 4096);
 	assert_false(subscription_is_over(f->feed));
 	change.user.revision = ++f->revision;
-	assert_int_equal(store_apply(f->store, &change, 1, f->revision), ERR_OK);
+	assert_int_equal(store_apply(f->store, (struct change *[]){&change}, 1, f->revision), ERR_OK);
 	put(f, "a", 2);
 	assert_string_equal(tell(f, 4096), "");
 	assert_true(subscription_is_over(f->feed));
