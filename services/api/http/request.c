@@ -244,8 +244,8 @@ static int refuse_param(struct request *request, const char *name, const char *c
 
 	for (; known && *known; known++)
 		buf_append_fmt(&names, "%s %s", names.len ? "," : "are", *known);
-	return why_set(&request->why, ERR_MALFORMED, "", "the query parameter \"%s\" is not known here: there %s",
-		       name, names.len ? names.data : "are none");
+	return why_set(&request->why, ERR_MALFORMED, "", "the query parameter \"%s\" is not known here: there %s", name,
+		       names.len ? names.data : "are none");
 }
 
 int request_query_only(struct request *request, const char *const *known)
