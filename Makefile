@@ -97,12 +97,20 @@ $(BUILD)/obj/tests/unit/%.o: PKGS = $(PACKAGES_api) $(PACKAGES_test)
 $(BUILD)/obj/tests/unit/%.o: override CFLAGS += -Wno-unused-parameter # of a test without a state
 $(BUILD)/obj/tests/fuzz/%.o: PKGS = $(PACKAGES_api) $(PACKAGES_test)
 $(BUILD)/obj/tests/bench/%.o: PKGS = $(PACKAGES_api)
-$(BUILD)/obj/$(BUILD)/%.o: PKGS = $(PACKAGES_api)
 
 $(BUILD)/obj/%.o: %.c $(flags_file)
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(call pkg,--cflags,$(PKGS)) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+# A unit test is compiled as the main() that is made for it, which includes it.
+$(unit_tests:$(BUILD)/%=$(BUILD)/obj/%.o): $(BUILD)/obj/%.o: $(BUILD)/%.main.c $(flags_file)
+	$(call say,CC,$*.c)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -I. $(CPPFLAGS) $(call pkg,--cflags,$(PKGS)) $(CFLAGS) -MMD -MP -c -o $@ $<
+$(BUILD)/tests/unit/%.main.c: tests/unit/%.c tests/unit/main
+	$(Q)mkdir -p $(@D)
+	$(Q)tests/unit/main $< >$@
 
 # The migrations become part of silodns-api: one file to ship, never the wrong version beside it.
 migrations := $(sort $(wildcard db/migrations/*.sql))

@@ -6,14 +6,14 @@
 #include <sys/resource.h>
 
 #include "api/auth/authenticator.h"
-#include "api/exitcode.h"
 #include "api/http/server.h"
 #include "api/http/tls.h"
-#include "api/hub.h"
 #include "api/jobs/bootstrap.h"
 #include "api/jobs/token_usage.h"
 #include "api/journal/writer.h"
+#include "api/routes/hub.h"
 #include "api/routes/routes.h"
+#include "api/settings/exitcode.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/lifecycle.h"

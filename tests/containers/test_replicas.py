@@ -1,21 +1,17 @@
-"""Three hubs as the overlay ha renders them, behind nginx as their Ingress says: one fails, one loses an answer, and all are replaced."""
+"""Three hubs as the overlay ha renders them, behind nginx as their Ingress says: one fails, one loses an answer."""
 
-import base64
-import collections
 import http.client
 import json
-import threading
 import time
 
 import pytest
 
 from tests.containers.engine import run
-from tests.containers.ingress import PORT, Impostor, Nginx
+from tests.containers.ingress import Impostor, Nginx
 from tests.containers.pods import get
 from tests.lib.waiting import wait_until
 
 ADMIN = ("admin", "admin-secret")
-AUTHORIZATION = {"Authorization": "Basic " + base64.b64encode(":".join(ADMIN).encode()).decode()}
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +49,6 @@ def ask(front, path, method="GET", body=None, headers=None):
 
 def silo(*addresses):
     return {"dnsrecords": [{"hostname": "h", "ip": address} for address in addresses]}
-
-
-# ---- what is asked again, and where ----
 
 
 def test_a_hub_that_is_gone_costs_no_request(front, hubs):
@@ -131,126 +124,3 @@ def test_a_hub_that_says_503_has_changed_nothing_and_another_one_is_asked(front,
         front.route([impostor.upstream, f"{impostor.upstream} backup"])
         assert ask(front, "/silos/refused", "DELETE")[0] == 503
     front.route([hub.upstream for hub in hubs])
-
-
-# ---- a rolling restart ----
-
-LAG = 3  # seconds until nginx knows that a pod is going, of the ten that preStop gives it
-READERS, WRITERS, WATCHERS = 3, 2, 20
-PAUSE = 0.02
-
-
-class Load:
-    """Requests one after the other, each over a connection of its own, and watchers who come back where they were, as docs/http.md tells clients to."""
-
-    def __init__(self, front):
-        self.front, self.stopping = front, threading.Event()
-        self.answers, self.written = collections.Counter(), {}
-        self.watched = [dict(revision=0, silos={}, streams=0, wrong=[]) for _ in range(WATCHERS)]
-        kinds = [(self.read, READERS), (self.write, WRITERS), (self.watch, WATCHERS)]
-        self.threads = [threading.Thread(target=do, args=(n,), daemon=True) for do, number in kinds for n in range(number)]
-        for n in range(WRITERS):
-            self.put(n, 0)
-        for thread in self.threads:
-            thread.start()
-
-    def put(self, n, i):
-        ip = f"10.{n}.{i >> 8}.{i & 255}"
-        status, _ = ask(self.front, f"/silos/load{n}", "PUT", silo(ip))
-        if status in (200, 201):
-            self.written[n] = ip
-        return status
-
-    def read(self, n):
-        while not self.stopping.wait(PAUSE):
-            self.answers["GET", ask(self.front, f"/silos/load{n % WRITERS}")[0]] += 1
-
-    def write(self, n):
-        i = 0
-        while not self.stopping.wait(PAUSE):
-            i += 1
-            self.answers["PUT", self.put(n, i)] += 1
-
-    def watch(self, n):
-        mine = self.watched[n]
-        while not self.stopping.is_set():
-            connection = http.client.HTTPConnection(self.front.address, PORT, timeout=30)
-            since = {"Last-Event-ID": str(mine["id"])} if "id" in mine else {}
-            connection.request("GET", "/watch", headers=AUTHORIZATION | since)
-            answer = connection.getresponse()
-            if answer.status != 200:
-                mine["wrong"].append(answer.status)
-                return
-            mine["streams"] += 1
-            retry = self.follow(mine, answer)
-            connection.close()
-            time.sleep(retry)
-
-    def follow(self, mine, answer):
-        """Until the stream's end; returns when to come back."""
-        event, retry = {}, 0
-        try:
-            for line in answer:
-                name, _, value = line.decode().rstrip("\n").partition(":")
-                if name:
-                    event[name] = value.strip()
-                elif event:
-                    retry = int(event.get("retry", retry)) if "retry" in event else retry
-                    self.take(mine, event)
-                    event = {}
-        except OSError as failure:
-            mine["wrong"].append(failure)
-        return retry / 1000
-
-    @staticmethod
-    def take(mine, event):
-        if "id" in event:
-            mine["id"] = event["id"]
-        if event.get("event") == "reset":
-            mine["wrong"].append(event)
-        elif event.get("event") == "silo":
-            document = json.loads(event["data"])
-            if document["revision"] <= mine["silos"].get(document["id"], (0,))[0]:
-                mine["wrong"].append(document)
-            mine["silos"][document["id"]] = document["revision"], document["dnsrecords"]
-
-    def all_know(self):
-        return all(watched["silos"].get(f"load{n}", (0, [None]))[1] == [{"hostname": "h", "ip": ip}] for watched in self.watched for n, ip in self.written.items())
-
-    def finish(self):
-        self.stopping.set()
-        for thread in self.threads[:READERS + WRITERS]:
-            thread.join(30)
-
-
-def replace(replicas, front, hubs, old):
-    """What the Deployment does with one of them (maxSurge 1, maxUnavailable 0), and the kubelet, and the ingress. The old one goes in a thread of its own, as its pod does."""
-    new = start_hub(replicas)
-    wait_for(new)
-    hubs[hubs.index(old)] = new
-    front.route([hub.upstream for hub in [*hubs, old]])
-    going = threading.Thread(target=lambda: (time.sleep(old.spec["lifecycle"]["preStop"]["sleep"]["seconds"]), old.codes.append(old.stop())))
-    old.codes = []
-    going.start()
-    time.sleep(LAG)
-    front.route([hub.upstream for hub in hubs])
-    return going
-
-
-def test_all_hubs_are_replaced_and_no_request_fails_and_every_watcher_goes_on(replicas, front, hubs):
-    load, before = Load(front), list(hubs)
-    seen = len(list(front.tries()))
-    wait_until(lambda: load.all_know(), 60, what="the watchers")
-    started = time.monotonic()
-    for going in [replace(replicas, front, hubs, old) for old in before]:
-        going.join(60)
-    took = time.monotonic() - started
-    wait_until(lambda: all(watched["streams"] >= 2 for watched in load.watched), 30, "all watchers to come back")
-    load.finish()
-    wait_until(load.all_know, 60, what="all watchers to know the newest state")
-    print(f"three hubs replaced in {took:.0f} s: {dict(load.answers)}, streams: {sorted(watched['streams'] for watched in load.watched)}")
-    assert [old.codes for old in before] == [[0]] * 3, "ended by themselves, within the grace"
-    assert {status for _, status in load.answers} == {200}
-    assert not [watched["wrong"] for watched in load.watched if watched["wrong"]]
-    asked = list(front.tries())[seen:]
-    assert len(asked) > 500 and not [tries for tries in asked if len(tries[3]) > 1 or tries[0] >= 500], "not even one had to be asked again"

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "api/exitcode.h"
+#include "api/settings/exitcode.h"
 #include "common/base/clock.h"
 #include "common/base/lifecycle.h"
 

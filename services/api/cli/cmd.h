@@ -8,7 +8,7 @@
 #include <stddef.h>
 
 #include "api/journal/writer.h"
-#include "api/settings.h"
+#include "api/settings/settings.h"
 
 struct cmd {
 	const struct settings *settings;

@@ -12,8 +12,8 @@
 #include <sodium.h>
 
 #include "api/auth/password.h"
-#include "api/exitcode.h"
 #include "api/model/token.h"
+#include "api/settings/exitcode.h"
 #include "common/base/cleanup.h"
 
 #define SECRET_LEN 32 /* characters of 32 letters: 160 bits */

@@ -5,7 +5,7 @@
 #ifndef SILODNS_API_CLI_SECRETS_H
 #define SILODNS_API_CLI_SECRETS_H
 
-#include "api/settings.h"
+#include "api/settings/settings.h"
 
 /* Prints which files it made, never their contents; returns the exit code. */
 int cli_secrets_run(const struct settings *settings, const char *dir, char *const *names, int count);

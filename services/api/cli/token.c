@@ -8,10 +8,10 @@
 
 #include "api/auth/password.h"
 #include "api/cli/cmd.h"
-#include "api/exitcode.h"
+#include "api/settings/exitcode.h"
 #include "common/base/cleanup.h"
-#include "common/base/jsontext.h"
 #include "common/base/clock.h"
+#include "common/base/jsontext.h"
 
 static void subject_of(const struct cmd *cmd, char ret_subject[static TOKEN_SUBJECT_MAX + 1])
 {

@@ -10,7 +10,7 @@
 
 #include "api/auth/password.h"
 #include "api/cli/cmd.h"
-#include "api/exitcode.h"
+#include "api/settings/exitcode.h"
 #include "common/base/cleanup.h"
 #include "common/base/lifecycle.h"
 

@@ -5,7 +5,7 @@
 #ifndef SILODNS_API_CLI_USER_H
 #define SILODNS_API_CLI_USER_H
 
-#include "api/settings.h"
+#include "api/settings/settings.h"
 
 /* `args` are the words after "user". Prints what it did, or why not; returns the exit code. */
 int cli_user_run(const struct settings *settings, char **args, int arg_count);

@@ -183,7 +183,7 @@ static int check_whole(const struct silo_loader *loader, const struct hub_row *h
 		return why_set(why, ERR_UNAVAILABLE, "",
 			       "the tables hold %zu accounts, %zu silos, %zu records and %zu tokens, the hub's row "
 			       "says %" PRIu64 ", %" PRIu64 ", %" PRIu64 " and %" PRIu64
-			       ": is a backup being restored? See docs/architecture.md, Restoring a backup",
+			       ": is a backup being restored? See docs/database.md, Restoring a backup",
 			       size->users, size->silos, loader->records, size->tokens, hub->accounts, hub->silos,
 			       hub->records, hub->tokens);
 	return ERR_OK;

@@ -268,6 +268,8 @@ static void handle_failure_take(struct writer *w, struct pending *taken[], size_
 			  LOG_U64("changes", count));
 		queue_refuse_take(w->queue, taken, count, err == ERR_DEADLOCK ? ERR_UNAVAILABLE : err,
 				  err == ERR_INTERNAL ? "the database refused the change; see the hub's log" : reason);
+		if (err == ERR_TOO_LARGE && !broken)
+			disconnect(w); /* a new connection is given the limit as it is then */
 		return;
 	}
 	/* One of them is to blame: the others must not suffer. */

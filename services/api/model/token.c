@@ -9,8 +9,8 @@
 #include "api/model/token_internal.h"
 #include "api/model/user.h"
 #include "common/base/cleanup.h"
-#include "common/base/jsontext.h"
 #include "common/base/clock.h"
+#include "common/base/jsontext.h"
 
 #define SECRET_BYTES 32
 #define USE_RESOLUTION_US 60000000

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/base/jsontext.h"
 #include "common/base/clock.h"
+#include "common/base/jsontext.h"
 #include "common/net/hostname.h"
 
 /* --- reading ------------------------------------------------------------------------------------------------------ */

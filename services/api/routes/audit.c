@@ -5,8 +5,8 @@
 #include "api/routes/handlers.h"
 #include "api/routes/log_list.h"
 #include "common/base/cleanup.h"
-#include "common/base/jsontext.h"
 #include "common/base/clock.h"
+#include "common/base/jsontext.h"
 
 #define NUMBER_MAX UINT64_C(1000000000000000000)
 

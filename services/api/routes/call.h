@@ -13,8 +13,8 @@
 #include "api/auth/authenticator.h"
 #include "api/http/reply.h"
 #include "api/http/request.h"
-#include "api/hub.h"
 #include "api/journal/queue.h"
+#include "api/routes/hub.h"
 #include "common/base/err.h"
 #include "common/net/ipaddr.h"
 

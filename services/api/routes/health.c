@@ -2,8 +2,8 @@
 
 #include "api/routes/handlers.h"
 #include "common/base/cleanup.h"
-#include "common/base/jsontext.h"
 #include "common/base/clock.h"
+#include "common/base/jsontext.h"
 
 int handle_healthz(struct call *call, struct reply *reply)
 {

@@ -5,8 +5,8 @@
 
 #include "api/routes/handlers.h"
 #include "common/base/cleanup.h"
-#include "common/base/jsontext.h"
 #include "common/base/clock.h"
+#include "common/base/jsontext.h"
 
 /* --- which ----------------------------------------------------------------------------------------------------------
  */

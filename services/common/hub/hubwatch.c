@@ -9,8 +9,8 @@
 #include <jansson.h>
 
 #include "common/base/cleanup.h"
-#include "common/base/jsontext.h"
 #include "common/base/clock.h"
+#include "common/base/jsontext.h"
 #include "common/hub/hubclient_internal.h"
 #include "common/net/eventstream.h"
 #include "common/net/http_stream.h"

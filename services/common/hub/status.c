@@ -11,8 +11,8 @@
 #include <jansson.h>
 
 #include "common/base/cleanup.h"
-#include "common/base/jsontext.h"
 #include "common/base/clock.h"
+#include "common/base/jsontext.h"
 
 #define FILE_SIZE_MAX 8192
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.lib.answers import refused, timed, unavailable
 from tests.lib.hub import ADMIN, SLOW, basic
-from tests.lib.ledger import OPEN, REFUSED, Ledger
+from tests.lib.ledger import Ledger
 from tests.lib.mariadb import Database, paused, revision_locked
 from tests.lib.waiting import wait_until
 
@@ -222,34 +222,6 @@ def test_more_changes_than_may_wait_are_refused_at_once(make_hub, database):
         if refused["busy"]:
             return
     raise AssertionError(refused)
-
-
-def test_a_database_killed_under_load_loses_nothing_acknowledged_and_makes_nothing_refused(own_mariadb, make_hub):
-    database = Database(own_mariadb)
-    hub = make_hub(database)
-    ledger = Ledger(hub)
-    for _ in range(4):
-        ledger.progress()
-        own_mariadb.kill()
-        own_mariadb.start()
-        ledger.progress()
-    ledger.settle()
-    assert ledger.count(REFUSED) + ledger.count(OPEN), "the outage was never met: this test showed nothing"
-    ledger.check(database)
-
-
-def test_a_database_paused_under_load_loses_nothing_acknowledged_and_makes_nothing_refused(own_mariadb, make_hub):
-    database = Database(own_mariadb)
-    hub = make_hub(database)
-    ledger = Ledger(hub)
-    for _ in range(4):
-        ledger.progress()
-        before = ledger.count(REFUSED) + ledger.count(OPEN)
-        with paused(own_mariadb):
-            wait_until(lambda: ledger.count(REFUSED) + ledger.count(OPEN) > before, 30, "a refusal")  # noqa: B023
-        ledger.progress()
-    ledger.settle()
-    ledger.check(database)
 
 
 def test_a_connection_cut_by_the_database_harms_no_change(own_mariadb, make_hub):

@@ -8,7 +8,7 @@ import pytest
 from tests.lib.answers import timed
 from tests.lib.hub import ADMIN, REPO, SLOW, run_api
 from tests.lib.ledger import Ledger, add_under_condition
-from tests.lib.mariadb import dump
+from tests.lib.mariadb import Session, dump
 from tests.lib.waiting import wait_until
 
 pytestmark = pytest.mark.hub
@@ -37,6 +37,16 @@ def test_migrations_run_at_once_are_applied_once(database):
     assert [each.returncode for each in done] == [0] * 6, [each.stderr for each in done]
     assert sum(int(each.stdout.split()[0]) for each in done) == MIGRATIONS
     assert database.sql("SELECT COUNT(*), COUNT(DISTINCT number) FROM schema_migration") == [[str(MIGRATIONS)] * 2]
+
+
+def test_a_hub_that_waits_for_another_ones_migration_stops_at_once(make_hub, database):
+    with Session(database.server, database.name) as other:
+        other.sql(f"DO GET_LOCK('silodns.migrate.{database.name}', 0)")
+        hub = make_hub(database, wait_ready=False)
+        wait_until(lambda: database.sql(f"SELECT COUNT(*) FROM information_schema.processlist WHERE user = '{database.name}' AND info LIKE '%GET_LOCK%'") == [["1"]],
+                   what="the wait")
+        code, seconds = timed(hub.stop)
+        assert code == 0 and seconds < 5 * SLOW
 
 
 def test_a_migration_that_was_cut_off_is_simply_run_again(database):
@@ -221,7 +231,7 @@ def test_tables_changed_by_hand_are_refused_until_the_hubs_row_agrees(make_hub, 
     database.sql("DELETE FROM record LIMIT 1")
     hub.start(wait_ready=False)
     wait_until(lambda: "Restoring a backup" in hub.get("/readyz", auth=None).json.get("reason", ""), what="the reason")
-    statement = next(line.strip() for line in (REPO / "docs/architecture.md").read_text().splitlines() if line.startswith("    UPDATE hub"))
+    statement = next(line.strip() for line in (REPO / "docs/database.md").read_text().splitlines() if line.startswith("    UPDATE hub"))
     database.sql(statement)
     hub.wait_ready()
     assert len(hub.get("/silos/a").json["dnsrecords"]) == 1

@@ -36,11 +36,3 @@ static void quiet_times_are_rewarded(void **state)
 	assert_int_equal(guard_repaired(&guard, 5000 + GUARD_QUIET_MS + 1), 1);
 	assert_int_equal(guard_wait_ms(&guard, 5000 + GUARD_QUIET_MS + 1), 0);
 }
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {cmocka_unit_test(the_first_repairs_are_done_at_once),
-					   cmocka_unit_test(the_wait_doubles_up_to_its_limit),
-					   cmocka_unit_test(quiet_times_are_rewarded)};
-	return cmocka_run_group_tests(tests, NULL, NULL);
-}

@@ -284,21 +284,3 @@ static void a_text_over_the_limit_is_an_error_and_not_a_short_file(void **state)
 	assert_int_equal(hostsfile_rewrite(LIT("10.0.0.9 db\n10.0.0.9 db\n"), &block, NULL, drops_db, NULL, &tiny),
 			 ERR_TOO_LARGE);
 }
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {cmocka_unit_test(every_byte_outside_the_block_comes_out_as_it_went_in),
-					   cmocka_unit_test(the_block_stays_where_it_stands),
-					   cmocka_unit_test(the_block_looks_as_documented),
-					   cmocka_unit_test(a_line_break_stays_once_text_stands_behind_the_block),
-					   cmocka_unit_test(a_block_that_an_editor_gave_crlf_is_still_found),
-					   cmocka_unit_test(broken_markers_are_refused_and_their_lines_named),
-					   cmocka_unit_test(parts_are_read_back_as_they_were_written),
-					   cmocka_unit_test(a_file_without_block_has_no_parts),
-					   cmocka_unit_test(names_outside_are_read_as_glibc_reads_them),
-					   cmocka_unit_test(a_replaced_name_leaves_its_line_and_the_others_stay),
-					   cmocka_unit_test(replacing_reaches_both_sides_of_the_block_but_not_into_it),
-					   cmocka_unit_test(a_hundred_thousand_lines_and_a_line_of_a_megabyte_are_kept),
-					   cmocka_unit_test(a_text_over_the_limit_is_an_error_and_not_a_short_file)};
-	return cmocka_run_group_tests(tests, NULL, NULL);
-}

@@ -239,21 +239,3 @@ static void every_verdict_has_a_reason(void **state)
 	for (int v = 0; v < VERDICT_COUNT_; v++)
 		assert_non_null(verdict_reason((enum verdict)v));
 }
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(the_first_silo_in_the_configured_order_wins_a_hostname_whole),
-		cmocka_unit_test(unknown_silos_have_no_part_and_empty_ones_an_empty_part),
-		cmocka_unit_test(names_of_the_machine_are_never_set),
-		cmocka_unit_test(a_line_that_names_the_machine_is_its_own_even_when_replacing),
-		cmocka_unit_test(the_operator_denies_names_and_what_is_under_them),
-		cmocka_unit_test(only_allowed_suffixes_when_there_are_some),
-		cmocka_unit_test(only_wanted_hostnames_and_no_word_about_the_others),
-		cmocka_unit_test(a_name_outside_the_block_wins_by_default_in_any_case_and_family),
-		cmocka_unit_test(names_inside_the_block_are_not_outside_it),
-		cmocka_unit_test(a_refused_name_is_never_taken_out_of_its_line),
-		cmocka_unit_test(a_silo_that_the_hub_has_not_told_keeps_its_part_of_the_file),
-		cmocka_unit_test(every_verdict_has_a_reason)};
-	return cmocka_run_group_tests(tests, NULL, NULL);
-}

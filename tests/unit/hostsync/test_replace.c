@@ -384,23 +384,5 @@ static void nothing_changes_where_the_copy_cannot_be_made(void **state)
 	assert_file(in_dir("hosts"), "old\n");
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, make_dir, remove_dir)
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {TEST(owner_mode_and_attributes_are_kept),
-					   TEST(a_missing_file_is_made),
-					   TEST(a_link_stays_and_its_target_is_replaced),
-					   TEST(what_is_no_hosts_file_is_refused),
-					   TEST(a_file_over_the_limit_is_refused),
-					   TEST(what_somebody_else_wrote_meanwhile_is_not_overwritten),
-					   TEST(stale_temporary_files_go_and_living_ones_stay),
-					   TEST(a_killed_writer_leaves_an_old_or_a_new_file),
-					   TEST(writing_in_place_keeps_the_inode_and_leaves_nothing_behind),
-					   TEST(an_interrupted_write_is_finished_wherever_it_stopped),
-					   TEST(a_write_that_had_not_begun_is_forgotten),
-					   TEST(a_file_that_was_changed_since_is_not_finished_and_the_old_text_is_kept),
-					   TEST(a_killed_writer_in_place_is_finished_at_the_next_start),
-					   TEST(nothing_changes_where_the_copy_cannot_be_made)};
-	return cmocka_run_group_tests(tests, NULL, NULL);
-}
+#define SET_UP make_dir
+#define TEAR_DOWN remove_dir

@@ -140,12 +140,3 @@ static void test_a_plan_changes_its_own_names_and_families_only(void **state)
 		"{\"dnsrecords\":[{\"hostname\":\"me\",\"ip\":\"9.9.9.9\"},{\"hostname\":\"me\",\"ip\":\"2606::9\"},"
 		"{\"hostname\":\"also\",\"ip\":\"9.9.9.9\"},{\"hostname\":\"also\",\"ip\":\"2606::9\"}]}");
 }
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_an_address_is_found_in_text_and_json),
-					   cmocka_unit_test(test_only_addresses_that_others_can_use_are_published),
-					   cmocka_unit_test(test_sources_are_checked_before_they_are_used),
-					   cmocka_unit_test(test_a_plan_changes_its_own_names_and_families_only)};
-	return cmocka_run_group_tests_name("updater-detect", tests, NULL, NULL);
-}

@@ -4,9 +4,9 @@
 #include <pthread.h>
 #include <sodium.h>
 
-#include "api/model/change.h"
 #include "api/auth/authenticator.h"
 #include "api/auth/password.h"
+#include "api/model/change.h"
 #include "api/store/store_state.h"
 
 struct fixture {
@@ -222,20 +222,5 @@ static void test_user_names_are_checked(void **state)
 	assert_int_equal(user_name_check("a\0b", 3, &why), ERR_INVALID);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {TEST(test_right_credentials_are_accepted_first_and_remembered),
-					   TEST(test_a_password_may_hold_colons_and_utf8),
-					   TEST(test_unknown_user_and_wrong_password_look_the_same),
-					   TEST(test_a_changed_password_ends_the_old_one_at_once),
-					   TEST(test_a_removed_user_is_refused_at_once),
-					   TEST(test_many_with_the_same_credentials_at_once_are_verified_once),
-					   TEST(test_malformed_credentials_are_refused_with_a_reason),
-					   TEST(test_credentials_over_the_limit_are_refused_not_cut),
-					   TEST(test_nobody_is_known_before_the_state_is_loaded),
-					   TEST(test_password_rules_stand_at_their_limits),
-					   TEST(test_user_names_are_checked)};
-	return cmocka_run_group_tests_name("api-access", tests, NULL, NULL);
-}
+#define SET_UP setup
+#define TEAR_DOWN teardown

@@ -395,29 +395,5 @@ static void test_threads_get_no_more_together(void **state)
 	assert_int_equal(granted, 20);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		TEST(test_the_burst_is_granted_and_one_past_it_is_not),
-		TEST(test_what_is_used_up_comes_back_at_the_rate),
-		TEST(test_who_waits_as_told_is_served),
-		TEST(test_addresses_do_not_share_but_a_64_does),
-		TEST(test_a_user_has_a_bucket_of_its_own),
-		TEST(test_what_is_given_back_was_not_used),
-		TEST(test_a_rate_of_0_is_no_limit),
-		TEST(test_the_exempt_are_known),
-		TEST(test_so_many_wrong_passwords_lock_the_user_out_at_that_address_only),
-		TEST(test_a_lock_out_ends_and_each_further_one_is_twice_as_long_up_to_the_longest),
-		TEST(test_wrong_passwords_are_forgiven_in_time),
-		TEST(test_the_same_wrong_password_again_is_no_further_guess),
-		TEST(test_an_address_that_tries_many_users_is_left_with_known_credentials),
-		TEST(test_unknown_tokens_lock_out_no_password),
-		TEST(test_a_stranger_cannot_lock_a_user_out_elsewhere),
-		TEST(test_where_somebody_logged_in_is_good_for_a_day),
-		TEST(test_a_crowd_makes_nobody_forgotten_who_asks_too_often_or_is_locked_out),
-		TEST(test_memory_is_bounded_and_a_request_costs_less_than_a_microsecond),
-		TEST(test_threads_get_no_more_together)};
-	return cmocka_run_group_tests_name("api-limits", tests, NULL, NULL);
-}
+#define SET_UP setup
+#define TEAR_DOWN teardown

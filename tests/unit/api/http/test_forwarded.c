@@ -200,15 +200,4 @@ static void test_what_was_no_address_is_told_as_printable_text_within_bounds(voi
 	assert_string_equal(path.element, "a??[31m");
 }
 
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_a_stranger_is_not_believed),
-		cmocka_unit_test(test_the_list_is_read_from_the_right_through_trusted_hops_only),
-		cmocka_unit_test(test_every_form_of_an_address_is_understood),
-		cmocka_unit_test(test_what_is_no_address_ends_the_walk_at_the_last_trusted_hop),
-		cmocka_unit_test(test_both_headers_must_agree),
-		cmocka_unit_test(test_a_chain_of_proxies_ends_at_its_limit),
-		cmocka_unit_test(test_what_was_no_address_is_told_as_printable_text_within_bounds)};
-	return cmocka_run_group_tests_name("api-peer", tests, setup, NULL);
-}
+#define GROUP_SET_UP setup

@@ -100,13 +100,5 @@ static void test_contents_move_between_malloc_and_the_spare(void **state)
 	spare_free(NULL);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, feed, feed)
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {TEST(test_blocks_are_distinct_and_come_back),
-					   TEST(test_it_is_low_when_a_quarter_of_one_size_is_taken),
-					   TEST(test_what_is_larger_fails_and_costs_nothing),
-					   TEST(test_contents_move_between_malloc_and_the_spare)};
-	return cmocka_run_group_tests_name("api-spare", tests, NULL, NULL);
-}
+#define SET_UP feed
+#define TEAR_DOWN feed

@@ -505,33 +505,5 @@ static void test_a_token_takes_the_place_of_another_one_in_one_change(void **sta
 	token_unref(token);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		TEST(test_the_same_records_again_change_nothing),
-		TEST(test_every_change_takes_the_next_revision),
-		TEST(test_changes_of_one_batch_see_each_other),
-		TEST(test_what_is_undone_within_a_transaction_is_gone),
-		TEST(test_a_refused_change_leaves_the_batch_as_it_was),
-		TEST(test_quota_counts_what_the_batch_has_created_and_deleted),
-		TEST(test_an_admin_gives_a_silo_away_and_an_ordinary_put_keeps_its_owner),
-		TEST(test_rights_are_those_of_the_moment),
-		TEST(test_the_last_admin_stays),
-		TEST(test_a_common_user_changes_its_own_password_only),
-		TEST(test_a_new_user_needs_a_password),
-		TEST(test_a_token_is_compared_with_what_the_batch_has_made_of_the_silo),
-		TEST(test_a_token_revoked_while_its_change_waits_changes_nothing),
-		TEST(test_a_token_without_the_verb_changes_no_user_and_no_token),
-		TEST(test_the_tokens_of_a_removed_user_are_counted_and_go),
-		TEST(test_a_patch_sets_one_family_of_a_hostname_and_keeps_the_rest),
-		TEST(test_a_patch_removes_one_address_or_all_of_a_hostname),
-		TEST(test_a_patch_that_comes_to_the_same_changes_nothing),
-		TEST(test_a_patch_has_the_conditions_rights_and_limits_of_a_put),
-		TEST(test_a_patch_by_a_token_changes_its_own_hostnames_only),
-		TEST(test_a_token_takes_the_place_of_another_one_in_one_change),
-	};
-
-	return cmocka_run_group_tests_name("api-decide", tests, NULL, NULL);
-}
+#define SET_UP setup
+#define TEAR_DOWN teardown

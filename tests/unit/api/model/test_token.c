@@ -15,6 +15,11 @@ static struct token *parse(const char *scope)
 	return token;
 }
 
+static int set_up(void **state)
+{
+	return sodium_init() < 0;
+}
+
 static void test_a_secret_is_known_by_its_hash_and_by_nothing_else(void **state)
 {
 	char secret[TOKEN_SECRET_LEN + 1], other[TOKEN_SECRET_LEN + 1];
@@ -107,14 +112,4 @@ static void test_a_use_is_noted_once_a_minute_and_never_goes_back(void **state)
 	token_unref(token);
 }
 
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_a_secret_is_known_by_its_hash_and_by_nothing_else),
-		cmocka_unit_test(test_what_it_may_do_is_written_as_it_is_read),
-		cmocka_unit_test(test_a_silo_that_is_not_named_is_not_covered),
-		cmocka_unit_test(test_times_and_networks_count_to_the_last_moment_and_address),
-		cmocka_unit_test(test_a_use_is_noted_once_a_minute_and_never_goes_back)};
-
-	return sodium_init() < 0 || cmocka_run_group_tests_name("api-token", tests, NULL, NULL);
-}
+#define GROUP_SET_UP set_up

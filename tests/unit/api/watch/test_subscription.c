@@ -316,23 +316,5 @@ static void test_a_farewell_waits_for_the_event_under_way(void **state)
 	assert_true(subscription_is_over(f->feed));
 }
 
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_a_snapshot_has_no_id_before_its_end, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_every_buffer_size_gives_the_same_text, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_it_continues_with_what_is_newer_and_what_is_gone, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_a_named_silo_is_told_whether_it_exists_or_not, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_who_knows_more_than_the_store_waits_until_it_has_caught_up, setup,
-						teardown),
-		cmocka_unit_test_setup_teardown(test_who_knows_more_than_the_database_is_reset, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_what_is_forgotten_or_of_another_hub_is_reset, setup, teardown),
-		cmocka_unit_test_setup_teardown(
-			test_more_deletions_than_are_remembered_are_a_reset_for_whoever_was_away, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_a_store_that_was_replaced_by_another_history_is_a_reset, setup,
-						teardown),
-		cmocka_unit_test_setup_teardown(test_a_changed_user_ends_it, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_a_sign_of_life_has_the_revision_if_it_has_moved, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_a_farewell_waits_for_the_event_under_way, setup, teardown)};
-	return cmocka_run_group_tests_name("feed", tests, NULL, NULL);
-}
+#define SET_UP setup
+#define TEAR_DOWN teardown

@@ -87,14 +87,3 @@ static void intervals_drift_apart_both_ways(void **state)
 	assert_int_equal(backoff_jitter(0, 50), 0);
 	assert_true(backoff_jitter(10, 1000) <= 20);
 }
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {cmocka_unit_test(the_ceiling_doubles_up_to_its_maximum),
-					   cmocka_unit_test(waits_are_spread_over_the_whole_range),
-					   cmocka_unit_test(success_starts_over),
-					   cmocka_unit_test(never_sooner_than_the_hub_asked),
-					   cmocka_unit_test(many_failures_do_not_overflow),
-					   cmocka_unit_test(intervals_drift_apart_both_ways)};
-	return cmocka_run_group_tests(tests, NULL, NULL);
-}

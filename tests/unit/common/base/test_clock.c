@@ -56,11 +56,3 @@ static void what_is_no_time_is_refused_and_leaves_the_output_alone(void **state)
 		assert_int_equal(clock_parse(bad[i], &us, &why), ERR_INVALID);
 	assert_int_equal(us, 42);
 }
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {cmocka_unit_test(time_is_written_as_rfc3339),
-					   cmocka_unit_test(a_written_time_is_read_back),
-					   cmocka_unit_test(what_is_no_time_is_refused_and_leaves_the_output_alone)};
-	return cmocka_run_group_tests(tests, NULL, NULL);
-}

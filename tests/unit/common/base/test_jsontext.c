@@ -137,14 +137,3 @@ static void test_nothing_that_is_wanted_is_left_out(void **state)
 	assert_int_equal(jsontext_set(NULL, "c", true, json_true()), ERR_NOMEM);
 	json_decref(object);
 }
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_a_string_of_any_length_is_read_as_it_is_or_not_at_all),
-					   cmocka_unit_test(test_each_allocation_that_fails_is_out_of_memory),
-					   cmocka_unit_test(test_what_is_no_json_is_malformed),
-					   cmocka_unit_test(test_a_body_of_windows_is_read_or_said_to_be_utf16),
-					   cmocka_unit_test(test_members_are_strings_or_absent),
-					   cmocka_unit_test(test_nothing_that_is_wanted_is_left_out)};
-	return cmocka_run_group_tests_name("common-jsontext", tests, NULL, NULL);
-}

@@ -224,18 +224,3 @@ static void names_of_levels_and_formats_are_read(void **state)
 	assert_int_equal(format, LOG_FORMAT_JSON);
 	assert_int_equal(log_format_parse("", &format), ERR_INVALID);
 }
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {cmocka_unit_test(logfmt_has_every_type),
-					   cmocka_unit_test(json_has_every_type),
-					   cmocka_unit_test(a_value_cannot_forge_a_field_or_a_line),
-					   cmocka_unit_test(what_is_not_utf8_or_commands_a_terminal_is_replaced),
-					   cmocka_unit_test(a_long_value_is_cut_between_characters),
-					   cmocka_unit_test(a_line_stays_one_write_of_pipe_size),
-					   cmocka_unit_test(lines_below_the_level_are_not_written),
-					   cmocka_unit_test(errno_is_kept),
-					   cmocka_unit_test(lines_of_threads_do_not_mix),
-					   cmocka_unit_test(names_of_levels_and_formats_are_read)};
-	return cmocka_run_group_tests(tests, NULL, NULL);
-}

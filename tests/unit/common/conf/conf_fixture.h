@@ -191,6 +191,9 @@ static inline const char *put_file(const char *name, const void *content, size_t
 	return path;
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, clear, release)
+#define SET_UP clear
+#define TEAR_DOWN release
+#define GROUP_SET_UP set_up
+#define GROUP_TEAR_DOWN tear_down
 
 #endif

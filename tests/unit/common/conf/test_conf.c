@@ -202,21 +202,3 @@ static void odd_flags_are_unknown(void **state)
 	longest[sizeof(longest) - 1] = '\0';
 	assert_int_equal(load(longest, NULL), ERR_INVALID);
 }
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {TEST(defaults_hold),
-					   TEST(environment_sets_and_flags_win),
-					   TEST(empty_variables_count_as_not_set),
-					   TEST(empty_flags_count_as_not_given),
-					   TEST(everything_wrong_is_said_at_once),
-					   TEST(what_kubernetes_adds_for_a_service_is_ignored),
-					   TEST(secrets_come_from_environment_or_file),
-					   TEST(a_file_may_say_that_there_is_no_secret),
-					   TEST(name_and_name_file_exclude_each_other),
-					   TEST(a_secret_on_the_command_line_is_refused_and_not_repeated),
-					   TEST(a_secret_leaves_the_environment),
-					   TEST(other_arguments_are_handed_over_in_order),
-					   TEST(odd_flags_are_unknown)};
-	return cmocka_run_group_tests(tests, set_up, tear_down);
-}

@@ -56,10 +56,3 @@ static void markdown_has_one_row_per_setting(void **state)
 	assert_non_null(strstr(table, "`--mode keep\\|replace`"));
 	assert_non_null(strstr(table, "| Many. (1 to 64) |\n"));
 }
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {TEST(help_names_every_setting_and_no_secret),
-					   TEST(markdown_has_one_row_per_setting)};
-	return cmocka_run_group_tests(tests, set_up, tear_down);
-}

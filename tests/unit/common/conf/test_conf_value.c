@@ -145,16 +145,3 @@ static void other_checks_follow_their_rooms(void **state)
 	assert_int_equal(silo_id_conf_check("silo.1", NULL), 0);
 	assert_int_equal(silo_id_conf_check(".silo", NULL), ERR_INVALID);
 }
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {TEST(lists_are_separated_by_commas_and_spaces),
-					   TEST(durations_have_units),
-					   TEST(numbers_are_whole_and_in_range),
-					   TEST(booleans_have_several_words),
-					   TEST(a_secret_of_4096_bytes_fits_and_one_more_does_not),
-					   TEST(secret_files_that_cannot_be_meant_are_refused),
-					   TEST(urls_are_http_with_a_host_and_without_credentials),
-					   TEST(other_checks_follow_their_rooms)};
-	return cmocka_run_group_tests(tests, set_up, tear_down);
-}

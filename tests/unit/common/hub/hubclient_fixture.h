@@ -6,9 +6,9 @@
 
 #include "../../unit.h"
 
+#include "../fake_server.h"
 #include "common/base/cleanup.h"
 #include "common/hub/hubclient.h"
-#include "../fake_server.h"
 
 #define SILO "{\"id\":\"a\",\"dnsrecords\":[{\"hostname\":\"db\",\"ip\":\"192.0.2.7\"}]}"
 #define ETAG "ETag: \"42\"\r\n"
@@ -81,6 +81,9 @@ static inline const char *said(void)
 	return text;
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define SET_UP set_up
+#define TEAR_DOWN tear_down
+#define GROUP_SET_UP http_set_up
+#define GROUP_TEAR_DOWN http_tear_down
 
 #endif

@@ -192,22 +192,3 @@ static void host_and_port_are_known_for_the_route(void **state)
 		hubclient_close(other);
 	}
 }
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {TEST(a_silo_is_read_with_its_etag),
-					   TEST(members_of_a_newer_hub_are_ignored),
-					   TEST(a_known_silo_is_asked_for_on_condition),
-					   TEST(a_changed_silo_is_put_on_condition),
-					   TEST(a_new_silo_is_put_only_if_there_is_none),
-					   TEST(the_base_may_have_a_path_and_a_final_slash),
-					   TEST(ids_are_percent_encoded),
-					   TEST(what_is_no_silo_is_not_believed),
-					   TEST(a_tag_that_a_proxy_made_weak_is_made_strong_again),
-					   TEST(the_hub_tells_my_address),
-					   TEST(a_doubtful_answer_about_my_address_is_none),
-					   TEST(revisions_stand_in_etags),
-					   TEST(a_url_that_cannot_be_meant_is_refused_at_once),
-					   TEST(host_and_port_are_known_for_the_route)};
-	return cmocka_run_group_tests(tests, http_set_up, http_tear_down);
-}

@@ -105,12 +105,3 @@ static void a_stop_is_no_failure_of_the_hub(void **state)
 	assert_int_equal(get(), ERR_STOPPED);
 	assert_int_equal(put("\"1\""), ERR_STOPPED);
 }
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {TEST(every_refusal_has_its_error), TEST(the_hub_says_when_to_come_back),
-					   TEST(a_cut_or_late_answer_to_a_change_leaves_the_outcome_unknown),
-					   TEST(a_change_that_was_not_sent_has_a_known_outcome),
-					   TEST(a_stop_is_no_failure_of_the_hub)};
-	return cmocka_run_group_tests(tests, http_set_up, http_tear_down);
-}

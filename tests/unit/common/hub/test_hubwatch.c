@@ -220,17 +220,7 @@ static void too_many_or_no_silos_are_refused_before_anything_is_sent(void **stat
 	assert_int_equal(run(), 0);
 }
 
-#define WATCH_TEST(name) cmocka_unit_test_setup_teardown(name, set_up_watch, tear_down_watch)
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {WATCH_TEST(every_event_is_handed_on),
-					   WATCH_TEST(it_goes_on_from_where_it_was),
-					   WATCH_TEST(an_id_that_is_no_revision_is_none),
-					   WATCH_TEST(a_silo_that_makes_no_sense_is_told_by_its_id),
-					   WATCH_TEST(what_is_no_event_ends_the_stream),
-					   WATCH_TEST(what_is_no_event_stream_is_refused_as_what_it_is),
-					   WATCH_TEST(parameters_of_the_content_type_do_not_matter),
-					   WATCH_TEST(too_many_or_no_silos_are_refused_before_anything_is_sent)};
-	return cmocka_run_group_tests(tests, http_set_up, http_tear_down);
-}
+#undef SET_UP
+#define SET_UP set_up_watch
+#undef TEAR_DOWN
+#define TEAR_DOWN tear_down_watch

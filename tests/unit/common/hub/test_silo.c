@@ -333,25 +333,3 @@ static void test_what_is_not_canonical_is_not_read_as_such(void **state)
 		assert_int_equal(silo_read_canonical(documents[i], &silo), ERR_MALFORMED);
 	assert_int_equal(silo.count, 0);
 }
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_a_document_becomes_canonical),
-		cmocka_unit_test(test_an_empty_silo_is_a_silo),
-		cmocka_unit_test(test_the_canonical_text_is_what_a_json_library_writes_and_can_be_read_back),
-		cmocka_unit_test(test_what_is_not_canonical_is_not_read_as_such),
-		cmocka_unit_test(test_an_answer_of_a_newer_hub_is_understood),
-		cmocka_unit_test(test_the_reason_names_the_second_of_two_equal_records),
-		cmocka_unit_test(test_untouched_on_failure),
-		cmocka_unit_test(test_a_control_character_cannot_enter_a_log_by_a_reason),
-		cmocka_unit_test(test_a_difference_is_exactly_what_differs),
-		cmocka_unit_test(test_a_walk_ends_when_the_callback_wants),
-		cmocka_unit_test(test_the_limit_of_records_is_exact),
-		cmocka_unit_test(test_sorting_drops_repetitions),
-		cmocka_unit_test(test_ids_are_checked),
-		cmocka_unit_test(test_a_buffer_holds_its_maximum_and_not_a_byte_more),
-		cmocka_unit_test(test_a_taken_buffer_is_the_takers),
-		cmocka_unit_test(test_a_long_reason_ends_in_an_ellipsis_and_is_valid)};
-	return cmocka_run_group_tests_name("common-silo", tests, NULL, NULL);
-}

@@ -12,6 +12,7 @@ static char dir[] = "/tmp/test_status.XXXXXX", path[64];
 
 static int set_up(void **state)
 {
+	umask(022);
 	if (!mkdtemp(dir))
 		return -1;
 	snprintf(path, sizeof(path), "%s/status.json", dir);
@@ -129,15 +130,5 @@ static void a_failed_write_keeps_the_old_file_and_leaves_nothing(void **state)
 	assert_int_equal(st.st_mode & 0777, 0644);
 }
 
-int main(void)
-{
-	const struct CMUnitTest tests[] = {cmocka_unit_test(what_was_written_is_well),
-					   cmocka_unit_test(not_well_says_why),
-					   cmocka_unit_test(what_is_too_old_or_from_the_future_is_not_well),
-					   cmocka_unit_test(a_missing_file_is_not_well),
-					   cmocka_unit_test(garbage_is_not_well),
-					   cmocka_unit_test(a_detail_that_is_not_utf8_does_not_prevent_writing),
-					   cmocka_unit_test(a_failed_write_keeps_the_old_file_and_leaves_nothing)};
-	umask(022);
-	return cmocka_run_group_tests(tests, set_up, tear_down);
-}
+#define GROUP_SET_UP set_up
+#define GROUP_TEAR_DOWN tear_down

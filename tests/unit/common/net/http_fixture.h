@@ -8,9 +8,9 @@
 
 #include <time.h>
 
+#include "../fake_server.h"
 #include "common/base/clock.h"
 #include "common/net/http.h"
-#include "../fake_server.h"
 
 #define SECRET "hunter2:x"
 #define SECRET_BASE64 "YWxpY2U6aHVudGVyMjp4" /* alice:hunter2:x */
@@ -70,6 +70,9 @@ static inline bool sent(const char *line)
 	return strstr(fake_request(server), whole) != NULL;
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define SET_UP set_up
+#define TEAR_DOWN tear_down
+#define GROUP_SET_UP http_set_up
+#define GROUP_TEAR_DOWN http_tear_down
 
 #endif

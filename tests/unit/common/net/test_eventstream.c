@@ -231,16 +231,4 @@ static void a_refused_event_is_the_last_one(void **state)
 	assert_int_equal(calls, 1);
 }
 
-int main(void)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_teardown(a_stream_means_the_same_in_pieces_of_every_size, tear_down),
-		cmocka_unit_test_teardown(a_stream_means_the_same_wherever_it_is_cut_in_two, tear_down),
-		cmocka_unit_test_teardown(an_event_is_told_as_soon_as_its_last_byte_is_there, tear_down),
-		cmocka_unit_test_teardown(the_id_holds_from_the_end_of_its_event_on_also_without_data, tear_down),
-		cmocka_unit_test_teardown(only_digits_are_a_pause, tear_down),
-		cmocka_unit_test_teardown(what_is_over_a_limit_is_an_error_for_good, tear_down),
-		cmocka_unit_test_teardown(an_event_of_many_lines_is_limited_as_a_whole, tear_down),
-		cmocka_unit_test_teardown(a_refused_event_is_the_last_one, tear_down)};
-	return cmocka_run_group_tests(tests, NULL, NULL);
-}
+#define TEAR_DOWN tear_down

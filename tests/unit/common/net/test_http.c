@@ -195,21 +195,3 @@ static void plain_http_and_loopback_use_no_proxy(void **state)
 	unsetenv("https_proxy");
 	unsetenv("ALL_PROXY");
 }
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {TEST(an_answer_is_given_with_what_matters),
-					   TEST(an_error_status_is_an_answer),
-					   TEST(retry_after_may_be_a_date),
-					   TEST(conditions_and_body_are_sent_as_given),
-					   TEST(a_large_body_is_sent_without_waiting_for_leave),
-					   TEST(connections_are_kept_alive),
-					   TEST(basic_credentials_are_sent),
-					   TEST(a_token_wins_over_a_password),
-					   TEST(redirects_are_not_followed),
-					   TEST(credentials_do_not_leave_the_machine_over_plain_http),
-					   TEST(what_would_break_out_of_a_header_is_refused),
-					   TEST(the_address_family_can_be_forced),
-					   TEST(plain_http_and_loopback_use_no_proxy)};
-	return cmocka_run_group_tests(tests, http_set_up, http_tear_down);
-}

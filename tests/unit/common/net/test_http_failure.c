@@ -118,18 +118,3 @@ static void a_stop_ends_a_request_soon(void **state)
 	assert_int_equal(get(url), ERR_STOPPED);
 	assert_true(clock_mono_ms() - start < 5000);
 }
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {TEST(a_silent_server_is_given_up),
-					   TEST(a_trickle_is_given_up),
-					   TEST(a_cut_answer_is_no_answer),
-					   TEST(garbage_is_no_answer),
-					   TEST(an_over_long_answer_is_refused),
-					   TEST(an_over_long_etag_is_none),
-					   TEST(a_refused_connection_was_certainly_not_sent),
-					   TEST(a_request_on_a_dying_kept_connection_may_have_been_sent),
-					   TEST(no_tls_is_a_tls_failure_and_not_sent),
-					   TEST(a_stop_ends_a_request_soon)};
-	return cmocka_run_group_tests(tests, http_set_up, http_tear_down);
-}

@@ -175,17 +175,7 @@ static void a_connection_that_is_not_made_is_given_up_or_closed_at_once(void **s
 	close(listener);
 }
 
-#define STREAM_TEST(name) cmocka_unit_test_setup_teardown(name, set_up_stream, tear_down_stream)
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {STREAM_TEST(pieces_are_told_as_they_come),
-					   STREAM_TEST(its_proper_end_is_told_apart_from_a_cut),
-					   STREAM_TEST(a_refusal_comes_with_its_headers),
-					   STREAM_TEST(it_ends_with_the_readers_own_error),
-					   STREAM_TEST(credentials_go_where_they_belong_only),
-					   STREAM_TEST(requests_can_be_sent_beside_it),
-					   STREAM_TEST(nobody_there_is_an_error_and_no_wait),
-					   STREAM_TEST(a_connection_that_is_not_made_is_given_up_or_closed_at_once)};
-	return cmocka_run_group_tests(tests, http_set_up, http_tear_down);
-}
+#undef SET_UP
+#define SET_UP set_up_stream
+#undef TEAR_DOWN
+#define TEAR_DOWN tear_down_stream

@@ -227,15 +227,3 @@ static void test_malformed_networks_are_refused(void **state)
 	assert_int_equal(cidr_parse("10.1.2.3/8", 10, &net, &why), ERR_INVALID);
 	assert_non_null(strstr(why.text, "10.0.0.0/8"));
 }
-
-int main(void)
-{
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_canonical_text_comes_out_whatever_went_in),
-					   cmocka_unit_test(test_what_is_formatted_parses_to_the_same),
-					   cmocka_unit_test(test_refused_with_a_reason_that_helps),
-					   cmocka_unit_test(test_scopes_end_where_the_registries_say),
-					   cmocka_unit_test(test_a_mapped_peer_comes_out_as_ipv4),
-					   cmocka_unit_test(test_networks_contain_what_they_should),
-					   cmocka_unit_test(test_malformed_networks_are_refused)};
-	return cmocka_run_group_tests_name("common-ipaddr", tests, NULL, NULL);
-}

@@ -2,8 +2,8 @@
  * What a request handler may use: the rooms of one running hub (serve.c makes them). Everything is borrowed and
  * outlives the server.
  */
-#ifndef SILODNS_API_HUB_H
-#define SILODNS_API_HUB_H
+#ifndef SILODNS_API_ROUTES_HUB_H
+#define SILODNS_API_ROUTES_HUB_H
 
 #include <stdatomic.h>
 #include <stdbool.h>

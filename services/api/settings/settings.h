@@ -1,8 +1,8 @@
 /*
  * The api's settings: one table for all subcommands.
  */
-#ifndef SILODNS_API_SETTINGS_H
-#define SILODNS_API_SETTINGS_H
+#ifndef SILODNS_API_SETTINGS_SETTINGS_H
+#define SILODNS_API_SETTINGS_SETTINGS_H
 
 #include <stdbool.h>
 

@@ -1,4 +1,4 @@
-#include "api/settings.h"
+#include "api/settings/settings.h"
 
 #include <stdlib.h>
 #include <string.h>
