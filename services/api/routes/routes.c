@@ -174,12 +174,14 @@ static void identify(struct call *call)
 	const char *x_forwarded_for = request_header(call->request, "X-Forwarded-For");
 	struct forwarded_path path;
 
-	call->peer = call->request->connection;
+	call->peer = call->own_ip = call->request->connection;
 	call->limited = !ratelimit_is_exempt(hub->ratelimit, &call->peer);
 	if (!forwarded && !x_forwarded_for)
 		return;
 	forwarded_explain(&call->request->connection, forwarded, x_forwarded_for, &hub->trust, &path);
 	call->peer = path.hops[path.count - 1];
+	call->own_ip =
+		path.end == FORWARDED_UNTRUSTED || path.end == FORWARDED_EXHAUSTED ? call->peer : (struct ipaddr){0};
 	call->limited = path.end != FORWARDED_UNTRUSTED || !ratelimit_is_exempt(hub->ratelimit, &call->peer);
 	if (path.end == FORWARDED_DIRECT && !forwarded_is_trusted(&hub->trust, &call->peer) &&
 	    ratelimit_is_exempt(hub->ratelimit, &call->peer) && !atomic_flag_test_and_set(&complained))

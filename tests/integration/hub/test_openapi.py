@@ -151,8 +151,9 @@ def ask_about_silos(ask, user):
     for name, body, more in (("a", patch, {}), ("nosuch", patch, {}), ("a", "{", {}), ("a", {}, {}), ("a", patch, {"auth": user}), ("a", b" " * (2 << 20), {}),
                              ("a", patch, {"headers": {"If-None-Match": "*"}})):
         ask("PATCH", silo, name, body=body, **more)
-    ask("GET", silo, "a", headers={"If-None-Match": made.headers["ETag"]})
-    ask("GET", "/silos/{id}/hosts", "a", headers={"If-None-Match": made.headers["ETag"]})
+    for path in (silo, "/silos/{id}/hosts"):
+        ask("GET", path, "a", headers={"If-None-Match": made.headers["ETag"]})
+        ask("GET", path, "a", headers={"If-Match": '"1"'})
     for path in (silo, "/silos/{id}/hosts", "/silos/{id}/history"):
         ask("GET", path, "a")
         ask("GET", path, "a", auth=user)
