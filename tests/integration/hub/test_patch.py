@@ -60,8 +60,10 @@ def test_what_comes_to_the_same_changes_nothing(shared_hub, body):
     assert held(answer) == [A, B] and answer.headers["ETag"] == tag and shared_hub.revision() == before
 
 
-def test_a_record_without_ip_gets_the_callers_address(shared_hub):
+def test_a_record_without_ip_gets_the_callers_address_and_none_of_a_proxy(shared_hub):
     shared_hub.put("/silos/me", {"dnsrecords": records(A, A6)})
+    said = problem(patch(shared_hub, "me", set=[B, ("a", None)], headers={"X-Forwarded-For": "198.51.100.7"}), 422, "invalid")
+    assert said["errors"][0]["field"] == "set[1].ip" and "SILODNS_TRUSTED_PROXIES" in said["detail"]
     assert held(patch(shared_hub, "me", set=[("a", None)])) == [("a", "127.0.0.1"), A6]
 
 
