@@ -18,9 +18,9 @@ static const char *const methods[METRICS_METHODS] = {"GET", "HEAD", "PUT", "POST
 
 /* Errors with which a request may be answered; the others do not leave the hub. */
 static const int shown_errors[] = {
-	ERR_MALFORMED,       ERR_INVALID,  ERR_TOO_LARGE, ERR_UNAUTHORIZED, ERR_FORBIDDEN, ERR_NOT_FOUND,
-	ERR_METHOD,          ERR_CONFLICT, ERR_QUOTA,     ERR_PRECONDITION, ERR_RATE,      ERR_BUSY,
-	ERR_UNKNOWN_OUTCOME, ERR_NOMEM,    ERR_INTERNAL,  ERR_UNAVAILABLE,
+	ERR_MALFORMED, ERR_INVALID,         ERR_TOO_LARGE, ERR_ENCODING, ERR_UNAUTHORIZED, ERR_FORBIDDEN,
+	ERR_NOT_FOUND, ERR_METHOD,          ERR_CONFLICT,  ERR_QUOTA,    ERR_PRECONDITION, ERR_RATE,
+	ERR_BUSY,      ERR_UNKNOWN_OUTCOME, ERR_NOMEM,     ERR_INTERNAL, ERR_UNAVAILABLE,
 };
 
 void metrics_count(struct metrics *metrics, const char *method, int status, int err, int64_t took_us)
