@@ -14,7 +14,7 @@
 
 #define PAGE_MAX (256u << 10) /* bytes; it has about 10 kB */
 
-static const char *const methods[METRICS_METHODS] = {"GET", "HEAD", "PUT", "POST", "DELETE", "other"};
+static const char *const methods[METRICS_METHODS] = {"GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "other"};
 
 /* Errors with which a request may be answered; the others do not leave the hub. */
 static const int shown_errors[] = {

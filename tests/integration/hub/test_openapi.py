@@ -14,7 +14,7 @@ from tests.lib.watcher import Watcher
 pytestmark = pytest.mark.hub
 
 DOCUMENT = json.loads((REPO / "services/api/openapi.json").read_text())
-METHODS = ("get", "put", "post", "delete")
+METHODS = ("get", "put", "post", "patch", "delete")
 
 
 def operations():
@@ -79,7 +79,7 @@ def test_it_is_whole():
         given = [resolve(p) for p in DOCUMENT["paths"][path].get("parameters", []) + operation.get("parameters", [])]
         assert {p["name"] for p in given if p["in"] == "path"} == set(re.findall(r"\{(\w+)\}", path)), path
         assert set(operation["tags"]) <= tags and "default" in operation["responses"]
-        assert ("requestBody" in operation) == (method == "PUT" and path != "/ping")
+        assert ("requestBody" in operation) == (method in ("PUT", "PATCH") and path != "/ping")
 
 
 def test_it_has_every_route_and_no_other_with_who_may():
@@ -147,6 +147,10 @@ def ask_about_silos(ask, user):
     ask("PUT", silo, "d", body=records, auth=user)  # over its quota
     ask("PUT", silo, "a", body=records, headers={"If-Match": '"1"'})
     ask("PUT", silo, "a", body=b" " * (2 << 20))
+    patch = {"set": [{"hostname": "h", "ip": "192.0.2.7"}], "remove": [{"hostname": "nosuch"}]}
+    for name, body, more in (("a", patch, {}), ("nosuch", patch, {}), ("a", "{", {}), ("a", {}, {}), ("a", patch, {"auth": user}), ("a", b" " * (2 << 20), {}),
+                             ("a", patch, {"headers": {"If-None-Match": "*"}})):
+        ask("PATCH", silo, name, body=body, **more)
     for path in (silo, "/silos/{id}/hosts"):
         ask("GET", path, "a", headers={"If-None-Match": made.headers["ETag"]})
         ask("GET", path, "a", headers={"If-Match": '"1"'})
@@ -249,6 +253,7 @@ def test_real_answers_are_as_it_says_and_it_says_no_answer_that_does_not_come(ow
     ask("GET", "/silos/{id}/history", "b")
     ask("GET", "/audit")
     ask("PUT", "/silos/{id}", "b", body={"dnsrecords": [{"hostname": "h"}]})
+    ask("PATCH", "/silos/{id}", "b", body={"set": [{"hostname": "h"}]})
     ask("DELETE", "/silos/{id}", "b")
     ask("PUT", "/users/{name}", "someone", body={"quota": 9})
     ask("DELETE", "/users/{name}", "someone")
