@@ -332,7 +332,7 @@ static void log_request(const struct call *call, int status)
 		  fields, sizeof fields / sizeof fields[0]);
 }
 
-/* For the audit; see audit.h for what does not come into it. */
+/* For the audit; see refusals.h for what does not come into it. */
 static void note_refusal(const struct call *call, int err)
 {
 	char subject[CALL_NAME_MAX + 1];
