@@ -1,11 +1,14 @@
 #!/bin/sh
 # The point of it all, seen with one's own eyes: a machine whose address changes, and one that goes on reaching it by its name.
 #   deploy/demo.sh        starts the demo, shows it, and leaves it running; deploy/demo.sh down ends it
+# A project of its own, with a port that is free and no setting of yours: it touches no hub that runs here, and leaves nothing behind.
 set -eu
 cd "$(dirname "$0")/.."
-compose() { docker compose --profile demo "$@"; }
+unset $(env | sed -n 's/^\(SILODNS_[A-Z0-9_]*\)=.*/\1/p')
+export SILODNS_PORT=0
+compose() { docker compose -p "${COMPOSE_PROJECT_NAME:-silodns-demo}" --env-file /dev/null --profile demo "$@"; }
 if [ "${1:-}" = down ]; then
-	compose down
+	compose down --volumes
 	exit
 fi
 

@@ -6,9 +6,12 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import secrets
+import shutil
 import socket
 import tarfile
+import textwrap
 import time
 import urllib.error
 import urllib.request
@@ -37,10 +40,11 @@ class Compose:
         self.port = free_port()
         keep = {k: v for k, v in os.environ.items() if not k.startswith("SILODNS_")}
         self.environment = keep | {"SILODNS_PORT": str(self.port)} | settings
+        self.directory = REPO
         self.extra = []  # containers of a test's own
 
     def __call__(self, *words, **more):
-        return run("docker", "compose", "-p", self.project, "--profile", "demo", *words, cwd=REPO, env=self.environment, **more)
+        return run("docker", "compose", "-p", self.project, "--profile", "demo", *words, cwd=self.directory, env=self.environment, **more)
 
     def up(self, *services):
         self("up", "-d", *services)
@@ -149,6 +153,34 @@ def test_an_image_is_built_by_one_service_and_never_asked_of_a_registry():
     run("docker", "tag", "debian:trixie-slim", "silodns/updater")
     try:
         assert "\nsilodns-updater 0.1.0\n" in compose("run", "--rm", "--no-deps", "-T", "updater", "--version", timeout=900).stdout
+    finally:
+        compose.down()
+
+
+# ---- .env ----
+
+
+def test_the_readmes_env_file_works_as_it_stands(tmp_path):
+    (block,) = re.findall(r"In `\.env`, mode 0600:\n\n((?:    .*\n)+)", (REPO / "README.md").read_text())
+    (tmp_path / "env").write_text(textwrap.dedent(block))
+    services = json.loads(Compose()("--env-file", str(tmp_path / "env"), "config", "--format", "json").stdout)["services"]
+    for name, settings in (("updater", {"SILO": "silo1", "HOSTNAMES": "dbserver"}), ("hostsync", {"SILOS": "silo1", "HOSTNAMES": ""})):
+        settings |= {"URL": "https://hub.example.net", "TOKEN": "silodns_…", "TOKEN_FILE": "", "USER": None, "PASSWORD": None}
+        assert {key: services[name]["environment"][f"SILODNS_{key}"] for key in settings} == settings
+    assert ("/etc", "/hosts") in {(volume["source"], volume["target"]) for volume in services["hostsync"]["volumes"]}
+
+
+@pytest.mark.parametrize("service", ["api", "updater", "hostsync"])
+def test_what_is_misspelt_in_the_env_file_is_told_before_anything_starts(service, tmp_path):
+    for name in ("docker-compose.yml", "Dockerfile", ".dockerignore", "Makefile", "scripts", "db", "services"):
+        (shutil.copytree if (REPO / name).is_dir() else shutil.copy)(REPO / name, tmp_path / name)
+    (tmp_path / ".env").write_text("SILODNS_THREDS=8\n")
+    compose = Compose()
+    compose.directory = tmp_path
+    try:
+        done = compose("up", "-d", service, check=False, timeout=900)
+        assert done.returncode != 0 and "SILODNS_THREDS: unknown; did you mean SILODNS_THREADS?" in compose.logs("secrets")
+        assert services(compose) == set()
     finally:
         compose.down()
 
@@ -410,11 +442,15 @@ def test_a_client_sends_no_password_in_clear_to_another_machine(service, credent
 # ---- the demo ----
 
 
-def test_the_demo_shows_a_changing_address_reached_by_name():
-    compose = Compose()
+def test_the_demo_shows_a_changing_address_reached_by_name_and_leaves_nothing():
+    """Whatever settings its caller has."""
+    compose = Compose(SILODNS_URL="https://192.0.2.1:9", SILODNS_SILO="mine")
     environment = compose.environment | {"COMPOSE_PROJECT_NAME": compose.project}
     try:
         done = run("deploy/demo.sh", cwd=REPO, env=environment, timeout=200)
         assert done.stdout.count("downstream reaches upstream.demo: hello from") == 2
+        run("deploy/demo.sh", "down", cwd=REPO, env=environment)
+        for what in (["ps", "-a"], ["volume", "ls"], ["network", "ls"]):
+            assert run("docker", *what, "-q", "--filter", f"label=com.docker.compose.project={compose.project}").stdout == ""
     finally:
         compose.down()

@@ -2,6 +2,7 @@
 
 import http.client
 import threading
+import time
 
 from tests.lib.watcher import Watcher
 
@@ -9,11 +10,13 @@ RETRY_SECONDS = 0.05  # the hub asks for more; a test has no time
 
 
 class Follower:
-    """`silos` is {silo: {hostname: ip}}, as told. `wrong` is what no client must ever see; `streams` and `resets` say what it has been through."""
+    """`silos` is {silo: {hostname: ip}}, as told. `wrong` is what no client must ever see; `streams`, `resets` and `away` (seconds, the longest time
+    between two streams) say what it has been through. `patient`: comes back when the hub says."""
 
-    def __init__(self, hub, *names):
-        self.hub, self.names = hub, names
-        self.wrong, self.streams, self.resets = [], 0, 0
+    def __init__(self, hub, *names, patient=False):
+        self.hub, self.names, self.patient = hub, names, patient
+        self.wrong, self.streams, self.resets, self.away = [], 0, 0, 0
+        self.lost = None
         self.newest = {}  # (identity, silo): revision
         self.since = self.identity = None
         self.stream = None
@@ -33,6 +36,11 @@ class Follower:
                 self.streams += 1
                 while self.stream.thread.is_alive() and not self.done.is_set():
                     self.stream.thread.join(RETRY_SECONDS)
+                    if self.lost and self.stream.told("synced"):
+                        self.away, self.lost = max(self.away, time.monotonic() - self.lost), None
+                self.lost = self.lost or time.monotonic()
+                if self.patient:
+                    self.done.wait((self.stream.retry or 0) / 1000)
             else:
                 self.done.wait(RETRY_SECONDS)
             self._end(self.stream)

@@ -15,10 +15,11 @@ Event = collections.namedtuple("Event", "kind data id")
 class Watcher:
     """One stream. `raw` has every line; `events` what was dispatched; `silos` what the events add up to."""
 
-    def __init__(self, hub, *silos, auth=ADMIN, since=None, identity=None, headers=None, known=None, read=True):
-        """`known`: what the stream that this one continues has told."""
+    def __init__(self, hub, *silos, auth=ADMIN, since=None, identity=None, headers=None, last_event=None, known=None, read=True):
+        """`last_event`: a further way to say `since`, in the query. `known`: what the stream that this one continues has told."""
         query = [("silo", silo) for silo in silos]
         query += [("since", since)] if since is not None else []
+        query += list((last_event or {}).items())
         query += [("hub", identity)] if identity is not None else []
         self.raw, self.events, self.silos, self.ended, self.went_back = [], [], dict(known or {}), False, []
         self.last_id, self.retry = "", None

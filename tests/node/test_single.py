@@ -171,8 +171,11 @@ def test_uninstalled_as_documented_nothing_is_left_and_the_hosts_file_is_as_it_w
     said = checkout.follow("## Uninstall")
     assert "Warning" not in said and "successfully rolled out" in said
     assert HOSTS.read_text() == BEFORE
-    everything = node.get(",".join(node.kubectl("api-resources", "--verbs=list", "-o", "name").stdout.split()), "-A")["items"]
-    left = [f"{o['kind']} {o['metadata']['name']}" for o in everything if "silodns" in json.dumps(o["metadata"]) and o["kind"] != "Event"]
-    assert left == []
-    assert node.get("persistentvolume", "disk1")["status"]["phase"] == "Released"
+    kinds = ",".join(node.kubectl("api-resources", "--verbs=list", "-o", "name").stdout.split())
+
+    def left():
+        return [f"{o['kind']} {o['metadata']['name']}" for o in node.get(kinds, "-A")["items"] if "silodns" in json.dumps(o["metadata"]) and o["kind"] != "Event"]
+
+    wait_until(lambda: not left(), 60, what=lambda: f"the end of {left()}")
+    wait_until(lambda: node.get("persistentvolume", "disk1")["status"]["phase"] == "Released", 60, what="the volume's release")
     wait_until(lambda: "silodns" not in node.ctr("containers", "list").stdout, 60, what="its containers to be gone")

@@ -42,6 +42,19 @@ static int reply_silo(struct reply *reply, int status, struct document *silo)
 	return reply_etag(reply, silo->revision);
 }
 
+int silo_condition(struct call *call, struct reply *reply, const struct document *silo)
+{
+	int status = 200;
+	int err = reply_header(reply, "Cache-Control", "no-cache");
+
+	if (!err)
+		err = reply_etag(reply, silo->revision);
+	if (!err)
+		err = precondition_status(call->request, silo->revision, &status);
+	reply_status(reply, status);
+	return err;
+}
+
 int handle_silo_get(struct call *call, struct reply *reply)
 {
 	_cleanup_(document_cleanup) struct document *silo = NULL;
@@ -49,14 +62,9 @@ int handle_silo_get(struct call *call, struct reply *reply)
 
 	if (!err)
 		err = silo_to_read(call, &silo);
-	if (err)
-		return err;
-
-	/* May be kept, but must be asked for again each time. A 304 takes the same way: the server sends its headers.
-	 */
-	err = reply_header(reply, "Cache-Control", "no-cache");
-	return err ? err
-		   : reply_silo(reply, precondition_has_revision(call->request, silo->revision) ? 304 : 200, silo);
+	if (!err)
+		err = silo_condition(call, reply, silo);
+	return err ? err : reply_silo(reply, reply->status, silo);
 }
 
 /* What PUT and DELETE have in common once the journal has decided. `ret_outcome->body` is the caller's. */
@@ -122,7 +130,7 @@ int handle_silo_put(struct call *call, struct reply *reply)
 		err = precondition_read(call->request, &change.precondition);
 	if (!err)
 		err = silo_parse(call->request->body ? call->request->body : "", call->request->body_len, call->subject,
-				 &call->peer, &change.records, call->why);
+				 &call->own_ip, &change.records, call->why);
 	if (!err)
 		err = check_count(call, &change.records);
 	return err ? err : call_submit_take(call, &change, finish_put);

@@ -40,18 +40,26 @@ static int read_names(struct call *call, struct names *names)
 	return ERR_OK;
 }
 
-/* A browser that comes back sends the newest as a header, beside the query that it began with. */
+/* A browser that comes back sends the newest id as a header, beside the query that it began with; one that cannot (the
+ * common EventSource polyfills), in the query. The first that is there counts. */
 static int read_since(struct call *call, struct subscription_wish *wish)
 {
+	static const char *const fields[] = {"lastEventId", "Last-Event-ID", "since"};
 	const char *text = request_header(call->request, "Last-Event-ID");
 	const char *field = "Last-Event-ID";
 
-	if (!text || !text[0]) {
-		field = "since";
-		int err = request_query(call->request, "since", &text);
-		if (err || !text)
+	for (size_t i = 0; i < sizeof fields / sizeof fields[0] && (!text || !text[0]); i++) {
+		const char *value = NULL;
+		int err = request_query(call->request, fields[i], &value);
+		if (err)
 			return err;
+		if (value) {
+			text = value;
+			field = fields[i];
+		}
 	}
+	if (!text || (!text[0] && strcmp(field, "since") != 0))
+		return ERR_OK;
 	size_t len = strlen(text);
 	if (!len || len > REVISION_DIGITS_MAX || strspn(text, "0123456789") != len)
 		return why_set(call->why, ERR_INVALID, field, "is a revision: digits, as the id of an event");
@@ -63,7 +71,7 @@ static int read_since(struct call *call, struct subscription_wish *wish)
 
 int handle_watch(struct call *call, struct reply *reply)
 {
-	static const char *const known[] = {"silo", "since", "hub", NULL};
+	static const char *const known[] = {"silo", "since", "lastEventId", "Last-Event-ID", "hub", NULL};
 	struct names names = {.count = 0};
 	struct subscription_wish wish = {.who = call->principal};
 	struct watcher *watcher;

@@ -84,7 +84,9 @@ def test_it_continues_where_it_was_cut_off(hub, watch):
     identity = watch(hub).wait_synced().told("synced")[0]["hub"]
     hub.put_silo("b", {"h": "192.0.2.2"})
     hub.delete("/silos/c")
-    for more in ({"since": 4, "identity": identity}, {"since": 4}, {"headers": {"Last-Event-ID": "4"}}, {"since": 1, "headers": {"Last-Event-ID": "4"}}):
+    for more in ({"since": 4, "identity": identity}, {"since": 4}, {"headers": {"Last-Event-ID": "4"}}, {"since": 1, "headers": {"Last-Event-ID": "4"}},
+                 {"last_event": {"lastEventId": 4}, "since": 1}, {"last_event": {"Last-Event-ID": 4}}, {"last_event": {"lastEventId": 4, "Last-Event-ID": 1}},
+                 {"last_event": {"lastEventId": 1}, "headers": {"Last-Event-ID": "4"}}, {"last_event": {"lastEventId": ""}, "since": 4}):
         watcher = watch(hub, **more).wait_synced()
         assert [(e.kind, e.data.get("id"), e.id) for e in watcher.events] == [("silo", "b", "5"), ("deleted", "c", "6"), ("synced", None, "6")], more
     named = watch(hub, "a", "b", since=4).wait_synced()
@@ -271,6 +273,7 @@ def test_bad_questions_are_refused(shared_hub):
             ("/watch?" + "&".join(f"silo=s{n}" for n in range(65)), 422, "invalid")):
         problem(shared_hub.get(path), status, name)
     problem(shared_hub.get("/watch", headers={"Last-Event-ID": "latest"}), 422, "invalid")
+    assert "lastEventId" in str(problem(shared_hub.get("/watch?since=1&lastEventId=latest"), 422, "invalid"))
     problem(shared_hub.get("/watch", auth=None), 401, "unauthorized")
     problem(shared_hub.request("POST", "/watch"), 405, "method")
     answer = shared_hub.request("HEAD", "/watch")

@@ -24,6 +24,11 @@ def test_every_test_that_is_named_exists():
         assert re.search(rf"^def {name}\(", (REPO / "tests" / file).read_text(), re.M), f"{file}::{name}"
 
 
+def test_every_test_file_that_the_limits_name_exists():
+    named = set(re.findall(r"test_\w+\.(?:py|c)\b", (REPO / "docs/limits.md").read_text()))
+    assert len(named) > 10 and named <= {path.name for path in (REPO / "tests").rglob("test_*.*")}
+
+
 def test_make_check_runs_a_test_of_each_promise():
     for number, _, tests in rows("Promises"):
         sources = [(REPO / "tests" / file).read_text() for file, _ in NAMED_TEST.findall(tests)]

@@ -7,6 +7,27 @@
 #include "api/store/store.h"
 #include "api/store/store_state.h"
 
+/* Which allocation from now fails; 0: none. */
+static _Thread_local size_t failing;
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(__clang__)
+#define CAN_FAIL false /* a sanitizer brings an allocator of its own */
+#else
+#define CAN_FAIL true
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t count, size_t size);
+
+void *malloc(size_t size)
+{
+	return failing && --failing == 0 ? NULL : __libc_malloc(size);
+}
+
+void *calloc(size_t count, size_t size)
+{
+	return failing && --failing == 0 ? NULL : __libc_calloc(count, size);
+}
+#endif
+
 static struct document *body(const char *id, const char *text, uint32_t owner, uint64_t revision)
 {
 	struct document *made = document_new(id, text, strlen(text), owner, revision);
@@ -182,6 +203,55 @@ static void test_size_returns_to_what_it_was(void **state)
 	put(*state, "x", "1", 1, 7);
 	assert_int_equal(store_size(*state).gone, 0);
 	assert_int_equal(store_size(*state).bytes, once.bytes);
+}
+
+static struct change change_of(enum change_kind kind, const char *subject, uint64_t revision)
+{
+	struct change made = {.kind = kind, .revision = revision};
+
+	snprintf(made.subject, sizeof made.subject, "%s", subject);
+	return made;
+}
+
+static void test_without_memory_nothing_of_a_change_is_applied(void **state)
+{
+	struct change changes[] = {
+		change_of(CHANGE_SILO_PUT, "new", 4),    change_of(CHANGE_SILO_PUT, "a", 5),
+		change_of(CHANGE_SILO_DELETE, "b", 6),   change_of(CHANGE_USER_PUT, "carol", 7),
+		change_of(CHANGE_TOKEN_PUT, "bob/t", 8), change_of(CHANGE_USER_DELETE, "alice", 9),
+	};
+	const size_t count = sizeof changes / sizeof changes[0];
+	struct change *all[sizeof changes / sizeof changes[0]];
+	const struct store_size before = store_size(*state);
+	bool more;
+
+	if (!CAN_FAIL)
+		skip();
+	for (size_t i = 0; i < count; i++)
+		all[i] = &changes[i];
+	changes[0].document = body("new", "N", 1, 4);
+	changes[1].document = body("a", "A2", 2, 5);
+	changes[3].user = user(3, "carol");
+	assert_int_equal(token_parse("{\"verbs\":[\"read\"]}", 18, &changes[4].token, NULL), ERR_OK);
+	token_set_subject(changes[4].token, "bob", "t");
+	size_t at = 1;
+	for (;; at++) {
+		failing = at;
+		int err = store_apply(*state, all, count, 9);
+		failing = 0;
+		if (!err)
+			break;
+		assert_int_equal(err, ERR_NOMEM);
+		const struct store_size after = store_size(*state);
+		assert_memory_equal(&after, &before, sizeof before);
+		assert_int_equal(store_revision(*state), 3);
+		assert_string_equal(list(*state, 0, NULL, 10, &more), "ABC");
+	}
+	assert_true(at > 4); /* each that needs memory was without it once */
+	assert_int_equal(store_revision(*state), 9);
+	assert_string_equal(list(*state, 0, NULL, 10, &more), "A2CN");
+	for (size_t i = 0; i < count; i++)
+		change_release(&changes[i]);
 }
 
 /* Silos "p0" … "p9" are always changed together; whoever lists them sees the same text in all. */
