@@ -35,6 +35,7 @@ static const struct route {
 	{"/silos", "GET", READ, handle_silos_list},
 	{"/silos/{id}", "GET", READ, handle_silo_get},
 	{"/silos/{id}", "PUT", UPDATE, handle_silo_put},
+	{"/silos/{id}", "PATCH", UPDATE, handle_silo_patch},
 	{"/silos/{id}", "DELETE", UPDATE, handle_silo_delete},
 	{"/silos/{id}/history", "GET", READ, handle_history_get},
 	{"/silos/{id}/hosts", "GET", READ, handle_hosts_get},
@@ -233,6 +234,17 @@ static void tell_rate(const struct call *call, struct reply *reply)
 	reply_header(reply, "RateLimit", text);
 }
 
+/* RFC 6750, 3.1: who came with a token hears that it is the token. */
+static void tell_bad_token(const struct call *call, struct reply *reply)
+{
+	const char *authorization = request_header(call->request, "Authorization");
+
+	if (authorization && strncasecmp(authorization, "Bearer ", 7) == 0)
+		reply_header(reply, "WWW-Authenticate",
+			     "Basic realm=\"silodns\", charset=\"UTF-8\", Bearer realm=\"silodns\", "
+			     "error=\"invalid_token\"");
+}
+
 /* What the hub itself could not do must not count against the client. That too many passwords wait is not of that kind:
  * nobody knows yet who asks. */
 static void forgive(const struct call *call, int status, int err)
@@ -250,7 +262,8 @@ static int check_body(struct call *call)
 		return why_set(call->why, ERR_BUSY, "",
 			       "too many bodies are on their way to the hub at once; try again in a moment");
 	if (request->body_len > max)
-		return why_set(call->why, ERR_TOO_LARGE, "", "a body may have %zu bytes, not more", max);
+		return why_set(call->why, ERR_TOO_LARGE, "", "a body may have %zu bytes (SILODNS_MAX_BODY), not more",
+			       max);
 	const char *coding = request->body_len ? request_header(request, "Content-Encoding") : NULL;
 	if (coding && strcasecmp(coding, "identity") != 0)
 		return why_set(call->why, ERR_ENCODING, "Content-Encoding",
@@ -319,14 +332,14 @@ static void log_request(const struct call *call, int status)
 		  fields, sizeof fields / sizeof fields[0]);
 }
 
-/* For the audit; see audit.h for what does not come into it. */
+/* For the audit; see refusals.h for what does not come into it. */
 static void note_refusal(const struct call *call, int err)
 {
-	char subject[2 * CALL_SUBJECT_MAX + 2];
+	char subject[CALL_NAME_MAX + 1];
 
 	if (err != ERR_UNAUTHORIZED && err != ERR_FORBIDDEN && err != ERR_QUOTA && err != ERR_RATE)
 		return;
-	snprintf(subject, sizeof subject, "%s%s%s", call->subject, call->second[0] ? "/" : "", call->second);
+	call_name(call, subject);
 	const struct attempt attempt = {.err = err,
 					.user = call->claim.user,
 					.token = call->claim.token,
@@ -379,6 +392,8 @@ int routes_handle(void *hub, struct request *request, struct reply *reply)
 	if (err) {
 		note_refusal(call, err);
 		reply_problem(reply, err, call->why);
+		if (err == ERR_UNAUTHORIZED)
+			tell_bad_token(call, reply);
 	}
 	if (!reply->status)
 		reply->status = 200;
