@@ -83,7 +83,6 @@ static int query_owner(struct call *call, char ret_owner[static USER_NAME_MAX + 
 	return err;
 }
 
-/* Of PUT and PATCH. */
 static int finish_put(struct call *call, struct reply *reply)
 {
 	struct outcome outcome;
@@ -91,6 +90,21 @@ static int finish_put(struct call *call, struct reply *reply)
 	_cleanup_(document_cleanup) struct document *body = outcome.body;
 
 	return err ? err : reply_silo(reply, outcome.created ? 201 : 200, body);
+}
+
+/* Unlike a PUT's, the silo has records that the caller did not send: a token that may not read gets none of them. */
+static int finish_patch(struct call *call, struct reply *reply)
+{
+	struct outcome outcome;
+	int err = call_collect(call, reply, &outcome);
+	_cleanup_(document_cleanup) struct document *body = outcome.body;
+
+	if (err)
+		return err;
+	if (token_has_verb(call->principal.token, TOKEN_READ))
+		return reply_silo(reply, 200, body);
+	reply_status(reply, 204);
+	return reply_etag(reply, body->revision);
 }
 
 static int check_count(struct call *call, const struct silo *silo)
@@ -144,7 +158,7 @@ int handle_silo_patch(struct call *call, struct reply *reply)
 	if (!err)
 		err = silo_parse_patch(call->request->body, call->request->body_len, &call->own_ip, &change.records,
 				       &change.removed, call->why);
-	return err ? err : call_submit_take(call, &change, finish_put);
+	return err ? err : call_submit_take(call, &change, finish_patch);
 }
 
 int handle_silo_delete(struct call *call, struct reply *reply)
