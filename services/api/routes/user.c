@@ -142,8 +142,8 @@ static int hash_password(struct call *call, struct user_put *put)
 		if (!err)
 			snprintf(put->change.password_hash, sizeof put->change.password_hash, "%s", hash);
 	} else {
-		err = authenticator_hash_password(call->hub->authenticator, put->password, put->password_len,
-						  call->request->waiter, &hashing);
+		err = password_hash_begin(authenticator_verifier(call->hub->authenticator), put->password,
+					  put->password_len, call->request->waiter, &hashing);
 		if (err == ERR_PENDING) {
 			call_keep_take(call, hashing, password_hashing_free);
 			call->finish = handle_user_put;
