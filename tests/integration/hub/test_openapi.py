@@ -15,6 +15,7 @@ pytestmark = pytest.mark.hub
 
 DOCUMENT = json.loads((REPO / "services/api/openapi.json").read_text())
 METHODS = ("get", "put", "post", "patch", "delete")
+GZIP = {"Content-Encoding": "gzip"}
 
 
 def operations():
@@ -147,9 +148,10 @@ def ask_about_silos(ask, user):
     ask("PUT", silo, "d", body=records, auth=user)  # over its quota
     ask("PUT", silo, "a", body=records, headers={"If-Match": '"1"'})
     ask("PUT", silo, "a", body=b" " * (2 << 20))
+    ask("PUT", silo, "a", body=records, headers=GZIP)
     patch = {"set": [{"hostname": "h", "ip": "192.0.2.7"}], "remove": [{"hostname": "nosuch"}]}
     for name, body, more in (("a", patch, {}), ("nosuch", patch, {}), ("a", "{", {}), ("a", {}, {}), ("a", patch, {"auth": user}), ("a", b" " * (2 << 20), {}),
-                             ("a", patch, {"headers": {"If-None-Match": "*"}})):
+                             ("a", patch, {"headers": {"If-None-Match": "*"}}), ("a", patch, {"headers": GZIP})):
         ask("PATCH", silo, name, body=body, **more)
     ask("PATCH", silo, "a", body=patch, auth=make_token(ask.hub, "admin", "writer", verbs=["update"]))
     for path in (silo, "/silos/{id}/hosts"):
@@ -181,6 +183,8 @@ def ask_about_users(ask, user):
     ask("PUT", path, "admin", body={"role": "common"})
     ask("PUT", path, "new", body={"quota": 3}, auth=user)
     ask("PUT", path, "new", body=b" " * (2 << 20))
+    ask("PUT", path, "new", body={"quota": 3}, headers=GZIP)
+    ask("DELETE", path, "new", query="?nosuch=1")
     for query, auth in (("", ADMIN), ("", user), ("?nosuch=1", ADMIN)):
         ask("GET", "/users", query=query, auth=auth)
         ask("GET", path, "new", query=query, auth=auth)
@@ -210,6 +214,7 @@ def ask_about_tokens(ask, user):
     ask("PUT", path, "admin", "u", body=scope, auth=user)
     ask("PUT", path, "nosuch", "u", body=scope)
     ask("PUT", path, "admin", "u", body=b" " * (2 << 20))
+    ask("PUT", path, "admin", "u", body=scope, headers=GZIP)
     ask("GET", "/silos", auth="Bearer " + made.json["token"])
     for template, names in (("/users/{name}/tokens", ()), (path, ("t",))):
         ask("GET", template, "admin", *names)
