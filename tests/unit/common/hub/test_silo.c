@@ -276,4 +276,3 @@ static void test_the_canonical_text_is_what_a_json_library_writes_and_can_be_rea
 			"{\"hostname\":\"a\",\"ip\":\"100.20.3.40\"}]}",
 			3);
 }
-
