@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "api/routes/hub.h"
+#include "api/store/flapping.h"
 #include "api/store/store_state.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
@@ -41,7 +42,7 @@ void metrics_count(struct metrics *metrics, const char *method, int status, int 
 /* What is asked of the rooms, at one time. */
 struct sample {
 	double database_up, database_unreachable, queue, loads, history_removed;
-	double revision, silos, users, tokens, store_bytes, refusals_lost;
+	double revision, silos, flapping, users, tokens, store_bytes, refusals_lost;
 	double connections, in_progress, body_bytes, watchers, passwords_waiting, passwords_verified;
 	double certificate_expiry;
 	double resident, cpu, started;
@@ -65,6 +66,8 @@ static const struct {
 	 AT(history_removed)},
 	{"silodns_revision", "gauge", "The newest change that this hub knows.", AT(revision)},
 	{"silodns_silos", "gauge", "Silos.", AT(silos)},
+	{"silodns_flapping_names", "gauge",
+	 "Names whose address goes back and forth between two, three times within ten minutes.", AT(flapping)},
 	{"silodns_users", "gauge", "Users.", AT(users)},
 	{"silodns_tokens", "gauge", "Tokens.", AT(tokens)},
 	{"silodns_store_bytes", "gauge", "Memory of silos, users and tokens, without the allocator's overhead.",
@@ -123,6 +126,7 @@ static void take_sample(const struct hub *hub, const struct queue_status *journa
 		.history_removed = (double)atomic_load(&hub->retention.removed),
 		.revision = (double)store_revision(hub->store),
 		.silos = (double)size.silos,
+		.flapping = (double)flapping_count(store_flapping(hub->store)),
 		.users = (double)size.users,
 		.tokens = (double)size.tokens,
 		.refusals_lost = (double)refusals_lost(hub->refusals),
