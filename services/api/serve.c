@@ -1,5 +1,6 @@
 #include "api/serve.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 #include "common/base/lifecycle.h"
 #include "common/base/log.h"
 
+#define THREADS_MIN 2       /* so that none is alone */
 #define RENEW_EVERY_MS 1000 /* how soon a changed certificate is noticed */
 
 /* A connection is a file descriptor; the soft limit is often 1,024. */
@@ -62,13 +64,24 @@ static bool is_limited(void *arg, const struct ipaddr *address)
 	return !forwarded_is_trusted(&hub->trust, address) && !ratelimit_is_exempt(hub->ratelimit, address);
 }
 
+/* More than there are processors only cost switches. */
+static unsigned thread_count(const struct settings *settings)
+{
+	cpu_set_t processors;
+
+	if (settings->threads)
+		return (unsigned)settings->threads;
+	int count = sched_getaffinity(0, sizeof processors, &processors) ? 0 : CPU_COUNT(&processors);
+	return count < THREADS_MIN ? THREADS_MIN : (unsigned)count;
+}
+
 static int start_server(const struct settings *settings, struct hub *hub, struct server **ret_server)
 {
 	const struct server_handler handler = {
 		.arg = hub, .answer = routes_handle, .is_known = is_known, .is_limited = is_limited};
 	const struct server_settings server_settings = {.listen = (const char *const *)settings->listen.items,
 							.listen_count = settings->listen.count,
-							.threads = (unsigned)settings->threads,
+							.threads = thread_count(settings),
 							.headers_max = (size_t)settings->headers_max,
 							.body_max = (size_t)settings->body_max,
 							.bodies_max = bodies_max(settings),
@@ -226,7 +239,7 @@ int serve(const struct settings *settings)
 			  .records_max = (size_t)settings->records_max,
 			  .retention.age_ms = settings->history_age_ms,
 			  .bootstrap = &bootstrap,
-			  .metrics.started_us = clock_wall_us(),
+			  .started_us = clock_wall_us(),
 			  .metrics_for_anyone = strcmp(settings->metrics, "anyone") == 0};
 	int code = EXIT_FAILED;
 

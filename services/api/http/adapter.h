@@ -1,52 +1,72 @@
 /*
- * From a request of libmicrohttpd's to the reply on its connection: the one place that knows both what the library and
- * Ulfius hand out and what the handlers see. Bodies are counted, a request may wait without a thread, and a stream goes
- * out as it comes into being.
+ * The one place that knows Ulfius and libmicrohttpd: from a connection's bytes to a struct request, and from a struct
+ * reply back. server.c puts it to work; nothing else includes the libraries (but tls, for libmicrohttpd's sessions).
+ *
+ * Of Ulfius (2.7.13) are used: the instance, whose start makes libmicrohttpd's daemon; struct _u_request with its URI
+ * logger and its end; the dispatcher with one default endpoint; struct _u_response for an ordinary reply. Routes,
+ * sessions, uploads, JSON and its maps of headers, cookies and parameters are not: it answers 404 to HEAD and to a
+ * wrong method, matches methods in any case, and its map loses the order of headers whose names differ in case only,
+ * by which a client could put its own X-Forwarded-For behind the proxy's. Of libmicrohttpd (0.9.75 to 1.0.1): epoll
+ * with a pool of threads, suspending, notifications, headers as they came.
+ *
+ * A handler stands before Ulfius' (adapter_on_access), because Ulfius takes in a whole body before anybody is asked,
+ * and cannot let a request wait without its thread. Ulfius starts the daemon by MHD_start_daemon(): adapter_start.c has
+ * a function of that name, which the dynamic linker prefers, and which puts ours in front. adapter_start() fails if
+ * that did not work.
+ *
+ * How they misbehave, and what is done:
+ * - Ulfius gives a callback neither the connection nor a peer address of more than 16 bytes: its request is made
+ *   larger, by struct exchange.
+ * - Ulfius copies what it sends, leaks it when there is no memory for the copy, and cannot leave out a length: streams,
+ *   large bodies and replies without a body go directly to libmicrohttpd (adapter_reply.c).
+ * - libmicrohttpd sends the length of the body with a 304, where some clients then wait for it. 1.0 can leave it out;
+ * in 0.9 it is 0.
+ * - libmicrohttpd 0.9 does not tell of the end of a request whose headers had no room: the connection's end does.
+ * - libmicrohttpd 0.9 ends an endless body also after HEAD, by bytes which the client takes for the next answer: HEAD
+ *   gets none. It sends two heads for a request without Host if it checks that itself: adapter.c does. It takes a NUL
+ *   byte in the target for its end: adapter.c refuses it.
+ * - libmicrohttpd 0.9 keeps a lock for ever when a thread has its share of connections: its limit is never reached, and
+ *   connection.c counts. It says yes to an answer and drops it, as it stops, and asks again.
+ * - Stopping to listen while its threads are busy is a race that ends in abort(): listener.c accepts.
  */
 #ifndef SILODNS_API_HTTP_ADAPTER_H
 #define SILODNS_API_HTTP_ADAPTER_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/socket.h>
 
 #include <microhttpd.h>
 #include <ulfius.h>
 
-#include "api/http/arrivals.h"
-#include "api/http/intercept.h"
+#include "api/http/connection.h"
 #include "api/http/server.h"
 
-/* What libmicrohttpd keeps for us with each connection: its "socket context". */
-struct connection {
-	struct arrival arrival;
-	struct tls_connection *tls; /* owned; NULL: it speaks plain */
-};
-
 struct adapter {
+	/* Set before adapter_start(); borrowed. */
 	const struct server_handler *handler;
 	struct server_counters *counters;
-	struct arrivals *arrivals; /* borrowed */
-	size_t body_max;           /* of one request */
-	size_t bodies_max;         /* of all together */
-	char hsts[40];             /* a header's value; "" = none */
-	struct intercept intercept;
+	struct connections *connections;
+	struct tls *tls;      /* NULL: plain HTTP */
+	size_t body_max;      /* of one request */
+	size_t bodies_max;    /* of all together */
+	char hsts[40];        /* a header's value; "" = none */
 	atomic_bool draining; /* replies close their connections */
+
+	/* Its own. */
+	struct _u_instance ulfius;
+	bool made;
+	MHD_AccessHandlerCallback back; /* Ulfius' handler */
+	void *back_arg;
 };
 
-/* The address of a connection, or NULL. */
-const struct sockaddr *adapter_peer(struct MHD_Connection *connection);
-
-/* For MHD_OPTION_URI_LOG_CALLBACK, MHD_OPTION_NOTIFY_COMPLETED, the intercept's front, and Ulfius' default endpoint,
- * all with the exchange as their argument. */
-void *adapter_on_uri(void *exchange, const char *uri, struct MHD_Connection *connection);
-void adapter_on_completed(void *exchange, struct MHD_Connection *connection, void **info,
-			  enum MHD_RequestTerminationCode code);
-/* The connection is over. libmicrohttpd 0.9 does not tell of the end of a request whose query and headers had no room.
- */
-void adapter_on_closed(struct adapter *exchange, struct MHD_Connection *connection);
-enum MHD_Result adapter_on_access(void *exchange, struct MHD_Connection *connection, const char *url,
-				  const char *method, const char *version, const char *data, size_t *len, void **info);
-int adapter_on_request(const struct _u_request *raw, struct _u_response *response, void *exchange);
+/* From now on it answers on the connections that it is given. One start at a time. ERR_NOMEM, ERR_SYSTEM,
+ * ERR_INTERNAL. */
+int adapter_start(struct adapter *adapter, const struct server_settings *settings);
+/* Takes over `fd`. */
+void adapter_add_connection(struct adapter *adapter, int fd, const struct sockaddr *peer, socklen_t peer_len);
+/* Cuts the connections that are left; none may be suspended. Also after a start that failed. */
+void adapter_stop(struct adapter *adapter);
 
 #endif

@@ -173,19 +173,26 @@ static void walk(struct forwarded_path *path, const char *name, const char *head
 	path->end = FORWARDED_UNTRUSTED;
 }
 
-void forwarded_explain(const struct ipaddr *connection, const char *forwarded, const char *x_forwarded_for,
+/* The header's value if it may be the one that the proxies write. */
+static const char *choose(const struct forwarded_trust *trust, const char *name, const char *value)
+{
+	return !trust->header || strcasecmp(trust->header, name) == 0 ? value : NULL;
+}
+
+void forwarded_explain(const struct ipaddr *connection, const struct forwarded_headers *headers,
 		       const struct forwarded_trust *trust, struct forwarded_path *ret_path)
 {
+	const char *forwarded = choose(trust, "Forwarded", headers->forwarded);
+	const char *x_forwarded_for = choose(trust, "X-Forwarded-For", headers->x_forwarded_for);
+	const char *x_real_ip = trust->header ? choose(trust, "X-Real-IP", headers->x_real_ip) : NULL;
 	struct forwarded_path direct = {.hops = {*connection}, .count = 1, .end = FORWARDED_DIRECT};
 	struct forwarded_path other = direct;
 
 	*ret_path = direct;
-	if (trust->header && strcasecmp(trust->header, "Forwarded") != 0)
-		forwarded = NULL;
-	if (trust->header && strcasecmp(trust->header, "X-Forwarded-For") != 0)
-		x_forwarded_for = NULL;
-	if ((!forwarded && !x_forwarded_for) || !forwarded_is_trusted(trust, connection))
+	if (!forwarded_is_trusted(trust, connection))
 		return;
+	if (x_real_ip)
+		walk(ret_path, "X-Real-IP", x_real_ip, parse_node, trust);
 	if (forwarded)
 		walk(ret_path, "Forwarded", forwarded, parse_forwarded, trust);
 	if (!x_forwarded_for)
@@ -197,17 +204,6 @@ void forwarded_explain(const struct ipaddr *connection, const char *forwarded, c
 		*ret_path = direct;
 		ret_path->end = FORWARDED_DISAGREE;
 	}
-}
-
-struct ipaddr forwarded_resolve(const struct ipaddr *connection, const char *forwarded, const char *x_forwarded_for,
-				const struct forwarded_trust *trust)
-{
-	struct forwarded_path path;
-
-	if (!forwarded && !x_forwarded_for)
-		return *connection;
-	forwarded_explain(connection, forwarded, x_forwarded_for, trust, &path);
-	return path.hops[path.count - 1];
 }
 
 const char *forwarded_end_name(enum forwarded_end end)

@@ -1,6 +1,6 @@
 /*
  * Whose address counts: the connection's own, or, where that is a trusted proxy, the one that the proxy reports in
- * Forwarded (RFC 7239) or X-Forwarded-For. Pure functions, thread-safe, no allocation.
+ * Forwarded (RFC 7239), X-Forwarded-For or X-Real-IP. Pure functions, thread-safe, no allocation.
  *
  * The headers are read from the right, because that is where each proxy appends: what stands left of an address that
  * is not a trusted proxy was written by somebody who may lie, and is never looked at.
@@ -19,7 +19,13 @@
 struct forwarded_trust {
 	const struct cidr *proxies;
 	size_t count;
-	const char *header; /* the one that the proxies write: the other is the client's; NULL: they may write either */
+	const char *header; /* the one that the proxies write: the others are the client's; NULL: they may write either
+			       of the first two */
+};
+
+/* Their values, several of one name joined by commas in their order, or NULL. */
+struct forwarded_headers {
+	const char *forwarded, *x_forwarded_for, *x_real_ip;
 };
 
 /* Why a walk ended where it did. */
@@ -41,19 +47,16 @@ struct forwarded_path {
 };
 
 /*
- * `forwarded` and `x_forwarded_for` are header values, several of one name joined by commas in their order, or NULL.
- * The walk goes left as long as the address reached so far is a trusted proxy, and ends at the last trusted one if what
- * follows is no address ("unknown", "_hidden", garbage). IPv4-mapped addresses count as IPv4; ports are ignored, and so
- * are zones of link-local IPv6 addresses.
+ * How it came about whose address counts: the last of `ret_path->hops`. The walk goes left as long as the address
+ * reached so far is a trusted proxy, and ends at the last trusted one if what follows is no address ("unknown",
+ * "_hidden", garbage). IPv4-mapped addresses count as IPv4; ports are ignored, and so are zones of link-local IPv6
+ * addresses.
  *
- * A proxy maintains one of the two headers and may hand on the other as the client wrote it. So where it is not known
- * which, both are there and disagree, neither is believed, and the result is `connection`.
+ * A proxy maintains one of the headers and may hand on the other as the client wrote it. So where it is not known
+ * which, Forwarded and X-Forwarded-For are there and disagree, neither is believed, and the result is `connection`.
+ * X-Real-IP counts only where it is known to be the one.
  */
-struct ipaddr forwarded_resolve(const struct ipaddr *connection, const char *forwarded, const char *x_forwarded_for,
-				const struct forwarded_trust *trust);
-
-/* The same, and how it came about: the result is the last of `ret_path->hops`. */
-void forwarded_explain(const struct ipaddr *connection, const char *forwarded, const char *x_forwarded_for,
+void forwarded_explain(const struct ipaddr *connection, const struct forwarded_headers *headers,
 		       const struct forwarded_trust *trust, struct forwarded_path *ret_path);
 
 bool forwarded_is_trusted(const struct forwarded_trust *trust, const struct ipaddr *ip);

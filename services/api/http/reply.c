@@ -109,6 +109,7 @@ static const struct {
 	const char *name, *value;
 } problem_headers[] = {
 	{ERR_UNAUTHORIZED, "WWW-Authenticate", "Basic realm=\"silodns\", charset=\"UTF-8\", Bearer realm=\"silodns\""},
+	{ERR_ENCODING, "Accept-Encoding", "identity"}, /* RFC 9110, 15.5.16 */
 	{ERR_UNAVAILABLE, "Retry-After", "1"},
 	{ERR_BUSY, "Retry-After", "1"},
 	{ERR_NOMEM, "Retry-After", "1"},

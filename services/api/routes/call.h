@@ -35,7 +35,9 @@ struct call {
 	struct principal principal; /* user_id 0 and empty name where no credentials are needed; with a reference to
 				       its token */
 	struct claim claim;         /* who it claimed to be, also where that was refused */
-	struct ipaddr peer;         /* the client, trusted proxies taken into account */
+	struct forwarded_headers forwarded; /* as they came */
+	struct ipaddr peer;                 /* the client, trusted proxies taken into account */
+	struct ipaddr own_ip; /* for a record without one: `peer`; family 0 if that is a proxy's, it seems */
 	struct ratelimit_verdict verdict; /* out: with ERR_RATE */
 
 	handler_fn finish; /* set by who returns ERR_PENDING: what goes on, with a new reply, once the request's waiter

@@ -1,5 +1,4 @@
 #include "api/routes/handlers.h"
-#include "api/routes/precondition.h"
 #include "api/routes/silo_access.h"
 #include "common/base/cleanup.h"
 #include "common/hub/silo.h"
@@ -17,6 +16,8 @@ int handle_hosts_get(struct call *call, struct reply *reply)
 	if (!err)
 		err = silo_to_read(call, &body);
 	if (!err)
+		err = silo_condition(call, reply, body);
+	if (!err)
 		err = silo_parse(body->json, body->len, NULL, NULL, &silo, call->why);
 	if (err)
 		return err;
@@ -24,14 +25,6 @@ int handle_hosts_get(struct call *call, struct reply *reply)
 	buf_append_str(&text, ""); /* so that a silo without records has a text, too */
 	if (text.err)
 		return text.err;
-
-	/* As GET /silos/{id}: a 304 takes the same way. */
-	err = reply_header(reply, "Cache-Control", "no-cache");
-	if (!err)
-		err = reply_etag(reply, body->revision);
-	if (err)
-		return err;
-	reply_status(reply, precondition_has_revision(call->request, body->revision) ? 304 : 200);
 	char *taken = buf_take(&text, &len);
 	reply_body_take(reply, "text/plain; charset=utf-8", taken, len);
 	return ERR_OK;

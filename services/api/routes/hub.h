@@ -37,6 +37,7 @@ struct hub {
 	struct forwarded_trust trust;
 	size_t body_max;    /* bytes */
 	size_t records_max; /* of a silo */
+	int64_t started_us; /* clock_wall_us() */
 	struct metrics metrics;
 	struct server_counters http;
 	bool metrics_for_anyone; /* /metrics needs no credentials */

@@ -56,8 +56,7 @@ static int explain(struct call *call, const char *ip, struct reply *reply)
 	struct forwarded_path path;
 	char detail[256];
 
-	forwarded_explain(&call->request->connection, request_header(call->request, "Forwarded"),
-			  request_header(call->request, "X-Forwarded-For"), trust, &path);
+	forwarded_explain(&call->request->connection, &call->forwarded, trust, &path);
 	put_detail(&path, ip, detail, sizeof detail);
 	return reply_json_take(reply, 200,
 			       json_pack("{s:s, s:{s:s?, s:o, s:s, s:s*, s:s}}", "ip", ip, "explain", "header",

@@ -1,25 +1,27 @@
 #include "api/routes/metrics.h"
 
 #include <inttypes.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "api/routes/hub.h"
+#include "api/routes/handlers.h"
 #include "api/store/flapping.h"
 #include "api/store/store_state.h"
+#include "common/base/buf.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
+
+#define PAGE_MAX (256u << 10) /* bytes; it has about 10 kB */
 
 static const char *const methods[METRICS_METHODS] = {"GET", "HEAD", "PUT", "POST", "DELETE", "other"};
 
 /* Errors with which a request may be answered; the others do not leave the hub. */
 static const int shown_errors[] = {
-	ERR_MALFORMED,       ERR_INVALID,  ERR_TOO_LARGE, ERR_UNAUTHORIZED, ERR_FORBIDDEN, ERR_NOT_FOUND,
-	ERR_METHOD,          ERR_CONFLICT, ERR_QUOTA,     ERR_PRECONDITION, ERR_RATE,      ERR_BUSY,
-	ERR_UNKNOWN_OUTCOME, ERR_NOMEM,    ERR_INTERNAL,  ERR_UNAVAILABLE,
+	ERR_MALFORMED, ERR_INVALID,         ERR_TOO_LARGE, ERR_ENCODING, ERR_UNAUTHORIZED, ERR_FORBIDDEN,
+	ERR_NOT_FOUND, ERR_METHOD,          ERR_CONFLICT,  ERR_QUOTA,    ERR_PRECONDITION, ERR_RATE,
+	ERR_BUSY,      ERR_UNKNOWN_OUTCOME, ERR_NOMEM,     ERR_INTERNAL, ERR_UNAVAILABLE,
 };
 
 void metrics_count(struct metrics *metrics, const char *method, int status, int err, int64_t took_us)
@@ -37,57 +39,80 @@ void metrics_count(struct metrics *metrics, const char *method, int status, int 
 		atomic_fetch_add_explicit(&metrics->request_us, (uint64_t)took_us, memory_order_relaxed);
 }
 
-/* --- single values ------------------------------------------------------------------------------------------------ */
+static void write_head(struct buf *text, const char *name, const char *type, const char *help)
+{
+	buf_append_fmt(text, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
 
-/* What is asked of the rooms, at one time. */
-struct sample {
-	double database_up, database_unreachable, queue, loads, history_removed;
-	double revision, silos, flapping, users, tokens, store_bytes, refusals_lost;
-	double connections, in_progress, body_bytes, watchers, passwords_waiting, passwords_verified;
-	double certificate_expiry;
-	double resident, cpu, started;
-};
+/* --- single values, asked of their rooms -------------------------------------------------------------------------- */
 
-#define AT(field) offsetof(struct sample, field)
-
-static const struct {
+struct single_value {
 	const char *name, *type, *help;
-	size_t offset;
-} values[] = {
-	{"silodns_database_up", "gauge", "Whether the database can be reached.", AT(database_up)},
-	{"silodns_database_unreachable_seconds", "gauge", "Since the database could last be reached; 0 while it can.",
-	 AT(database_unreachable)},
-	{"silodns_queue_changes", "gauge", "Changes that wait to be written.", AT(queue)},
-	{"silodns_store_loads_total", "counter",
-	 "Times that everything was loaded from the database: at the start, and when the log does not continue what is "
-	 "in memory.",
-	 AT(loads)},
-	{"silodns_history_removed_total", "counter", "Entries of the log removed because of their age.",
-	 AT(history_removed)},
-	{"silodns_revision", "gauge", "The newest change that this hub knows.", AT(revision)},
-	{"silodns_silos", "gauge", "Silos.", AT(silos)},
-	{"silodns_flapping_names", "gauge",
-	 "Names whose address goes back and forth between two, three times within ten minutes.", AT(flapping)},
-	{"silodns_users", "gauge", "Users.", AT(users)},
-	{"silodns_tokens", "gauge", "Tokens.", AT(tokens)},
-	{"silodns_store_bytes", "gauge", "Memory of silos, users and tokens, without the allocator's overhead.",
-	 AT(store_bytes)},
-	{"silodns_http_connections", "gauge", "Open connections.", AT(connections)},
-	{"silodns_http_requests_in_progress", "gauge", "Requests under way, streams included.", AT(in_progress)},
-	{"silodns_http_body_bytes", "gauge", "Bodies of requests under way.", AT(body_bytes)},
-	{"silodns_password_verifications_waiting", "gauge", "Passwords waiting to be verified or hashed.",
-	 AT(passwords_waiting)},
-	{"silodns_audit_lost_total", "counter", "Refused attempts that there was no room for in the audit.",
-	 AT(refusals_lost)},
-	{"silodns_password_verifications_total", "counter",
-	 "Log-ins verified, right or wrong; those that are remembered are not.", AT(passwords_verified)},
-	{"silodns_watchers", "gauge", "Streams that follow changes.", AT(watchers)},
-	{"silodns_tls_certificate_expiry_timestamp_seconds", "gauge",
-	 "When the certificate expires, in seconds since 1970; 0 without TLS.", AT(certificate_expiry)},
-	{"process_resident_memory_bytes", "gauge", "Resident memory.", AT(resident)},
-	{"process_cpu_seconds_total", "counter", "Processor time, user and system.", AT(cpu)},
-	{"process_start_time_seconds", "gauge", "When the process started, in seconds since 1970.", AT(started)},
+	double value;
 };
+
+static void write_values(struct buf *text, const struct single_value *values, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		double value = values[i].value;
+		write_head(text, values[i].name, values[i].type, values[i].help);
+		buf_append_fmt(text, "%s %.*f\n", values[i].name, value == (double)(int64_t)value ? 0 : 6, value);
+	}
+}
+
+static double unreachable_seconds(const struct hub *hub)
+{
+	return store_is_loaded(hub->store) ? (double)store_age_ms(hub->store) / 1e3
+					   : (double)(clock_wall_us() - hub->started_us) / 1e6;
+}
+
+static void write_rooms(struct buf *text, const struct hub *hub, const struct queue_status *journal)
+{
+	const struct store_size size = store_size(hub->store);
+	uint64_t loads = store_view(hub->store)->point.replaced;
+
+	store_view_end(hub->store);
+	const struct single_value values[] = {
+		{"silodns_database_up", "gauge", "Whether the database can be reached.", journal->database_up},
+		{"silodns_database_unreachable_seconds", "gauge",
+		 "Since the database could last be reached; 0 while it can.", unreachable_seconds(hub)},
+		{"silodns_queue_changes", "gauge", "Changes that wait to be written.", (double)journal->waiting},
+		{"silodns_store_loads_total", "counter",
+		 "Times that everything was loaded from the database: at the start, and when the log does not "
+		 "continue what is in memory.",
+		 (double)loads},
+		{"silodns_history_removed_total", "counter", "Entries of the log removed because of their age.",
+		 (double)atomic_load(&hub->retention.removed)},
+		{"silodns_revision", "gauge", "The newest change that this hub knows.",
+		 (double)store_revision(hub->store)},
+		{"silodns_silos", "gauge", "Silos.", (double)size.silos},
+		{"silodns_flapping_names", "gauge",
+		 "Names whose address goes back and forth between two, three times within ten minutes.",
+		 (double)flapping_count(store_flapping(hub->store))},
+		{"silodns_users", "gauge", "Users.", (double)size.users},
+		{"silodns_tokens", "gauge", "Tokens.", (double)size.tokens},
+		{"silodns_store_bytes", "gauge", "Memory of silos, users and tokens, without the allocator's overhead.",
+		 (double)size.bytes},
+		{"silodns_http_connections", "gauge", "Open connections.", (double)atomic_load(&hub->http.connections)},
+		{"silodns_http_requests_in_progress", "gauge", "Requests under way, streams included.",
+		 (double)server_in_progress(&hub->http)},
+		{"silodns_http_body_bytes", "gauge", "Bodies of requests under way.",
+		 (double)atomic_load(&hub->http.body_bytes)},
+		{"silodns_password_verifications_waiting", "gauge", "Passwords waiting to be verified or hashed.",
+		 (double)authenticator_waiting(hub->authenticator)},
+		{"silodns_audit_lost_total", "counter", "Refused attempts that there was no room for in the audit.",
+		 (double)refusals_lost(hub->refusals)},
+		{"silodns_password_verifications_total", "counter",
+		 "Log-ins verified, right or wrong; those that are remembered are not.",
+		 (double)authenticator_verified(hub->authenticator)},
+		{"silodns_watchers", "gauge", "Streams that follow changes.", (double)watchers_count(hub->watchers)},
+		{"silodns_tls_certificate_expiry_timestamp_seconds", "gauge",
+		 "When the certificate expires, in seconds since 1970; 0 without TLS.",
+		 hub->tls ? (double)tls_expires_us(hub->tls) / 1e6 : 0},
+	};
+
+	write_values(text, values, sizeof values / sizeof values[0]);
+}
 
 static double resident_bytes(void)
 {
@@ -104,62 +129,23 @@ static double seconds(const struct timeval *time)
 	return (double)time->tv_sec + (double)time->tv_usec / 1e6;
 }
 
-static double unreachable_seconds(const struct hub *hub)
+static void write_process(struct buf *text, int64_t started_us)
 {
-	return store_is_loaded(hub->store) ? (double)store_age_ms(hub->store) / 1e3
-					   : (double)(clock_wall_us() - hub->metrics.started_us) / 1e6;
-}
-
-static void take_sample(const struct hub *hub, const struct queue_status *journal, struct sample *ret_sample)
-{
-	struct store_size size = store_size(hub->store);
 	struct rusage usage = {0};
-	uint64_t loads = store_view(hub->store)->point.replaced;
 
-	store_view_end(hub->store);
 	getrusage(RUSAGE_SELF, &usage);
-	*ret_sample = (struct sample){
-		.database_up = journal->database_up,
-		.database_unreachable = unreachable_seconds(hub),
-		.queue = (double)journal->waiting,
-		.loads = (double)loads,
-		.history_removed = (double)atomic_load(&hub->retention.removed),
-		.revision = (double)store_revision(hub->store),
-		.silos = (double)size.silos,
-		.flapping = (double)flapping_count(store_flapping(hub->store)),
-		.users = (double)size.users,
-		.tokens = (double)size.tokens,
-		.refusals_lost = (double)refusals_lost(hub->refusals),
-		.store_bytes = (double)size.bytes,
-		.connections = (double)atomic_load(&hub->http.connections),
-		.in_progress = (double)server_in_progress(&hub->http),
-		.body_bytes = (double)atomic_load(&hub->http.body_bytes),
-		.watchers = (double)watchers_count(hub->watchers),
-		.passwords_waiting = (double)authenticator_waiting(hub->authenticator),
-		.passwords_verified = (double)authenticator_verified(hub->authenticator),
-		.certificate_expiry = hub->tls ? (double)tls_expires_us(hub->tls) / 1e6 : 0,
-		.resident = resident_bytes(),
-		.cpu = seconds(&usage.ru_utime) + seconds(&usage.ru_stime),
-		.started = (double)hub->metrics.started_us / 1e6,
+	const struct single_value values[] = {
+		{"process_resident_memory_bytes", "gauge", "Resident memory.", resident_bytes()},
+		{"process_cpu_seconds_total", "counter", "Processor time, user and system.",
+		 seconds(&usage.ru_utime) + seconds(&usage.ru_stime)},
+		{"process_start_time_seconds", "gauge", "When the process started, in seconds since 1970.",
+		 (double)started_us / 1e6},
 	};
+
+	write_values(text, values, sizeof values / sizeof values[0]);
 }
 
 /* --- the page ----------------------------------------------------------------------------------------------------- */
-
-static void write_head(struct buf *text, const char *name, const char *type, const char *help)
-{
-	buf_append_fmt(text, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
-}
-
-static void write_values(struct buf *text, const struct sample *sample)
-{
-	for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
-		double value;
-		memcpy(&value, (const char *)sample + values[i].offset, sizeof value);
-		write_head(text, values[i].name, values[i].type, values[i].help);
-		buf_append_fmt(text, "%s %.*f\n", values[i].name, value == (double)(int64_t)value ? 0 : 6, value);
-	}
-}
 
 static void write_requests(struct buf *text, const struct metrics *metrics)
 {
@@ -201,16 +187,26 @@ static void write_batches(struct buf *text, const struct queue_status *journal)
 		       journal->transactions, journal->changes, journal->transactions);
 }
 
-void metrics_write(const struct hub *hub, struct buf *text)
+int handle_metrics(struct call *call, struct reply *reply)
 {
+	const struct hub *hub = call->hub;
+	_cleanup_(buf_release) struct buf text = BUF_INIT(PAGE_MAX);
 	struct queue_status journal;
-	struct sample sample;
+	size_t len;
+	int err = request_query_only(call->request, NULL);
 
+	if (err)
+		return err;
 	queue_status(hub->queue, &journal);
-	take_sample(hub, &journal, &sample);
-	write_head(text, "silodns_build_info", "gauge", "Always 1.");
-	buf_append_str(text, "silodns_build_info{version=\"" SILODNS_VERSION "\"} 1\n");
-	write_values(text, &sample);
-	write_batches(text, &journal);
-	write_requests(text, &hub->metrics);
+	write_head(&text, "silodns_build_info", "gauge", "Always 1.");
+	buf_append_str(&text, "silodns_build_info{version=\"" SILODNS_VERSION "\"} 1\n");
+	write_rooms(&text, hub, &journal);
+	write_process(&text, hub->started_us);
+	write_batches(&text, &journal);
+	write_requests(&text, &hub->metrics);
+	if (text.err)
+		return text.err;
+	char *body = buf_take(&text, &len);
+	reply_body_take(reply, "text/plain; version=0.0.4", body, len);
+	return ERR_OK;
 }

@@ -1,11 +1,7 @@
 #include "api/routes/precondition.h"
 
+#include <inttypes.h>
 #include <string.h>
-
-struct etag {
-	bool weak;
-	uint64_t revision; /* 0: not one of the hub's, which are revisions */
-};
 
 static const char *skip_space(const char *at)
 {
@@ -13,16 +9,16 @@ static const char *skip_space(const char *at)
 }
 
 /* One entity-tag (RFC 9110, 8.8.3) of a list; `*at` moves behind it and its comma. 1: a tag; 0: the end; ERR_MALFORMED.
- */
-static int next_etag(const char **at, struct etag *ret_etag)
+ * `*ret_revision` 0: not one of the hub's. A proxy that compresses makes "7" weak, W/"7", or "7-gzip": it is a revision
+ * still, and the client has no other to give back. */
+static int next_etag(const char **at, uint64_t *ret_revision)
 {
 	const char *p = *at + strspn(*at, " \t,");
 
 	*at = p;
 	if (!*p)
 		return 0;
-	bool weak = p[0] == 'W' && p[1] == '/';
-	p += weak ? 2 : 0;
+	p += strncmp(p, "W/", 2) == 0 ? 2 : 0;
 	if (*p != '"')
 		return ERR_MALFORMED;
 	const char *text = ++p;
@@ -30,7 +26,7 @@ static int next_etag(const char **at, struct etag *ret_etag)
 		p++;
 	if (*p != '"')
 		return ERR_MALFORMED;
-	*ret_etag = (struct etag){.weak = weak, .revision = positive_number(text, (size_t)(p - text))};
+	*ret_revision = positive_number(text, strcspn(text, "-\""));
 	p = skip_space(p + 1);
 	if (*p && *p != ',')
 		return ERR_MALFORMED;
@@ -46,20 +42,19 @@ static bool is_any(const char *value)
 
 static int parse_etags(struct request *request, const char *name, const char *value, struct precondition *precondition)
 {
-	bool weak_counts = precondition->kind == PRECONDITION_NONE_MATCH; /* RFC 9110, 13.1.1 and 13.1.2 */
 	size_t tags = 0;
-	struct etag etag;
+	uint64_t revision;
 	int more;
 
 	precondition->any = is_any(value);
 	if (precondition->any)
 		return ERR_OK;
-	while ((more = next_etag(&value, &etag)) == 1) {
+	while ((more = next_etag(&value, &revision)) == 1) {
 		if (++tags > PRECONDITION_TAGS_MAX)
 			return why_set(&request->why, ERR_MALFORMED, name, "has more than %d entity tags",
 				       PRECONDITION_TAGS_MAX);
-		if (etag.revision && (weak_counts || !etag.weak))
-			precondition->revisions[precondition->count++] = etag.revision;
+		if (revision)
+			precondition->revisions[precondition->count++] = revision;
 	}
 	if (more < 0 || !tags)
 		return why_set(&request->why, ERR_MALFORMED, name,
@@ -88,17 +83,28 @@ int precondition_read(struct request *request, struct precondition *ret_precondi
 	return err;
 }
 
-bool precondition_has_revision(const struct request *request, uint64_t revision)
+static bool names_revision(const struct precondition *precondition, uint64_t revision)
 {
-	const char *value = request_header(request, "If-None-Match");
-	struct etag etag;
+	size_t i = 0;
 
-	if (!value)
-		return false;
-	if (is_any(value))
-		return true;
-	while (next_etag(&value, &etag) == 1)
-		if (etag.revision == revision)
-			return true;
-	return false;
+	while (i < precondition->count && precondition->revisions[i] != revision)
+		i++;
+	return precondition->any || i < precondition->count;
+}
+
+int precondition_status(struct request *request, uint64_t revision, int *ret_status)
+{
+	const char *match = request_header(request, "If-Match");
+	const char *none_match = request_header(request, "If-None-Match");
+	struct precondition wanted = {.any = !match}, known = {0};
+	int err = match ? parse_etags(request, "If-Match", match, &wanted) : ERR_OK;
+
+	if (!err && !names_revision(&wanted, revision))
+		err = why_set(&request->why, ERR_PRECONDITION, "", "it is at revision %" PRIu64 " now", revision);
+	if (err)
+		return err;
+	if (none_match)
+		(void)parse_etags(request, "If-None-Match", none_match, &known);
+	*ret_status = names_revision(&known, revision) ? 304 : 200;
+	return ERR_OK;
 }

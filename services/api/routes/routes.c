@@ -169,16 +169,19 @@ static void identify(struct call *call)
 {
 	static atomic_flag complained = ATOMIC_FLAG_INIT;
 	const struct hub *hub = call->hub;
-	const char *forwarded = request_header(call->request, "Forwarded");
-	const char *x_forwarded_for = request_header(call->request, "X-Forwarded-For");
 	struct forwarded_path path;
 
-	call->peer = call->request->connection;
+	call->peer = call->own_ip = call->request->connection;
 	call->limited = !ratelimit_is_exempt(hub->ratelimit, &call->peer);
-	if (!forwarded && !x_forwarded_for)
+	call->forwarded = (struct forwarded_headers){request_header(call->request, "Forwarded"),
+						     request_header(call->request, "X-Forwarded-For"),
+						     request_header(call->request, "X-Real-IP")};
+	if (!call->forwarded.forwarded && !call->forwarded.x_forwarded_for && !call->forwarded.x_real_ip)
 		return;
-	forwarded_explain(&call->request->connection, forwarded, x_forwarded_for, &hub->trust, &path);
+	forwarded_explain(&call->request->connection, &call->forwarded, &hub->trust, &path);
 	call->peer = path.hops[path.count - 1];
+	call->own_ip =
+		path.end == FORWARDED_UNTRUSTED || path.end == FORWARDED_EXHAUSTED ? call->peer : (struct ipaddr){0};
 	call->limited = path.end != FORWARDED_UNTRUSTED || !ratelimit_is_exempt(hub->ratelimit, &call->peer);
 	if (path.end == FORWARDED_DIRECT && !forwarded_is_trusted(&hub->trust, &call->peer) &&
 	    ratelimit_is_exempt(hub->ratelimit, &call->peer) && !atomic_flag_test_and_set(&complained))
@@ -238,19 +241,32 @@ static void forgive(const struct call *call, int status, int err)
 		ratelimit_give_back(call->hub->ratelimit, &call->peer, call->principal.user_id);
 }
 
+static int check_body(struct call *call)
+{
+	const struct request *request = call->request;
+	size_t max = call->hub->body_max;
+
+	if (request->body_refused)
+		return why_set(call->why, ERR_BUSY, "",
+			       "too many bodies are on their way to the hub at once; try again in a moment");
+	if (request->body_len > max)
+		return why_set(call->why, ERR_TOO_LARGE, "", "a body may have %zu bytes, not more", max);
+	const char *coding = request->body_len ? request_header(request, "Content-Encoding") : NULL;
+	if (coding && strcasecmp(coding, "identity") != 0)
+		return why_set(call->why, ERR_ENCODING, "Content-Encoding",
+			       "\"%s\" is not read here: send the body as it is, without this header", coding);
+	return ERR_OK;
+}
+
 static int admit(struct call *call)
 {
 	const struct hub *hub = call->hub;
 	enum who who = call->route->who;
+	int err = check_body(call);
 
-	if (call->request->body_refused)
-		return why_set(call->why, ERR_BUSY, "",
-			       "too many bodies are on their way to the hub at once; try again in a moment");
-	if (call->request->body_len > hub->body_max)
-		return why_set(call->why, ERR_TOO_LARGE, "", "a body may have %zu bytes, not more", hub->body_max);
-	if (who == ANYONE || (who == ADMIN_OR_ANYONE && hub->metrics_for_anyone))
-		return ERR_OK;
-	int err = authenticate(call);
+	if (err || who == ANYONE || (who == ADMIN_OR_ANYONE && hub->metrics_for_anyone))
+		return err;
+	err = authenticate(call);
 	if (!err)
 		err = admit_token(call, who);
 	if (err)

@@ -13,8 +13,8 @@
  * waiter is suspended, and once it has been resumed this is called again with the same request and an empty reply.
  *
  * In this order: 429 for an address that asks too often, 400 for a path that cannot be decoded, 404, 405 (for
- * everyone), 503 for a body that there was no memory for, 413, 401 or 429 (whether or not what the path names exists),
- * 403, and then the handler's own.
+ * everyone), 503 for a body that there was no memory for, 413, 415, 401 or 429 (whether or not what the path names
+ * exists), 403, and then the handler's own.
  */
 int routes_handle(void *hub, struct request *request, struct reply *reply);
 

@@ -44,6 +44,19 @@ static int reply_silo(struct reply *reply, int status, struct document *silo)
 	return reply_etag(reply, silo->revision);
 }
 
+int silo_condition(struct call *call, struct reply *reply, const struct document *silo)
+{
+	int status = 200;
+	int err = reply_header(reply, "Cache-Control", "no-cache");
+
+	if (!err)
+		err = reply_etag(reply, silo->revision);
+	if (!err)
+		err = precondition_status(call->request, silo->revision, &status);
+	reply_status(reply, status);
+	return err;
+}
+
 static json_t *side_json(const struct flapping_side *side)
 {
 	char at[CLOCK_TEXT_MAX];
@@ -93,16 +106,11 @@ int handle_silo_get(struct call *call, struct reply *reply)
 		err = request_query(call->request, "explain", &explain);
 	if (!err)
 		err = silo_to_read(call, &silo);
-	if (err)
-		return err;
-	if (explain)
+	if (!err && explain)
 		return reply_explained(call, silo, reply);
-
-	/* May be kept, but must be asked for again each time. A 304 takes the same way: the server sends its headers.
-	 */
-	err = reply_header(reply, "Cache-Control", "no-cache");
-	return err ? err
-		   : reply_silo(reply, precondition_has_revision(call->request, silo->revision) ? 304 : 200, silo);
+	if (!err)
+		err = silo_condition(call, reply, silo);
+	return err ? err : reply_silo(reply, reply->status, silo);
 }
 
 /* What PUT and DELETE have in common once the journal has decided. `ret_outcome->body` is the caller's. */
@@ -168,7 +176,7 @@ int handle_silo_put(struct call *call, struct reply *reply)
 		err = precondition_read(call->request, &change.precondition);
 	if (!err)
 		err = silo_parse(call->request->body ? call->request->body : "", call->request->body_len, call->subject,
-				 &call->peer, &change.records, call->why);
+				 &call->own_ip, &change.records, call->why);
 	if (!err)
 		err = check_count(call, &change.records);
 	return err ? err : call_submit_take(call, &change, finish_put);

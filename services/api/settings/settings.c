@@ -47,8 +47,8 @@ static int check_metrics(const char *value, struct why *ret_why)
 
 static int check_proxy_header(const char *value, struct why *ret_why)
 {
-	return strcasecmp(value, "Forwarded") != 0 && strcasecmp(value, "X-Forwarded-For") != 0
-		       ? why_set(ret_why, ERR_INVALID, "", "is Forwarded or X-Forwarded-For")
+	return strcasecmp(value, "Forwarded") && strcasecmp(value, "X-Forwarded-For") && strcasecmp(value, "X-Real-IP")
+		       ? why_set(ret_why, ERR_INVALID, "", "is Forwarded, X-Forwarded-For or X-Real-IP")
 		       : 0;
 }
 
@@ -109,15 +109,16 @@ static const struct conf_option options[] = {
 	 CONF_FIELD(trusted_proxies),
 	 .arg = "CIDR",
 	 .check = conf_check_cidr,
-	 .help = "Proxies whose Forwarded and X-Forwarded-For headers are believed."},
+	 .help = "Proxies whose Forwarded and X-Forwarded-For headers are believed, or the one of "
+		 "SILODNS_PROXY_HEADER."},
 	{.name = "PROXY_HEADER",
 	 .type = CONF_STRING,
 	 CONF_FIELD(proxy_header),
 	 .arg = "NAME",
 	 .check = check_proxy_header,
-	 .help = "Which of the two these proxies write. The other one, which most of them hand on as a client wrote "
-		 "it, "
-		 "is not looked at; without this, neither is believed when they disagree."},
+	 .help = "Which header these proxies write: Forwarded, X-Forwarded-For or X-Real-IP. The others, which most "
+		 "of them hand on as a client wrote them, are not looked at. Without this, the first two are, and "
+		 "neither is believed when they disagree."},
 	{.name = "DB_HOST",
 	 .type = CONF_LIST,
 	 CONF_FIELD(db_hosts),
@@ -221,12 +222,12 @@ static const struct conf_option options[] = {
 	{.name = "THREADS",
 	 .type = CONF_INT,
 	 CONF_FIELD(threads),
-	 .def = "64",
 	 .min = 2,
 	 .max = 1024,
 	 .arg = "N",
-	 .help = "Threads that answer requests. One that waits for the database or for its password's verification "
-		 "holds none."},
+	 .help = "Threads that answer requests; by default as many as the machine has processors, at least 2. A "
+		 "request "
+		 "that waits for the database or for its password's verification holds none."},
 	{.name = "MAX_HEADERS",
 	 .type = CONF_INT,
 	 CONF_FIELD(headers_max),

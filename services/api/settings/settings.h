@@ -12,7 +12,8 @@
 
 struct settings {
 	struct conf_list listen, trusted_proxies, limit_exempt, db_hosts;
-	long threads, headers_max, records_max, body_max, bodies_max, connections_max, connections_per_address_max;
+	long threads; /* 0: as many as the machine has processors */
+	long headers_max, records_max, body_max, bodies_max, connections_max, connections_per_address_max;
 	long limit_requests, limit_requests_burst, limit_user_requests, limit_user_requests_burst;
 	long limit_logins, lockout_ms, lockout_max_ms;
 	long idle_timeout_ms, request_timeout_ms, drain_timeout_ms;

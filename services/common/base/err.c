@@ -12,6 +12,7 @@ static const struct err_info table[] = {
 	ROW(ERR_SYSTEM, "system", "a system call failed", 500, true),
 	ROW(ERR_MALFORMED, "malformed", "the request cannot be read", 400, false),
 	ROW(ERR_INVALID, "invalid", "a value was refused", 422, false),
+	ROW(ERR_ENCODING, "unsupported-encoding", "the body is in a form that is not read", 415, false),
 	ROW(ERR_TOO_LARGE, "too-large", "larger than the limit", 413, false),
 	ROW(ERR_UNAUTHORIZED, "unauthorized", "credentials are missing or wrong", 401, false),
 	ROW(ERR_FORBIDDEN, "forbidden", "not allowed", 403, false),

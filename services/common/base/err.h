@@ -38,7 +38,8 @@ enum err {
 	ERR_STOPPED = -25,         /* asked to stop meanwhile */
 	ERR_INTERNAL = -26,        /* a bug, or a dependency that broke its promise: 500 */
 	ERR_PENDING = -27,         /* no failure: the answer comes later, and somebody sees to it */
-	ERR_LAST_ = -28
+	ERR_ENCODING = -28,        /* a body in a form that is not read, such as compressed: 415 */
+	ERR_LAST_ = -29
 };
 
 struct err_info {

@@ -127,12 +127,24 @@ int silo_diff(const struct silo *before, const struct silo *after, silo_diff_fn 
 /* --- JSON in ------------------------------------------------------------------------------------------------------ */
 
 struct reading {
-	const char *list; /* the member that has the records */
-	const struct ipaddr *default_ip;
+	const char *list;                /* the member that has the records */
+	const struct ipaddr *default_ip; /* of a record without one */
+	const char *no_ip;               /* not NULL: why such a record is refused */
 	bool ignore_unknown;
 	struct silo *silo;
 	struct why *why;
 };
+
+static const char *why_no_ip(const struct ipaddr *default_ip)
+{
+	if (!default_ip)
+		return "is missing";
+	return default_ip->family
+		       ? NULL
+		       : "is missing, and the caller's address is not known: a proxy that is not believed sent "
+			 "this (Forwarded, X-Forwarded-For or X-Real-IP; see GET /ip?explain). Name it in the "
+			 "hub's SILODNS_TRUSTED_PROXIES, give an \"ip\", or send no such header";
+}
 
 /* "dnsrecords[3].ip" from 3 and "ip". */
 static int refuse_record(const struct reading *r, int err, size_t index, const char *member, const char *text)
@@ -184,12 +196,12 @@ static int read_ip(const struct reading *r, size_t index, const json_t *value, s
 {
 	char text[128];
 
-	if (!value && r->default_ip) {
+	if (!value && r->no_ip)
+		return refuse_record(r, ERR_INVALID, index, "ip", r->no_ip);
+	if (!value) {
 		*ret_ip = *r->default_ip;
 		return ERR_OK;
 	}
-	if (!value)
-		return refuse_record(r, ERR_INVALID, index, "ip", "is missing");
 	if (!json_is_string(value))
 		return refuse_type(r, index, "ip", "a string", value);
 	if (ipaddr_parse(json_string_value(value), json_string_length(value), ret_ip, r->why))
@@ -307,7 +319,7 @@ static int read_silo(const char *json, size_t len, const char *id, const struct 
 	_cleanup_(silo_release) struct silo silo = {0};
 	static const char example[] = "{\"dnsrecords\":[{\"hostname\":\"a\",\"ip\":\"192.0.2.7\"}]}";
 	struct why why;
-	const struct reading r = {"dnsrecords", default_ip, ignore_unknown, &silo, &why};
+	const struct reading r = {"dnsrecords", default_ip, why_no_ip(default_ip), ignore_unknown, &silo, &why};
 	int err = jsontext_parse_object(json, len, example, &root, &why);
 
 	if (!err)
@@ -346,8 +358,8 @@ int silo_parse_patch(const char *json, size_t len, const struct ipaddr *default_
 	_cleanup_(json_release) json_t *root = NULL;
 	_cleanup_(silo_release) struct silo set = {0};
 	_cleanup_(silo_release) struct silo removed = {0};
-	const struct reading lists[] = {{"set", default_ip, false, &set, ret_why},
-					{"remove", &all_addresses, false, &removed, ret_why}};
+	const struct reading lists[] = {{"set", default_ip, why_no_ip(default_ip), false, &set, ret_why},
+					{"remove", &all_addresses, NULL, false, &removed, ret_why}};
 	int err = jsontext_parse_object(json, len, example, &root, ret_why);
 
 	if (!err)

@@ -41,11 +41,11 @@ int silo_id_conf_check(const char *value, struct why *ret_why); /* the same for 
 
 /*
  * Strict JSON in: an object with "dnsrecords" (required, an array of objects with "hostname" (required) and "ip"
- * (optional if `default_ip` is not NULL)) and "id" (optional; if there, it must equal `id`). Unknown and duplicate
- * members, wrong types, non-UTF-8, NUL bytes, trailing bytes, deep nesting are refused: ERR_MALFORMED for what is not
- * JSON, ERR_INVALID for what is not a silo (also: over SILO_RECORDS_MAX records, a record twice, an unspecified,
- * multicast or broadcast address). `ret_why->field` is a path such as "dnsrecords[3].ip". `ret_silo` is to be released
- * by silo_release().
+ * (optional if `default_ip` is not NULL, but refused if that has family 0: the caller's address is not known)) and "id"
+ * (optional; if there, it must equal `id`). Unknown and duplicate members, wrong types, non-UTF-8, NUL bytes, trailing
+ * bytes, deep nesting are refused: ERR_MALFORMED for what is not JSON, ERR_INVALID for what is not a silo (also: over
+ * SILO_RECORDS_MAX records, a record twice, an unspecified, multicast or broadcast address). `ret_why->field` is a path
+ * such as "dnsrecords[3].ip". `ret_silo` is to be released by silo_release().
  */
 int silo_parse(const char *json, size_t len, const char *id, const struct ipaddr *default_ip, struct silo *ret_silo,
 	       struct why *ret_why);

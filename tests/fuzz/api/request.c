@@ -124,7 +124,7 @@ static bool may_be_unavailable(const struct request *request)
 
 static void check_reply(const struct request *request, const struct reply *reply)
 {
-	static const int known[] = {200, 304, 400, 401, 403, 404, 405, 409, 412, 413, 422, 503};
+	static const int known[] = {200, 304, 400, 401, 403, 404, 405, 409, 412, 413, 415, 422, 503};
 	size_t i = 0;
 
 	while (i < sizeof known / sizeof known[0] && known[i] != reply->status)

@@ -1,5 +1,6 @@
 """Bad input: each gets the right 4xx with a sentence, changes nothing, and never a 500."""
 
+import gzip
 import json
 
 import pytest
@@ -166,3 +167,13 @@ def test_a_bad_id_is_refused(shared_hub, silo, method):
 def test_a_nul_in_the_target_is_400(shared_hub, path, method):
     if method == "GET" or "?" not in path:
         problem(shared_hub.request(method, path, record() if method == "PUT" else None), 400, "malformed")
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "identity, gzip"])
+def test_a_compressed_body_is_415_with_what_to_do(shared_hub, coding):
+    refused = shared_hub.put("/silos/packed", gzip.compress(record().encode()), headers={"Content-Encoding": coding})
+    assert problem(refused, 415, "unsupported-encoding")["errors"][0]["field"] == "Content-Encoding"
+    assert f'"{coding}"' in refused.json["detail"] and refused.headers["Accept-Encoding"] == "identity"
+    assert shared_hub.get("/silos/packed").status == 404
+    assert shared_hub.put("/silos/unpacked", record(), headers={"Content-Encoding": "Identity"}).status == 201
+    assert shared_hub.delete("/silos/unpacked", headers={"Content-Encoding": "gzip"}).status == 204  # of no body

@@ -3,6 +3,7 @@
 import base64
 import re
 import socket
+import subprocess
 
 import pytest
 
@@ -183,6 +184,39 @@ def test_pipelined_requests_are_answered_in_order(shared_hub):
     answer = raw(shared_hub, b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\nGET /nope HTTP/1.1\r\nHost: x\r\n\r\n"
                              b"GET /ip HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"200", b"404", b"200"]
+
+
+@pytest.mark.parametrize("lines", ["", "Host: a\r\nHost: b\r\n"], ids=["none", "two"])
+def test_a_request_without_one_host_gets_one_head_and_the_reason(shared_hub, lines):
+    answer = raw(shared_hub, f"GET /ping HTTP/1.1\r\nConnection: close\r\n{lines}\r\n".encode())
+    assert answer.count(b"HTTP/1.1") == 1 and answer.startswith(b"HTTP/1.1 400 "), answer
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"Host" in body and f"Content-Length: {len(body)}\r\n".encode() in head + b"\r\n"
+    assert raw(shared_hub, b"GET /ping HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+
+
+def leaves_out_lengths():
+    """libmicrohttpd from 0.9.77 on can; before, the length of nothing is 0."""
+    version = subprocess.run(["pkg-config", "--modversion", "libmicrohttpd"], capture_output=True, text=True, check=True).stdout
+    return [int(part) for part in version.split(".")] >= [0, 9, 77]
+
+
+def test_no_client_waits_for_the_body_of_a_304_and_head_has_the_length_of_get(shared_hub):
+    shared_hub.put_silo("tagged", {"h": "192.0.2.1"})
+    silo = shared_hub.get("/silos/tagged")
+    lines = f"HTTP/1.1\r\nHost: x\r\nAuthorization: {basic(*ADMIN)}\r\n"
+    same = f"GET /silos/tagged {lines}If-None-Match: {silo.headers['ETag']}\r\n\r\n"
+    head = f"HEAD /silos/tagged {lines}\r\n"
+    last = f"GET /silos/tagged {lines}Connection: close\r\n\r\n"
+    answers = raw(shared_hub, (same + head + same + last).encode()).split(b"HTTP/1.1 ")[1:]
+    assert [answer[:3] for answer in answers] == [b"304", b"200", b"304", b"200"]
+    assert all(answer.endswith(b"\r\n\r\n") for answer in answers[:3]), "no body"
+    for answer in (answers[0], answers[2]):
+        assert f"ETag: {silo.headers['ETag']}\r\n".encode() in answer
+        lengths = re.findall(rb"(?im)^content-length: (\d+)|^transfer-encoding: (.*)", answer)
+        assert lengths == ([] if leaves_out_lengths() else [(b"0", b"")])
+    for answer in (answers[1], answers[3]):
+        assert f"Content-Length: {len(silo.body)}\r\n".encode() in answer
 
 
 def test_a_slow_client_is_cut_off_and_holds_nobody_up(make_hub, database):

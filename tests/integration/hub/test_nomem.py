@@ -1,6 +1,6 @@
 """Each allocation of a request fails in turn, alone or with all that follow: an error, never a crash or a leak, and the hub goes on as if nothing had been.
 
-Those of the program's own code and of jansson first (what Ulfius asks for passes through services/api/spare.c), then the other libraries'.
+Those of the program's own code and of jansson first, then libmicrohttpd's and the database connector's; not Ulfius' (docs/testing.md).
 """
 
 import contextlib
@@ -18,10 +18,10 @@ ALLOCATIONS_MAX = 600  # of one request: more would be a fault of the test
 
 
 @contextlib.contextmanager
-def running(mariadb, directory):
+def running(mariadb, directory, **settings):
     database = Database(mariadb)
     memory = nomem.Memory(directory / "control")
-    hub = Hub(directory, database, wrapper=memory.wrapper, POLL="1s", THREADS=2, LOG_LEVEL="info")
+    hub = Hub(directory, database, wrapper=memory.wrapper, POLL="1s", THREADS=2, LOG_LEVEL="info", **settings)
     hub.program, hub.memory = nomem.program("silodns-api"), memory
     hub.start()
     hub.put_silo("a", {"h1": "192.0.2.1", "h2": "2001:db8::2"})
@@ -186,3 +186,19 @@ def test_a_request_without_memory_is_refused_and_nothing_else_happens(starved, n
 def test_a_library_without_memory_takes_nothing_with_it(starved_library, library, name, lasting):
     starved_library.memory.of(library)
     starve_each(starved_library, name, lasting)
+
+
+def test_connections_for_whose_buffer_there_is_no_memory_do_not_count_for_ever(mariadb, tmp_path):
+    """libmicrohttpd has said yes to them by then. One of its first allocations for a connection is the buffer's."""
+    limits = {"MAX_CONNECTIONS": 16, "MAX_CONNECTIONS_PER_ADDRESS": 8, "LIMIT_EXEMPT": "none", "LIMIT_REQUESTS": 0}
+    with running(mariadb, tmp_path, **limits) as hub:
+        hub.memory.of("libmicrohttpd")
+        for until in range(1, 6):
+            for _ in range(16):
+                failed = hub.memory.failed()
+                hub.memory.fail(until)
+                ask(hub, "GET", "/ping")
+                hub.memory.fail(0)
+                assert until > 3 or hub.memory.failed() > failed, f"allocation {until} of a connection"
+        wait_until(hub.is_listening, what="room for another connection")
+        assert ask(hub, "GET", "/silos/a") == 200

@@ -147,8 +147,9 @@ def ask_about_silos(ask, user):
     ask("PUT", silo, "d", body=records, auth=user)  # over its quota
     ask("PUT", silo, "a", body=records, headers={"If-Match": '"1"'})
     ask("PUT", silo, "a", body=b" " * (2 << 20))
-    ask("GET", silo, "a", headers={"If-None-Match": made.headers["ETag"]})
-    ask("GET", "/silos/{id}/hosts", "a", headers={"If-None-Match": made.headers["ETag"]})
+    for path in (silo, "/silos/{id}/hosts"):
+        ask("GET", path, "a", headers={"If-None-Match": made.headers["ETag"]})
+        ask("GET", path, "a", headers={"If-Match": '"1"'})
     for path in (silo, "/silos/{id}/hosts", "/silos/{id}/history"):
         ask("GET", path, "a")
         ask("GET", path, "a", auth=user)

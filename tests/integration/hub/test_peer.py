@@ -45,6 +45,7 @@ def explain(hub, *headers):
     (["X-Forwarded-For:"], "127.0.0.1", "unreadable"),
     (["Forwarded: for=198.51.100.7", "X-Forwarded-For: 6.6.6.6, 198.51.100.7"], "198.51.100.7", "untrusted"),
     (["Forwarded: for=198.51.100.7", "X-Forwarded-For: 6.6.6.6"], "127.0.0.1", "disagree"),
+    (["X-Real-IP: 198.51.100.7"], "127.0.0.1", "direct"),  # any client can write it
     (["X-Forwarded-For: " + ", ".join(["6.6.6.6"] + ["10.0.0.2"] * 16)], "10.0.0.2", "too-many"),
 ])
 def test_an_operator_is_told_how_the_address_came_about(proxied_hub, headers, ip, end):
@@ -65,3 +66,31 @@ def test_without_explain_only_the_address_is_told(proxied_hub, shared_hub):
     told = shared_hub.get("/ip?explain", auth=None, headers={"X-Forwarded-For": "198.51.100.7"}).json
     assert told["ip"] == "127.0.0.1" and told["explain"]["end"] == "direct"
     problem(shared_hub.get("/ip?explain&explain", auth=None), 400, "malformed")
+
+
+def test_x_real_ip_counts_where_it_is_said_to_be_what_the_proxies_write(make_hub, database):
+    hub = make_hub(database, TRUSTED_PROXIES="127.0.0.1,10.0.0.0/8", PROXY_HEADER="X-Real-IP")
+    assert explain(hub, "X-Real-IP: 198.51.100.7")[:2] == ("198.51.100.7", "untrusted")
+    assert explain(hub, "X-Real-IP: 198.51.100.7", "X-Forwarded-For: 6.6.6.6", "Forwarded: for=6.6.6.7")[:2] == ("198.51.100.7", "untrusted")
+    assert explain(hub, "X-Forwarded-For: 6.6.6.6")[:2] == ("127.0.0.1", "direct")
+    assert explain(hub, "X-Real-IP: unknown")[:2] == ("127.0.0.1", "unreadable")
+
+
+@pytest.mark.parametrize("headers", [["X-Forwarded-For: 198.51.100.7"], ["Forwarded: for=198.51.100.7"], ["X-Forwarded-For: 127.0.0.1"], ["Forwarded: "], ["X-Real-IP: 198.51.100.7"]])
+def test_a_proxy_that_the_hub_was_not_told_of_gives_no_record_its_address(shared_hub, headers):
+    """The one that it would have is the proxy's, and would stand in every hosts file."""
+    asked = {name: value for name, value in (header.split(": ") for header in headers)}
+    said = problem(shared_hub.put("/silos/van", {"dnsrecords": [{"hostname": "a", "ip": "192.0.2.1"}, {"hostname": "van"}]}, headers=asked), 422, "invalid")
+    assert said["errors"][0]["field"] == "dnsrecords[1].ip" and "SILODNS_TRUSTED_PROXIES" in said["detail"] and said["detail"].endswith("send no such header")
+    assert shared_hub.get("/silos/van").status == 404
+    assert shared_hub.put_silo("told", {"van": "192.0.2.1"}, headers=asked).status in (200, 201), "what says its address needs nobody's"
+    assert shared_hub.put("/silos/direct", {"dnsrecords": [{"hostname": "van"}]}).json["dnsrecords"] == [{"hostname": "van", "ip": "127.0.0.1"}]
+
+
+@pytest.mark.parametrize("header,ip", [("198.51.100.7", "198.51.100.7"), ("10.0.0.3, 10.0.0.2", "10.0.0.3"), ("unknown", None), (", ".join(["10.0.0.2"] * 17), None)])
+def test_a_record_has_the_address_that_a_trusted_proxy_tells_or_none(proxied_hub, header, ip):
+    answer = proxied_hub.put("/silos/van", {"dnsrecords": [{"hostname": "van"}]}, headers={"X-Forwarded-For": header})
+    if ip:
+        assert answer.json["dnsrecords"] == [{"hostname": "van", "ip": ip}]
+    else:
+        problem(answer, 422, "invalid")

@@ -1,0 +1,60 @@
+/*
+ * The connections that are open, and their limits: how many there may be, of all and of one address (IPv6: of one /64),
+ * and how long a request may take to arrive. libmicrohttpd ends connections on which nothing happens; one that sends a
+ * byte now and then it would keep for hours.
+ *
+ * A connection counts from libmicrohttpd's notification of its start to that of its end, which come in pairs: between
+ * acceptance and start it may be lost without a word, when there is no memory. Thread-safe.
+ */
+#ifndef SILODNS_API_HTTP_CONNECTION_H
+#define SILODNS_API_HTTP_CONNECTION_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "common/base/err.h"
+#include "common/net/ipaddr.h"
+
+/* One of them: libmicrohttpd's "socket context". Its own thread's, unless said otherwise. */
+struct connection {
+	void *request;              /* the adapter's: the one under way */
+	struct tls_connection *tls; /* owned by the server; NULL: it speaks plain */
+
+	/* For the functions below only. */
+	struct connection *prev, *next; /* guarded by the lock */
+	struct network *network;        /* that it counts for; NULL: for none */
+	int fd;
+	atomic_int_least64_t due_ms; /* clock_mono_ms() by which its next request is to be there; 0: one is */
+};
+
+struct connections;
+
+struct connection_settings {
+	unsigned long max;
+	unsigned per_address_max; /* 0: no limit */
+	int64_t patience_ms;      /* from the end of one request, or the connection's begin, to the end of the next */
+	bool (*is_limited)(void *arg, const struct ipaddr *address); /* whether `per_address_max` counts for it */
+	void *arg;
+};
+
+/* `open` counts the connections, for others to read. ERR_NOMEM. */
+int connections_new(const struct connection_settings *settings, atomic_ulong *open,
+		    struct connections **ret_connections);
+void connections_free(struct connections *connections); /* when none is left; NULL is allowed */
+
+/* Whether one more of this peer would be within the limits now: for those that have not begun. */
+bool connections_have_room(struct connections *connections, const struct sockaddr *peer);
+/* NULL: over a limit, or no memory; `fd` is then shut down. */
+struct connection *connection_begin(struct connections *connections, int fd, const struct sockaddr *peer);
+void connection_end(struct connections *connections, struct connection *connection); /* NULL is allowed */
+
+/* The request is there, whole: what is left to do is the hub's. */
+void connection_has_request(struct connection *connection);
+/* It has been answered: the next one may come. */
+void connection_expects_request(struct connections *connections, struct connection *connection);
+/* Shuts down those whose request is late, for their own threads to end them. To be called about once a second. */
+void connections_sweep(struct connections *connections);
+
+#endif
