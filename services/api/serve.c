@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 
 #include "api/auth/authenticator.h"
+#include "api/auth/password.h"
 #include "api/http/server.h"
 #include "api/http/tls.h"
 #include "api/jobs/bootstrap.h"
@@ -268,7 +269,7 @@ int serve(const struct settings *settings)
 	if (!err)
 		err = writer_start(hub.store, hub.queue, &writer_settings, &writer);
 	if (!err)
-		authenticator_on_rehash(hub.authenticator, rehashed, &hub);
+		password_on_rehash(authenticator_verifier(hub.authenticator), rehashed, &hub);
 	if (!err)
 		err = refusals_new(settings->history_age_ms, &hub.refusals);
 	bootstrap.store = hub.store;

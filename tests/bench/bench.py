@@ -111,16 +111,15 @@ class Background:
             self.result()
         return json.loads(line)
 
-    def go_on(self, word=""):
-        self.process.stdin.write(word + "\n")
+    def go_on(self):
+        self.process.stdin.write("\n")
         self.process.stdin.flush()
 
-    def result(self, timeout=120, skip=0):
-        """`skip`: lines that it has said before."""
+    def result(self, timeout=120):
         out, err = self.process.communicate(timeout=timeout)
         if self.process.returncode:
             raise Wrong(err.strip() or self.process.returncode)
-        return checked(json.loads(out.splitlines()[skip]))
+        return checked(json.loads(out.splitlines()[0]))
 
 
 def checked(result):

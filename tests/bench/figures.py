@@ -69,34 +69,6 @@ def get(bench):
     ]
 
 
-def flood(bench):
-    """GET /silos/{id} of 16 connections while 1,000 wrong log-ins a second, each another one, come from 1,000 addresses; beside the same
-    without them, and beside as many requests that need no password: what the flood costs by itself, its sender being on the same cores."""
-    hub = bench.stack.enter_context(bench.a_hub(bench.database(SILOS), LIMIT_EXEMPT="127.0.0.1"))
-    answers = []
-
-    def beside(path):
-        with bench.in_background("flood", port=hub.port, user=ADMIN[0]) as running:
-            running.go_on(path)
-            time.sleep(bench.seconds / 4)  # until as many passwords wait as may
-            gets = reading()
-            told = running.result(skip=1)
-        if told["per_second"] < 900:
-            raise Wrong(f"only {told['per_second']:.0f} log-ins a second")
-        answers.append(told["answers"])
-        return gets
-
-    def reading():
-        return bench.load(hub.port, mode="get", silos=SILOS, connections=16)
-
-    results = bench.alternate(alone=reading, harmless=lambda: beside("/ping"), wrong=lambda: beside("/silos"))
-    alone, harmless, wrong = (rates(results[name]) for name in ("alone", "harmless", "wrong"))
-    return [
-        against("GET beside 1,000 wrong log-ins/s ÷ without", "requests/s", wrong, alone, at_least=0.8, note=f"answered: {answers[-1]}"),
-        against("GET beside 1,000 wrong log-ins/s ÷ beside 1,000 GET /ping", "requests/s", wrong, harmless),
-    ]
-
-
 def check_acknowledged(database, acks):
     """No update is lost: each acknowledged change has a revision of its own, and stands there in the log."""
     told = [tuple(map(int, line.split())) for line in acks.read_text().splitlines()]
@@ -333,6 +305,6 @@ def churn_long(bench):
     return [churn_for(bench, 900, 1_000_000, 100_000, at_most=2)]
 
 
-FIGURES = {"get": get, "flood": flood, "put": put, "put-one": put_one, "mixed": mixed, "hosts": hosts, "fan-out": fan_out, "stream": stream, "churn": churn,
+FIGURES = {"get": get, "put": put, "put-one": put_one, "mixed": mixed, "hosts": hosts, "fan-out": fan_out, "stream": stream, "churn": churn,
            "memory": memory, "growth": growth, "churn-long": churn_long}
 LONG = ("churn-long",)  # only when asked for

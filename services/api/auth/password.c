@@ -16,7 +16,8 @@
 /* OWASP's second choice for Argon2id: 19 MiB, 2 passes, 1 lane. */
 #define OPSLIMIT 2
 #define MEMLIMIT (19u << 20)
-#define QUEUE_MAX 64         /* waiting verifications; each costs tens of milliseconds */
+#define QUEUE_MAX 64 /* waiting verifications; each costs tens of milliseconds */
+#define TURN_MS 5
 #define VERIFIER_NICENESS 10 /* other requests first */
 
 _Static_assert(PASSWORD_HASH_MAX == crypto_pwhash_STRBYTES, "the store must have room for a hash");
@@ -76,8 +77,10 @@ struct password_verifier {
 	atomic_uint_fast64_t verified;
 	void (*rehashed)(void *arg, const char *old_hash, const char *new_hash); /* set once, as the next */
 	void *rehashed_arg;
+	bool (*turn)(void *arg); /* set once, as the next */
+	void *turn_arg;
 	size_t waiting;
-	bool draining, stopping;
+	bool draining, stopping, turn_due;
 	char decoy[PASSWORD_HASH_MAX]; /* verified in place of an unknown user's hash */
 };
 
@@ -128,6 +131,28 @@ static void run_job(struct password_verifier *v, struct job *job)
 	}
 }
 
+/* With the lock held, which is given up for it; as the next. */
+static void take_turn(struct password_verifier *v)
+{
+	if (!v->turn_due)
+		return;
+	v->turn_due = false;
+	pthread_mutex_unlock(&v->lock);
+	bool again = v->turn(v->turn_arg);
+	pthread_mutex_lock(&v->lock);
+	v->turn_due |= again;
+}
+
+static void wait_for_work(struct password_verifier *v)
+{
+	const struct timespec until = clock_mono_at(clock_mono_ms() + TURN_MS);
+
+	if (v->turn_due)
+		pthread_cond_timedwait(&v->work, &v->lock, &until);
+	else
+		pthread_cond_wait(&v->work, &v->lock);
+}
+
 static void *verifier_main(void *arg)
 {
 	struct password_verifier *v = arg;
@@ -137,9 +162,10 @@ static void *verifier_main(void *arg)
 	setpriority(PRIO_PROCESS, (id_t)gettid(), VERIFIER_NICENESS);
 	pthread_mutex_lock(&v->lock);
 	while (!v->stopping) {
+		take_turn(v);
 		job = take_job(v, &good);
 		if (!job) {
-			pthread_cond_wait(&v->work, &v->lock);
+			wait_for_work(v);
 			continue;
 		}
 		pthread_mutex_unlock(&v->lock);
@@ -156,7 +182,7 @@ static void *verifier_main(void *arg)
 	return NULL;
 }
 
-int password_verifier_start(struct password_verifier **ret_verifier)
+int password_verifier_start(bool (*turn)(void *arg), void *arg, struct password_verifier **ret_verifier)
 {
 	struct password_verifier *v = calloc(1, sizeof *v);
 	char random[33];
@@ -168,6 +194,8 @@ int password_verifier_start(struct password_verifier **ret_verifier)
 		free(v);
 		return ERR_NOMEM;
 	}
+	v->turn = turn;
+	v->turn_arg = arg;
 	pthread_mutex_init(&v->lock, NULL);
 	clock_cond_init(&v->work);
 	pthread_cond_init(&v->idle, NULL);
@@ -180,6 +208,14 @@ int password_verifier_start(struct password_verifier **ret_verifier)
 	}
 	*ret_verifier = v;
 	return ERR_OK;
+}
+
+void password_verifier_wake(struct password_verifier *v)
+{
+	pthread_mutex_lock(&v->lock);
+	v->turn_due = true;
+	pthread_cond_signal(&v->work);
+	pthread_mutex_unlock(&v->lock);
 }
 
 void password_verifier_drain(struct password_verifier *v)

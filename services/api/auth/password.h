@@ -24,7 +24,10 @@ int password_check(const char *password, size_t len, struct why *ret_why);
 int password_hash(const char *password, size_t len, char ret_hash[static PASSWORD_HASH_MAX]);
 
 struct password_verifier;
-int password_verifier_start(struct password_verifier **ret_verifier);
+/* After password_verifier_wake() the thread calls `turn` every few milliseconds, between its other work, as long as
+ * that returns true. */
+int password_verifier_start(bool (*turn)(void *arg), void *arg, struct password_verifier **ret_verifier);
+void password_verifier_wake(struct password_verifier *verifier);
 /* From now on everything is refused with ERR_BUSY, also what waits; at the return nothing is under way. NULL is
  * allowed. */
 void password_verifier_drain(struct password_verifier *verifier);

@@ -3,7 +3,7 @@
  * with a count, then written in bulk by a periodic job. So a request waits for nothing here, and a flood fills neither
  * memory nor the database: at most REFUSALS_QUEUE_MAX wait, REFUSALS_STEP are written a second, REFUSALS_ROWS_MAX are
  * kept, none longer than the history. What does not fit is counted (refusals_lost). While the database is away they
- * wait. (What was changed is in the log itself: see audit.h for reading both.)
+ * wait. (What was changed is in the log itself: see history.h for reading both.)
  *
  * No secret comes in here: a user's name only if there is such a user, as a password may have been typed in its place;
  * of a path only the contract's own form and the name in it, without the query. Thread-safe.

@@ -238,6 +238,16 @@ const char *request_query_next(const struct request *request, const char *name, 
 	return NULL;
 }
 
+static int refuse_param(struct request *request, const char *name, const char *const *known)
+{
+	_cleanup_(buf_release) struct buf names = BUF_INIT(sizeof request->why.text);
+
+	for (; known && *known; known++)
+		buf_append_fmt(&names, "%s %s", names.len ? "," : "are", *known);
+	return why_set(&request->why, ERR_MALFORMED, "", "the query parameter \"%s\" is not known here: there %s", name,
+		       names.len ? names.data : "are none");
+}
+
 int request_query_only(struct request *request, const char *const *known)
 {
 	int err = parse_query(request);
@@ -249,8 +259,7 @@ int request_query_only(struct request *request, const char *const *known)
 		while (name && *name && strcmp(*name, request->params[i].name) != 0)
 			name++;
 		if (!name || !*name)
-			return why_set(&request->why, ERR_MALFORMED, "", "the query parameter \"%s\" is not known here",
-				       request->params[i].name);
+			return refuse_param(request, request->params[i].name, known);
 	}
 	return ERR_OK;
 }

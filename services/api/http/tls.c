@@ -146,9 +146,9 @@ static void give_up_late(struct tls *tls, int64_t now_ms)
 {
 	struct tls_connection *connection, *next;
 
-	DL_FOREACH_SAFE(tls->waiting, connection, next)
-	if (tls->stopping || now_ms >= connection->deadline_ms)
-		give_up(tls, connection);
+	DL_FOREACH_SAFE (tls->waiting, connection, next)
+		if (tls->stopping || now_ms >= connection->deadline_ms)
+			give_up(tls, connection);
 }
 
 static void *tls_main(void *arg)

@@ -114,7 +114,7 @@ static int check_token(const struct change *change, const struct document *curre
 	if (change->new_owner[0] && !token_has_verb(token, TOKEN_ADMIN))
 		return why_set(why, ERR_FORBIDDEN, "owner",
 			       "this token may not choose the owner of a silo: it has no verb \"admin\"");
-	if (token_is_partial(token) && (deletes || !current))
+	if (token_is_partial(token) && (deletes || (change->kind == CHANGE_SILO_PUT && !current)))
 		return why_set(why, ERR_FORBIDDEN, "",
 			       "this token may not %s silo \"%s\": it is for some of its records only",
 			       deletes ? "delete" : "make", change->subject);
@@ -138,8 +138,9 @@ static int check_silo_rights(struct transaction *transaction, const struct chang
 				       : "silo \"%s\" does not exist",
 			       change->subject, current ? (unsigned long long)current->revision : 0);
 	}
-	if (change->kind == CHANGE_SILO_DELETE && !current)
-		return why_set(&outcome->why, ERR_NOT_FOUND, "", "there is no silo \"%s\"", change->subject);
+	if (change->kind != CHANGE_SILO_PUT && !current)
+		return why_set(&outcome->why, ERR_NOT_FOUND, "", "there is no silo \"%s\"%s", change->subject,
+			       change->kind == CHANGE_SILO_PATCH ? ": PUT makes one" : "");
 	if (!current && actor->role != ROLE_ADMIN && silos_owned(transaction, actor) >= actor->quota)
 		return why_set(&outcome->why, ERR_QUOTA, "",
 			       "user \"%s\" may own %u silos and has no quota left for \"%s\": an admin can raise it",
@@ -153,10 +154,10 @@ static int decide_records(struct change *change, const struct document *current,
 {
 	_cleanup_(silo_release) struct silo before = {0};
 	bool patches = change->kind == CHANGE_SILO_PATCH, checks = current && token_is_partial(change->actor.token);
-	int err = current && (patches || checks) ? document_read(current, &before) : ERR_OK;
+	int err = patches || checks ? document_read(current, &before) : ERR_OK;
 
 	if (!err && patches)
-		err = change_apply_patch(change, current ? &before : NULL, why);
+		err = change_apply_patch(change, &before, why);
 	*ret_records = patches ? &change->patched : &change->records;
 	return err || !checks ? err : token_check_records(change->actor.token, &before, *ret_records, why);
 }

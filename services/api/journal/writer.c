@@ -48,13 +48,14 @@ static void transaction_cleanup(struct transaction **transaction)
 /* Brings memory to what the database has, whatever that takes. Not while the hub's row is locked. */
 static int follow(struct writer *w)
 {
+	int64_t began_us = clock_mono_us();
 	bool continues;
 	int err = changelog_follow(w->log, w->store, &continues);
 
 	if (!err && !continues)
 		err = changelog_reload(w->log, w->store);
 	if (!err)
-		store_confirm(w->store, w->settings.poll_ms + FRESH_MS);
+		store_confirm(w->store, began_us, w->settings.poll_ms + FRESH_MS);
 	return err;
 }
 
@@ -63,6 +64,7 @@ static int follow(struct writer *w)
 static int lock(struct writer *w)
 {
 	uint64_t before = store_revision(w->store);
+	int64_t began_us = clock_mono_us();
 	bool continues = true;
 	int err = changelog_lock(w->log);
 
@@ -76,7 +78,7 @@ static int lock(struct writer *w)
 		return err ? err : ERR_STOPPED;
 	}
 	w->contended = store_revision(w->store) != before;
-	store_confirm(w->store, w->settings.poll_ms + FRESH_MS);
+	store_confirm(w->store, began_us, w->settings.poll_ms + FRESH_MS);
 	return ERR_OK;
 }
 
@@ -96,6 +98,8 @@ static int finish_unchanged(struct writer *w, bool locked, uint64_t base, struct
 
 static int commit(struct writer *w, const struct transaction *transaction, struct pending *taken[], size_t count)
 {
+	int64_t began_us = clock_mono_us(); /* the hub's row is locked: nobody else changes anything */
+
 	if (!queue_enter_commit(w->queue, taken, count))
 		return ERR_STOPPED;
 	int err = changelog_commit(w->log);
@@ -113,7 +117,7 @@ static int commit(struct writer *w, const struct transaction *transaction, struc
 			  LOG_U64("revision", transaction->revision));
 		follow(w);
 	} else {
-		store_confirm(w->store, w->settings.poll_ms + FRESH_MS);
+		store_confirm(w->store, began_us, w->settings.poll_ms + FRESH_MS);
 	}
 	queue_finish_take(w->queue, taken, count, true);
 	return ERR_OK;

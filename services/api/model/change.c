@@ -70,17 +70,18 @@ int change_apply_patch(struct change *change, const struct silo *before, struct 
 	int err = ERR_OK;
 
 	silo_release(patched);
-	if (!before && !change->records.count)
-		return why_set(ret_why, ERR_NOT_FOUND, "", "there is no silo \"%s\"", change->subject);
 	memcpy(patched->id, change->subject, sizeof patched->id - 1);
-	for (size_t i = 0; before && i < before->count && !err; i++)
+	for (size_t i = 0; i < before->count && !err; i++)
 		if (!goes(change, &before->records[i]))
 			err = silo_add(patched, before->records[i].hostname, &before->records[i].ip);
 	for (size_t i = 0; i < change->records.count && !err; i++)
 		err = silo_add(patched, change->records.records[i].hostname, &change->records.records[i].ip);
 	silo_sort(patched);
 	if (err == ERR_TOO_LARGE || patched->count > max)
-		return why_set(ret_why, ERR_INVALID, "set", "a silo of this hub has at most %zu records", max);
+		return why_set(ret_why, ERR_INVALID, "set",
+			       "a silo of this hub has at most %zu records (SILODNS_MAX_RECORDS): this patch would "
+			       "make it more",
+			       max);
 	return err ? err : render(change, patched);
 }
 

@@ -82,16 +82,15 @@ struct change {
  * for each hostname and address family that `records` names, all addresses of that family are replaced by those in
  * `records`. So a hostname's IPv6 addresses stay when its IPv4 address is set, and setting an address that changes
  * needs no removal; both lists together set some addresses of a hostname whatever it had. Rights, quota, history and
- * conditions are those of a CHANGE_SILO_PUT of the result: what comes to the same records changes nothing, and a silo
- * that is not there is made, but not by removals only (ERR_NOT_FOUND).
+ * conditions are those of a CHANGE_SILO_PUT of the result: what comes to the same records changes nothing. There must
+ * be a silo (ERR_NOT_FOUND).
  */
 
 /* Who asks: copied, with a reference to its token. */
 void change_set_actor(struct change *change, const struct principal *actor);
 /* Renders the document of a CHANGE_SILO_PUT, which costs time: before others wait for it. ERR_NOMEM. */
 int change_prepare(struct change *change);
-/* ERR_NOT_FOUND, ERR_INVALID (too many records), ERR_NOMEM. `before` NULL: there is no silo. Fills `patched` and
- * `document`. */
+/* ERR_INVALID (too many records), ERR_NOMEM. Fills `patched` and `document`. */
 int change_apply_patch(struct change *change, const struct silo *before, struct why *ret_why);
 void change_release(struct change *change); /* afterwards an empty one */
 

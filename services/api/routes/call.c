@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "common/base/cleanup.h"
+#include "common/base/log.h"
 
 void call_keep_take(struct call *call, void *kept, void (*release)(void *kept))
 {
@@ -39,23 +40,64 @@ int call_new(struct hub *hub, struct request *request, struct call **ret_call)
 	return ERR_OK;
 }
 
+void call_name(const struct call *call, char ret_name[static CALL_NAME_MAX + 1])
+{
+	snprintf(ret_name, CALL_NAME_MAX + 1, "%s%s%s", call->subject, call->second[0] ? "/" : "", call->second);
+}
+
 int call_submit_take(struct call *call, struct change *change, handler_fn finish)
 {
-	if (!change->subject[0])
-		snprintf(change->subject, sizeof change->subject, "%.*s", CHANGE_SUBJECT_MAX, call->subject);
+	char name[CALL_NAME_MAX + 1];
+
+	call_name(call, name);
+	snprintf(change->subject, sizeof change->subject, "%.*s", CHANGE_SUBJECT_MAX, name);
 	change_set_actor(change, &call->principal);
 	change->peer = call->peer;
+	call->kind = change->kind;
 	int err = queue_submit_take(call->hub->queue, change, call->request->waiter, &call->change, call->why);
 	if (err == ERR_PENDING)
 		call->finish = finish;
 	return err;
 }
 
-int call_collect(struct call *call, struct outcome *ret_outcome)
+static void log_change(const struct call *call, const struct outcome *outcome)
+{
+	static const struct {
+		const char *message, *name;
+	} words[] = {
+		[CHANGE_SILO_PUT] = {"silo changed", "silo"},      [CHANGE_SILO_PATCH] = {"silo changed", "silo"},
+		[CHANGE_SILO_DELETE] = {"silo changed", "silo"},   [CHANGE_USER_PUT] = {"user changed", "name"},
+		[CHANGE_USER_DELETE] = {"user changed", "name"},   [CHANGE_TOKEN_PUT] = {"token made", "name"},
+		[CHANGE_TOKEN_DELETE] = {"token revoked", "name"},
+	};
+	char name[CALL_NAME_MAX + 1];
+
+	call_name(call, name);
+	log_info(words[call->kind].message, LOG_STR(words[call->kind].name, name),
+		 LOG_U64("revision", outcome->revision), LOG_STR("user", call->principal.name),
+		 LOG_STR("token", call->claim.token), LOG_STR("peer", IPADDR_TEXT(&call->peer)),
+		 LOG_U64("records", outcome->records), LOG_MS("ms", request_ms(call->request)));
+}
+
+int call_collect(struct call *call, struct reply *reply, struct outcome *ret_outcome)
 {
 	int err = queue_collect_take(call->hub->queue, TAKE_PTR(call->change), ret_outcome);
 
 	if (err)
 		*call->why = ret_outcome->why;
+	if (err == ERR_PRECONDITION && ret_outcome->revision)
+		reply_etag(reply, ret_outcome->revision);
+	if (!err && ret_outcome->changed)
+		log_change(call, ret_outcome);
+	return err;
+}
+
+int call_finish_delete(struct call *call, struct reply *reply)
+{
+	struct outcome outcome;
+	int err = call_collect(call, reply, &outcome);
+
+	if (!err)
+		reply_status(reply, 204);
 	return err;
 }

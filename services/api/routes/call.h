@@ -19,6 +19,7 @@
 #include "common/net/ipaddr.h"
 
 #define CALL_SUBJECT_MAX 255
+#define CALL_NAME_MAX (2 * CALL_SUBJECT_MAX + 1)
 
 struct call;
 struct route;
@@ -47,6 +48,7 @@ struct call {
 	const struct route *route; /* NULL: none was found */
 	struct login_waiter login;
 	bool limited;                     /* how often it may ask is limited */
+	enum change_kind kind;            /* of `change` */
 	struct pending *change;           /* owned; under way in the journal, or done */
 	void *kept;                       /* owned; see call_keep_take() */
 	void (*release_kept)(void *kept); /* also frees it */
@@ -55,12 +57,17 @@ struct call {
 /* The request's state from now on: released with it. ERR_NOMEM. */
 int call_new(struct hub *hub, struct request *request, struct call **ret_call);
 
+/* What the path names: "silo1", or "alice/laptop" for a token. */
+void call_name(const struct call *call, char ret_name[static CALL_NAME_MAX + 1]);
 /* Moves a change into the journal without waiting for it: a handler ends by returning what this returns (ERR_PENDING,
  * or an error), and once the change is decided `finish` is called in its place and finds it by call_collect(). Sets the
- * change's actor and peer, and its subject unless it has one. */
+ * change's subject to what the path names, its actor and its peer. */
 int call_submit_take(struct call *call, struct change *change, handler_fn finish);
-/* As queue_change_take(); `call->why` tells the reason of a failure. */
-int call_collect(struct call *call, struct outcome *ret_outcome);
+/* As queue_change_take(), and one line in the log. `call->why` tells the reason of a failure, and the reply has the
+ * present ETag after ERR_PRECONDITION. */
+int call_collect(struct call *call, struct reply *reply, struct outcome *ret_outcome);
+/* A `finish` of whatever is deleted. */
+int call_finish_delete(struct call *call, struct reply *reply);
 /* Keeps what the handler wants to find when it goes on, until the request ends; what was kept before is released. */
 void call_keep_take(struct call *call, void *kept, void (*release)(void *kept));
 

@@ -19,6 +19,7 @@ int handle_metrics(struct call *call, struct reply *reply);
 int handle_silos_list(struct call *call, struct reply *reply);
 int handle_silo_get(struct call *call, struct reply *reply);
 int handle_silo_put(struct call *call, struct reply *reply);
+int handle_silo_patch(struct call *call, struct reply *reply);
 int handle_silo_delete(struct call *call, struct reply *reply);
 
 int handle_history_get(struct call *call, struct reply *reply);

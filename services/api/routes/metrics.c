@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "api/auth/password.h"
 #include "api/routes/handlers.h"
 #include "api/store/flapping.h"
 #include "api/store/store_state.h"
@@ -15,7 +16,7 @@
 
 #define PAGE_MAX (256u << 10) /* bytes; it has about 10 kB */
 
-static const char *const methods[METRICS_METHODS] = {"GET", "HEAD", "PUT", "POST", "DELETE", "other"};
+static const char *const methods[METRICS_METHODS] = {"GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "other"};
 
 /* Errors with which a request may be answered; the others do not leave the hub. */
 static const int shown_errors[] = {
@@ -99,12 +100,12 @@ static void write_rooms(struct buf *text, const struct hub *hub, const struct qu
 		{"silodns_http_body_bytes", "gauge", "Bodies of requests under way.",
 		 (double)atomic_load(&hub->http.body_bytes)},
 		{"silodns_password_verifications_waiting", "gauge", "Passwords waiting to be verified or hashed.",
-		 (double)authenticator_waiting(hub->authenticator)},
+		 (double)password_waiting(authenticator_verifier(hub->authenticator))},
 		{"silodns_audit_lost_total", "counter", "Refused attempts that there was no room for in the audit.",
 		 (double)refusals_lost(hub->refusals)},
 		{"silodns_password_verifications_total", "counter",
 		 "Log-ins verified, right or wrong; those that are remembered are not.",
-		 (double)authenticator_verified(hub->authenticator)},
+		 (double)password_verified(authenticator_verifier(hub->authenticator))},
 		{"silodns_watchers", "gauge", "Streams that follow changes.", (double)watchers_count(hub->watchers)},
 		{"silodns_tls_certificate_expiry_timestamp_seconds", "gauge",
 		 "When the certificate expires, in seconds since 1970; 0 without TLS.",
@@ -134,6 +135,7 @@ static void write_process(struct buf *text, int64_t started_us)
 	struct rusage usage = {0};
 
 	getrusage(RUSAGE_SELF, &usage);
+#include "api/auth/password.h"
 	const struct single_value values[] = {
 		{"process_resident_memory_bytes", "gauge", "Resident memory.", resident_bytes()},
 		{"process_cpu_seconds_total", "counter", "Processor time, user and system.",

@@ -11,7 +11,7 @@
 
 #include "common/base/err.h"
 
-#define METRICS_METHODS 6 /* the last one: any other */
+#define METRICS_METHODS 7 /* the last one: any other */
 #define METRICS_CLASSES 4 /* 2xx to 5xx */
 
 /* Part of struct hub; zero-initialised. */

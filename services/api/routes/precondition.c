@@ -70,7 +70,8 @@ int precondition_read(struct request *request, struct precondition *ret_precondi
 	int err = ERR_OK;
 
 	if (match && none_match)
-		return why_set(&request->why, ERR_MALFORMED, "", "If-Match and If-None-Match cannot be given together");
+		return why_set(&request->why, ERR_MALFORMED, "",
+			       "If-Match and If-None-Match cannot be given together: leave one out");
 	if (match) {
 		precondition.kind = PRECONDITION_MATCH;
 		err = parse_etags(request, "If-Match", match, &precondition);

@@ -35,6 +35,7 @@ static const struct route {
 	{"/silos", "GET", READ, handle_silos_list},
 	{"/silos/{id}", "GET", READ, handle_silo_get},
 	{"/silos/{id}", "PUT", UPDATE, handle_silo_put},
+	{"/silos/{id}", "PATCH", UPDATE, handle_silo_patch},
 	{"/silos/{id}", "DELETE", UPDATE, handle_silo_delete},
 	{"/silos/{id}/history", "GET", READ, handle_history_get},
 	{"/silos/{id}/hosts", "GET", READ, handle_hosts_get},
@@ -250,7 +251,8 @@ static int check_body(struct call *call)
 		return why_set(call->why, ERR_BUSY, "",
 			       "too many bodies are on their way to the hub at once; try again in a moment");
 	if (request->body_len > max)
-		return why_set(call->why, ERR_TOO_LARGE, "", "a body may have %zu bytes, not more", max);
+		return why_set(call->why, ERR_TOO_LARGE, "", "a body may have %zu bytes (SILODNS_MAX_BODY), not more",
+			       max);
 	const char *coding = request->body_len ? request_header(request, "Content-Encoding") : NULL;
 	if (coding && strcasecmp(coding, "identity") != 0)
 		return why_set(call->why, ERR_ENCODING, "Content-Encoding",
@@ -319,14 +321,14 @@ static void log_request(const struct call *call, int status)
 		  fields, sizeof fields / sizeof fields[0]);
 }
 
-/* For the audit; see audit.h for what does not come into it. */
+/* For the audit; see refusals.h for what does not come into it. */
 static void note_refusal(const struct call *call, int err)
 {
-	char subject[2 * CALL_SUBJECT_MAX + 2];
+	char subject[CALL_NAME_MAX + 1];
 
 	if (err != ERR_UNAUTHORIZED && err != ERR_FORBIDDEN && err != ERR_QUOTA && err != ERR_RATE)
 		return;
-	snprintf(subject, sizeof subject, "%s%s%s", call->subject, call->second[0] ? "/" : "", call->second);
+	call_name(call, subject);
 	const struct attempt attempt = {.err = err,
 					.user = call->claim.user,
 					.token = call->claim.token,

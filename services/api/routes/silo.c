@@ -1,13 +1,11 @@
 #include <string.h>
 
-#include "api/auth/password.h"
 #include "api/routes/handlers.h"
 #include "api/routes/precondition.h"
 #include "api/routes/silo_access.h"
 #include "api/store/flapping.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
-#include "common/base/log.h"
 
 static int check_id(struct call *call)
 {
@@ -113,21 +111,6 @@ int handle_silo_get(struct call *call, struct reply *reply)
 	return err ? err : reply_silo(reply, reply->status, silo);
 }
 
-/* What PUT and DELETE have in common once the journal has decided. `ret_outcome->body` is the caller's. */
-static int collect(struct call *call, struct reply *reply, struct outcome *ret_outcome)
-{
-	int err = call_collect(call, ret_outcome);
-
-	if (err == ERR_PRECONDITION && ret_outcome->revision)
-		reply_etag(reply, ret_outcome->revision);
-	if (!err && ret_outcome->changed)
-		log_info("silo changed", LOG_STR("silo", call->subject), LOG_U64("revision", ret_outcome->revision),
-			 LOG_STR("user", call->principal.name), LOG_STR("token", call->claim.token),
-			 LOG_STR("peer", IPADDR_TEXT(&call->peer)), LOG_U64("records", ret_outcome->records),
-			 LOG_MS("ms", request_ms(call->request)));
-	return err;
-}
-
 static int query_owner(struct call *call, char ret_owner[static USER_NAME_MAX + 1])
 {
 	static const char *const known[] = {"owner", NULL};
@@ -146,10 +129,11 @@ static int query_owner(struct call *call, char ret_owner[static USER_NAME_MAX + 
 	return err;
 }
 
+/* Of PUT and PATCH. */
 static int finish_put(struct call *call, struct reply *reply)
 {
 	struct outcome outcome;
-	int err = collect(call, reply, &outcome);
+	int err = call_collect(call, reply, &outcome);
 	_cleanup_(document_cleanup) struct document *body = outcome.body;
 
 	return err ? err : reply_silo(reply, outcome.created ? 201 : 200, body);
@@ -157,11 +141,15 @@ static int finish_put(struct call *call, struct reply *reply)
 
 static int check_count(struct call *call, const struct silo *silo)
 {
-	if (silo->count <= call->hub->records_max)
+	size_t max = call->hub->records_max;
+
+	if (silo->count <= max)
 		return ERR_OK;
-	return why_set(call->why, ERR_INVALID, "dnsrecords",
-		       "a silo of this hub has at most %zu records, this one has %zu", call->hub->records_max,
-		       silo->count);
+	return why_set(
+		call->why, ERR_INVALID, "dnsrecords",
+		"a silo of this hub has at most %zu records (SILODNS_MAX_RECORDS), this one has %zu: make several "
+		"silos of it",
+		max, silo->count);
 }
 
 int handle_silo_put(struct call *call, struct reply *reply)
@@ -175,32 +163,41 @@ int handle_silo_put(struct call *call, struct reply *reply)
 	if (!err)
 		err = precondition_read(call->request, &change.precondition);
 	if (!err)
-		err = silo_parse(call->request->body ? call->request->body : "", call->request->body_len, call->subject,
-				 &call->own_ip, &change.records, call->why);
+		err = silo_parse(call->request->body, call->request->body_len, call->subject, &call->own_ip,
+				 &change.records, call->why);
 	if (!err)
 		err = check_count(call, &change.records);
 	return err ? err : call_submit_take(call, &change, finish_put);
 }
 
-static int finish_delete(struct call *call, struct reply *reply)
+/* Of PATCH and DELETE. */
+static int check_change(struct call *call, struct precondition *ret_precondition)
 {
-	struct outcome outcome;
-	int err = collect(call, reply, &outcome);
+	int err = check_id(call);
 
 	if (!err)
-		reply_status(reply, 204);
-	return err;
+		err = request_query_only(call->request, NULL);
+	return err ? err : precondition_read(call->request, ret_precondition);
+}
+
+int handle_silo_patch(struct call *call, struct reply *reply)
+{
+	_cleanup_(change_release) struct change change = {.kind = CHANGE_SILO_PATCH,
+							  .records_max = call->hub->records_max};
+	int err = check_change(call, &change.precondition);
+
+	(void)reply;
+	if (!err)
+		err = silo_parse_patch(call->request->body, call->request->body_len, &call->own_ip, &change.records,
+				       &change.removed, call->why);
+	return err ? err : call_submit_take(call, &change, finish_put);
 }
 
 int handle_silo_delete(struct call *call, struct reply *reply)
 {
 	struct change change = {.kind = CHANGE_SILO_DELETE};
-	int err = check_id(call);
+	int err = check_change(call, &change.precondition);
 
 	(void)reply;
-	if (!err)
-		err = request_query_only(call->request, NULL);
-	if (!err)
-		err = precondition_read(call->request, &change.precondition);
-	return err ? err : call_submit_take(call, &change, finish_delete);
+	return err ? err : call_submit_take(call, &change, call_finish_delete);
 }

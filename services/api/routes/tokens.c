@@ -3,12 +3,10 @@
 
 #include <sodium.h>
 
-#include "api/auth/password.h"
 #include "api/routes/handlers.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/jsontext.h"
-#include "common/base/log.h"
 
 /* --- which ----------------------------------------------------------------------------------------------------------
  */
@@ -27,17 +25,12 @@ static int check_user(struct call *call, struct user *ret_user)
 	return ERR_OK;
 }
 
-static int check_token(struct call *call, char ret_subject[static TOKEN_SUBJECT_MAX + 1])
+static int check_token(struct call *call)
 {
 	struct user user;
 	int err = check_user(call, &user);
 
-	if (!err)
-		err = token_name_check(call->second, strlen(call->second), call->why);
-	if (!err)
-		snprintf(ret_subject, TOKEN_SUBJECT_MAX + 1, "%.*s/%.*s", USER_NAME_MAX, call->subject, TOKEN_NAME_MAX,
-			 call->second);
-	return err;
+	return err ? err : token_name_check(call->second, strlen(call->second), call->why);
 }
 
 /* --- as JSON --------------------------------------------------------------------------------------------------------
@@ -91,14 +84,15 @@ int handle_tokens_list(struct call *call, struct reply *reply)
 
 int handle_token_get(struct call *call, struct reply *reply)
 {
-	char subject[TOKEN_SUBJECT_MAX + 1];
+	char name[CALL_NAME_MAX + 1];
 	struct token *token;
-	int err = check_token(call, subject);
+	int err = check_token(call);
 
 	if (err)
 		return err;
-	if (store_token_by_subject(call->hub->store, subject, &token))
-		return why_set(call->why, ERR_NOT_FOUND, "", "there is no token \"%s\"", subject);
+	call_name(call, name);
+	if (store_token_by_subject(call->hub->store, name, &token))
+		return why_set(call->why, ERR_NOT_FOUND, "", "there is no token \"%s\"", name);
 	json_t *json = token_json(token);
 	token_unref(token);
 	return reply_json_take(reply, 200, json);
@@ -106,19 +100,6 @@ int handle_token_get(struct call *call, struct reply *reply)
 
 /* --- changes --------------------------------------------------------------------------------------------------------
  */
-
-static int collect(struct call *call, const char *what)
-{
-	struct outcome outcome;
-	int err = call_collect(call, &outcome);
-
-	if (!err)
-		log_info(what, LOG_STR("owner", call->subject), LOG_STR("name", call->second),
-			 LOG_U64("revision", outcome.revision), LOG_STR("user", call->principal.name),
-			 LOG_STR("token", call->claim.token), LOG_STR("peer", IPADDR_TEXT(&call->peer)),
-			 LOG_MS("ms", request_ms(call->request)));
-	return err;
-}
 
 /* What is kept while it is being made. */
 struct made {
@@ -139,27 +120,24 @@ static void made_free(void *arg)
 static int finish_put(struct call *call, struct reply *reply)
 {
 	const struct made *made = call->kept;
-	int err = collect(call, "token made");
+	struct outcome outcome;
+	int err = call_collect(call, reply, &outcome);
 
 	if (err)
 		return err;
-	json_t *json = token_json(made->token);
-	if (json && json_object_set_new(json, "token", json_string(made->secret))) {
-		json_decref(json);
-		json = NULL;
-	}
-	return reply_json_take(reply, 201, json);
+	json_auto_t *json = token_json(made->token);
+	int failed = json_object_set_new(json, "token", json_string(made->secret));
+	return reply_json_take(reply, 201, failed ? NULL : TAKE_PTR(json));
 }
 
 static int make_token(struct call *call, struct made *made)
 {
-	int err = token_parse(call->request->body ? call->request->body : "", call->request->body_len, &made->token,
-			      call->why);
+	int err = token_parse(call->request->body, call->request->body_len, &made->token, call->why);
 
 	if (err)
 		return err;
 	if (made->token->expires_us && made->token->expires_us <= clock_wall_us())
-		return why_set(call->why, ERR_INVALID, "expires", "is over already");
+		return why_set(call->why, ERR_INVALID, "expires", "is over already: give a later time, or none");
 	token_make_secret(made->secret, made->token->hash);
 	token_set_subject(made->token, call->subject, call->second);
 	return ERR_OK;
@@ -167,14 +145,12 @@ static int make_token(struct call *call, struct made *made)
 
 int handle_token_put(struct call *call, struct reply *reply)
 {
-	char subject[TOKEN_SUBJECT_MAX + 1];
-	struct made *made;
-	int err = check_token(call, subject);
+	int err = check_token(call);
 
 	(void)reply;
 	if (err)
 		return err;
-	made = calloc(1, sizeof *made);
+	struct made *made = calloc(1, sizeof *made);
 	if (!made)
 		return ERR_NOMEM;
 	call_keep_take(call, made, made_free);
@@ -182,24 +158,14 @@ int handle_token_put(struct call *call, struct reply *reply)
 	if (err)
 		return err;
 	struct change change = {.kind = CHANGE_TOKEN_PUT, .token = token_ref(made->token)};
-	memcpy(change.subject, subject, sizeof subject);
 	return call_submit_take(call, &change, finish_put);
-}
-
-static int finish_delete(struct call *call, struct reply *reply)
-{
-	int err = collect(call, "token revoked");
-
-	if (!err)
-		reply_status(reply, 204);
-	return err;
 }
 
 int handle_token_delete(struct call *call, struct reply *reply)
 {
 	struct change change = {.kind = CHANGE_TOKEN_DELETE};
-	int err = check_token(call, change.subject);
+	int err = check_token(call);
 
 	(void)reply;
-	return err ? err : call_submit_take(call, &change, finish_delete);
+	return err ? err : call_submit_take(call, &change, call_finish_delete);
 }

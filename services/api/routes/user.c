@@ -5,7 +5,6 @@
 #include "api/routes/handlers.h"
 #include "common/base/cleanup.h"
 #include "common/base/jsontext.h"
-#include "common/base/log.h"
 
 #define QUOTA_MAX 1000000
 
@@ -143,8 +142,8 @@ static int hash_password(struct call *call, struct user_put *put)
 		if (!err)
 			snprintf(put->change.password_hash, sizeof put->change.password_hash, "%s", hash);
 	} else {
-		err = authenticator_hash_password(call->hub->authenticator, put->password, put->password_len,
-						  call->request->waiter, &hashing);
+		err = password_hash_begin(authenticator_verifier(call->hub->authenticator), put->password,
+					  put->password_len, call->request->waiter, &hashing);
 		if (err == ERR_PENDING) {
 			call_keep_take(call, hashing, password_hashing_free);
 			call->finish = handle_user_put;
@@ -154,21 +153,10 @@ static int hash_password(struct call *call, struct user_put *put)
 	return err ? why_set(call->why, err, "", "too many passwords are being set; try again in a moment") : ERR_OK;
 }
 
-static int collect(struct call *call, struct outcome *ret_outcome)
-{
-	int err = call_collect(call, ret_outcome);
-
-	if (!err && ret_outcome->changed)
-		log_info("user changed", LOG_STR("name", call->subject), LOG_U64("revision", ret_outcome->revision),
-			 LOG_STR("user", call->principal.name), LOG_STR("token", call->claim.token),
-			 LOG_STR("peer", IPADDR_TEXT(&call->peer)), LOG_MS("ms", request_ms(call->request)));
-	return err;
-}
-
 static int finish_put(struct call *call, struct reply *reply)
 {
 	struct outcome outcome;
-	int err = collect(call, &outcome);
+	int err = call_collect(call, reply, &outcome);
 
 	return err ? err : reply_user(call, reply, outcome.created ? 201 : 200);
 }
@@ -191,21 +179,11 @@ int handle_user_put(struct call *call, struct reply *reply)
 	return err ? err : call_submit_take(call, &put.change, finish_put);
 }
 
-static int finish_delete(struct call *call, struct reply *reply)
-{
-	struct outcome outcome;
-	int err = collect(call, &outcome);
-
-	if (!err)
-		reply_status(reply, 204);
-	return err;
-}
-
 int handle_user_delete(struct call *call, struct reply *reply)
 {
 	struct change change = {.kind = CHANGE_USER_DELETE};
 	int err = check_name(call);
 
 	(void)reply;
-	return err ? err : call_submit_take(call, &change, finish_delete);
+	return err ? err : call_submit_take(call, &change, call_finish_delete);
 }

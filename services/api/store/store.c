@@ -17,7 +17,7 @@ struct store {
 	struct store_state *state; /* guarded by lock; never NULL */
 	struct flapping *flapping;
 
-	atomic_uint_least64_t confirmations;
+	atomic_int_least64_t confirmed_began_us;     /* the last look at the database */
 	atomic_int_least64_t confirmed_ms, again_ms; /* when last (clock_mono_ms), and how soon again */
 
 	pthread_mutex_t news_lock; /* guards writing of `news`; no other lock is taken under it */
@@ -226,17 +226,17 @@ struct flapping *store_flapping(struct store *store)
 	return store->flapping;
 }
 
-void store_confirm(struct store *store, int64_t again_ms)
+void store_confirm(struct store *store, int64_t began_us, int64_t again_ms)
 {
 	atomic_store_explicit(&store->again_ms, again_ms, memory_order_relaxed);
 	atomic_store_explicit(&store->confirmed_ms, clock_mono_ms(), memory_order_relaxed);
-	atomic_fetch_add(&store->confirmations, 1);
+	atomic_store(&store->confirmed_began_us, began_us);
 	flapping_sweep(store->flapping, clock_mono_ms());
 }
 
-uint64_t store_confirmations(struct store *store)
+bool store_is_confirmed(struct store *store, int64_t since_us)
 {
-	return atomic_load(&store->confirmations);
+	return atomic_load(&store->confirmed_began_us) > since_us;
 }
 
 int64_t store_age_ms(struct store *store)

@@ -67,10 +67,11 @@ uint64_t store_news(struct store *store);
 void store_wait(struct store *store, uint64_t *news, int64_t timeout_ms);
 void store_wake(struct store *store); /* lets store_wait() return */
 
-/* The journal has seen that the store is what the database is, and will see it again within `again_ms`. */
-void store_confirm(struct store *store, int64_t again_ms);
-/* How often it has. After two more confirmations, at least one started after this call. Takes no lock. */
-uint64_t store_confirmations(struct store *store);
+/* The journal has seen, looking since `began_us` (clock_mono_us), that the store is what the database is, and will see
+ * it again within `again_ms`. */
+void store_confirm(struct store *store, int64_t began_us, int64_t again_ms);
+/* Whether it has, looking since later than `since_us`. Takes no lock. */
+bool store_is_confirmed(struct store *store, int64_t since_us);
 /* How old what is read from here may be: 0 while it is confirmed in time, else milliseconds since it was last. Takes no
  * lock. */
 int64_t store_age_ms(struct store *store);

@@ -25,7 +25,8 @@ struct subscription {
 	struct store *store;
 	struct principal who;
 	struct { /* as it was opened; see subscription_is_ahead() */
-		uint64_t since, confirmations, replaced;
+		uint64_t since, replaced;
+		int64_t at_us;
 	} ahead;
 	uint64_t known;     /* everything up to this revision is told */
 	uint64_t base;      /* the watcher knows of no silo that was gone by then */
@@ -193,7 +194,7 @@ static bool can_continue(const struct subscription *feed, const struct store_poi
 
 static bool is_behind(const struct subscription *feed, const struct store_state *state)
 {
-	return feed->ahead.since && store_confirmations(feed->store) < feed->ahead.confirmations &&
+	return feed->ahead.since && !store_is_confirmed(feed->store, feed->ahead.at_us) &&
 	       state->point.revision < feed->ahead.since && state->point.replaced == feed->ahead.replaced;
 }
 
@@ -363,7 +364,7 @@ static void begin(struct subscription *feed, const struct subscription_wish *wis
 	feed->snapshot = false;
 	if (same_hub && wish->since > point.revision) {
 		feed->ahead.since = wish->since;
-		feed->ahead.confirmations = store_confirmations(feed->store) + 2;
+		feed->ahead.at_us = clock_mono_us();
 		feed->ahead.replaced = point.replaced;
 	}
 	if (!wish->since || !same_hub || (!feed->ahead.since && !can_continue(feed, &point)) ||

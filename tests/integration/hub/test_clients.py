@@ -108,6 +108,15 @@ def test_they_follow_the_settings_and_a_silo_that_is_gone_stays_so(make_hub, dat
     assert set(tokens(hub)) == {"updater", "hostsync"}, "what no setting names is left alone"
 
 
+def test_one_whose_scope_changes_is_there_all_the_time(make_hub, database, given):
+    """It is replaced in one change: whatever happens between two, no client is without its token."""
+    hub = make_hub(database, **given)
+    are_made(hub)
+    restart(hub, CLIENT_HOSTNAMES="project_me_1 you.cluster")
+    wait_until(lambda: tokens(hub)["updater"]["hostnames"] == ["project_me_1", "you.cluster"], what="the new scope")
+    assert database.sql("SELECT COUNT(*) FROM change_log WHERE kind = 'token-delete'") == [["0"]]
+
+
 def test_a_hub_that_is_not_new_makes_them_too_on_silos_of_others(make_hub, database, given):
     hub = make_hub(database)
     hub.add_user("nodes", quota=1)

@@ -99,7 +99,7 @@ def test_counters_move_as_they_should(make_hub, database):
     hub.put("/silos/a", {"dnsrecords": [{"hostname": "-", "ip": "192.0.2.1"}]})
     hub.put_silo("a", {}, headers={"If-Match": '"1"'})
     hub.delete("/silos", auth=None)
-    hub.request("PATCH", "/ping", auth=None)
+    hub.request("BREW", "/ping", auth=None)
     hub.request("POST", "/ping", auth=None)
     after = scrape(hub)
     moved = {key: after[key] - before[key] for key in after}

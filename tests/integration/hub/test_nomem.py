@@ -86,6 +86,16 @@ def put_next(hub):
     return status
 
 
+def patch_next(hub):
+    hub.count = getattr(hub, "count", 0) + 1
+    record = {"hostname": "a-name-that-is-patched", "ip": f"192.0.2.{hub.count % 250 + 1}"}
+    status = ask(hub, "PATCH", "/silos/a", {"set": [record], "remove": [{"hostname": "none"}]})
+    hub.memory.fail(0)
+    if status == 200:
+        assert record in hub.get("/silos/a").json["dnsrecords"]
+    return status
+
+
 def set_quota(hub):
     hub.count = getattr(hub, "count", 0) + 1
     return ask(hub, "PUT", "/users/u", {"quota": hub.count})
@@ -126,6 +136,7 @@ REQUESTS = {  # name: (what is asked, the status of success)
     "list": (lambda hub: ask(hub, "GET", "/silos?limit=1"), 200),
     "put": (put_next, 200),
     "put what is no silo": (lambda hub: ask(hub, "PUT", "/silos/a", '{"dnsrecords":[{"hostname":"-"}]}'), 422),
+    "patch": (patch_next, 200),
     "delete": (make_and_delete, 204),
     "watch": (lambda hub: watch(hub, "/watch"), 200),
     "watch by name": (lambda hub: watch(hub, "/watch?silo=a&silo=none"), 200),

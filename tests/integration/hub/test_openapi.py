@@ -14,7 +14,8 @@ from tests.lib.watcher import Watcher
 pytestmark = pytest.mark.hub
 
 DOCUMENT = json.loads((REPO / "services/api/openapi.json").read_text())
-METHODS = ("get", "put", "post", "delete")
+METHODS = ("get", "put", "post", "patch", "delete")
+GZIP = {"Content-Encoding": "gzip"}
 
 
 def operations():
@@ -79,7 +80,7 @@ def test_it_is_whole():
         given = [resolve(p) for p in DOCUMENT["paths"][path].get("parameters", []) + operation.get("parameters", [])]
         assert {p["name"] for p in given if p["in"] == "path"} == set(re.findall(r"\{(\w+)\}", path)), path
         assert set(operation["tags"]) <= tags and "default" in operation["responses"]
-        assert ("requestBody" in operation) == (method == "PUT" and path != "/ping")
+        assert ("requestBody" in operation) == (method in ("PUT", "PATCH") and path != "/ping")
 
 
 def test_it_has_every_route_and_no_other_with_who_may():
@@ -147,6 +148,11 @@ def ask_about_silos(ask, user):
     ask("PUT", silo, "d", body=records, auth=user)  # over its quota
     ask("PUT", silo, "a", body=records, headers={"If-Match": '"1"'})
     ask("PUT", silo, "a", body=b" " * (2 << 20))
+    ask("PUT", silo, "a", body=records, headers=GZIP)
+    patch = {"set": [{"hostname": "h", "ip": "192.0.2.7"}], "remove": [{"hostname": "nosuch"}]}
+    for name, body, more in (("a", patch, {}), ("nosuch", patch, {}), ("a", "{", {}), ("a", {}, {}), ("a", patch, {"auth": user}), ("a", b" " * (2 << 20), {}),
+                             ("a", patch, {"headers": {"If-None-Match": "*"}}), ("a", patch, {"headers": GZIP})):
+        ask("PATCH", silo, name, body=body, **more)
     for path in (silo, "/silos/{id}/hosts"):
         ask("GET", path, "a", headers={"If-None-Match": made.headers["ETag"]})
         ask("GET", path, "a", headers={"If-Match": '"1"'})
@@ -176,6 +182,8 @@ def ask_about_users(ask, user):
     ask("PUT", path, "admin", body={"role": "common"})
     ask("PUT", path, "new", body={"quota": 3}, auth=user)
     ask("PUT", path, "new", body=b" " * (2 << 20))
+    ask("PUT", path, "new", body={"quota": 3}, headers=GZIP)
+    ask("DELETE", path, "new", query="?nosuch=1")
     for query, auth in (("", ADMIN), ("", user), ("?nosuch=1", ADMIN)):
         ask("GET", "/users", query=query, auth=auth)
         ask("GET", path, "new", query=query, auth=auth)
@@ -205,6 +213,7 @@ def ask_about_tokens(ask, user):
     ask("PUT", path, "admin", "u", body=scope, auth=user)
     ask("PUT", path, "nosuch", "u", body=scope)
     ask("PUT", path, "admin", "u", body=b" " * (2 << 20))
+    ask("PUT", path, "admin", "u", body=scope, headers=GZIP)
     ask("GET", "/silos", auth="Bearer " + made.json["token"])
     for template, names in (("/users/{name}/tokens", ()), (path, ("t",))):
         ask("GET", template, "admin", *names)
@@ -249,6 +258,7 @@ def test_real_answers_are_as_it_says_and_it_says_no_answer_that_does_not_come(ow
     ask("GET", "/silos/{id}/history", "b")
     ask("GET", "/audit")
     ask("PUT", "/silos/{id}", "b", body={"dnsrecords": [{"hostname": "h"}]})
+    ask("PATCH", "/silos/{id}", "b", body={"set": [{"hostname": "h"}]})
     ask("DELETE", "/silos/{id}", "b")
     ask("PUT", "/users/{name}", "someone", body={"quota": 9})
     ask("DELETE", "/users/{name}", "someone")

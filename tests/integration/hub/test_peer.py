@@ -84,6 +84,8 @@ def test_a_proxy_that_the_hub_was_not_told_of_gives_no_record_its_address(shared
     assert said["errors"][0]["field"] == "dnsrecords[1].ip" and "SILODNS_TRUSTED_PROXIES" in said["detail"] and said["detail"].endswith("send no such header")
     assert shared_hub.get("/silos/van").status == 404
     assert shared_hub.put_silo("told", {"van": "192.0.2.1"}, headers=asked).status in (200, 201), "what says its address needs nobody's"
+    problem(shared_hub.request("PATCH", "/silos/told", {"set": [{"hostname": "new"}]}, headers=asked), 422, "invalid")
+    assert shared_hub.request("PATCH", "/silos/told", {"remove": [{"hostname": "van"}]}, headers=asked).json["dnsrecords"] == []
     assert shared_hub.put("/silos/direct", {"dnsrecords": [{"hostname": "van"}]}).json["dnsrecords"] == [{"hostname": "van", "ip": "127.0.0.1"}]
 
 

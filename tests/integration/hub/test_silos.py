@@ -8,7 +8,6 @@ import pytest
 
 from tests.lib.answers import problem, refused
 from tests.lib.hub import ADMIN
-from tests.lib.ledger import add_under_condition
 from tests.lib.waiting import wait_until
 
 pytestmark = pytest.mark.hub
@@ -218,15 +217,6 @@ def test_revisions_of_concurrent_changes_are_unique_and_without_gaps(make_hub, d
     for silo in hub.get("/silos").json:  # memory and tables say the same
         rows = database.sql(f"SELECT hostname, ip FROM record WHERE silo = '{silo['id']}'")
         assert sorted(rows) == sorted([r["hostname"], r["ip"]] for r in silo["dnsrecords"])
-
-
-def test_writers_with_conditions_erase_nothing_of_each_other(make_hub, database):
-    hub = make_hub(database)
-    hub.put("/silos/shared", {"dnsrecords": []})
-    with concurrent.futures.ThreadPoolExecutor(12) as pool:
-        conflicts = sum(pool.map(lambda n: add_under_condition(hub, "shared", n), range(40)))
-    assert {r["hostname"] for r in hub.get("/silos/shared").json["dnsrecords"]} == {f"h{n}" for n in range(40)}
-    assert conflicts, "the writers never met: this test showed nothing"
 
 
 @pytest.mark.promise(3)

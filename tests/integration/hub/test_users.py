@@ -8,7 +8,7 @@ import http.client
 import pytest
 
 from tests.lib.answers import problem
-from tests.lib.hub import ADMIN, SLOW
+from tests.lib.hub import ADMIN, SLOW, make_token
 from tests.lib.waiting import wait_until
 
 pytestmark = pytest.mark.hub
@@ -264,6 +264,20 @@ def test_a_user_that_does_not_exist_costs_the_same_verification(make_hub, databa
         assert cost(("real", f"wrong-password-{n}"), 401) == cost(("nobody", f"wrong-password-{n}"), 401) == 1
     assert cost(real, 200) == 1 and cost(real, 200) == 0, "one that was right is remembered"
     assert hub.get("/silos", auth=("real", "wrong")).body == hub.get("/silos", auth=("nobody", "wrong")).body
+
+
+def test_what_another_hub_made_a_moment_ago_is_known_here_at_once(make_hub, database):
+    """A user, a token, and a user that was removed and made again: no 401 until the next look at the database."""
+    one, two = make_hub(database, POLL="400ms"), make_hub(database)
+    for n in range(3):
+        two.add_user("new", f"password-no-{n}")
+        one.secrets.add(f"password-no-{n}")
+        assert one.get("/silos", auth=("new", f"password-no-{n}")).status == 200
+        token = make_token(two, "new", f"t{n}", verbs=["read"])
+        assert one.get("/silos", auth=token).status == 200
+        assert two.delete("/users/new").status == 204
+    for auth in (token, ("new", "password-no-2")):
+        wait_until(lambda: one.get("/silos", auth=auth).status == 401, what="the end of both here, too")  # noqa: B023
 
 
 def test_passwords_that_are_being_set_hold_no_thread(make_hub, database):

@@ -11,7 +11,7 @@
 
 struct fixture {
 	struct store *store;
-	struct authenticator *access;
+	struct authenticator *authenticator;
 };
 
 static void add_user(struct fixture *f, const char *name, const char *password, bool first)
@@ -33,7 +33,7 @@ static int setup(void **state)
 
 	assert_true(sodium_init() >= 0);
 	f.store = store_new();
-	assert_int_equal(authenticator_new(f.store, NULL, &f.access), ERR_OK);
+	assert_int_equal(authenticator_new(f.store, NULL, &f.authenticator), ERR_OK);
 	*state = &f;
 	return 0;
 }
@@ -42,21 +42,62 @@ static int teardown(void **state)
 {
 	struct fixture *f = *state;
 
-	authenticator_free(f->access);
+	authenticator_free(f->authenticator);
 	store_free(f->store);
 	return 0;
 }
 
+/* A request that waits blocks the test. */
+struct request {
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	bool suspended;
+};
+
+static void suspend(void *handle)
+{
+	struct request *request = handle;
+
+	pthread_mutex_lock(&request->lock);
+	request->suspended = true;
+	pthread_mutex_unlock(&request->lock);
+}
+
+static void resume(void *handle)
+{
+	struct request *request = handle;
+
+	pthread_mutex_lock(&request->lock);
+	request->suspended = false;
+	pthread_cond_signal(&request->wake);
+	pthread_mutex_unlock(&request->lock);
+}
+
+static int check_header(struct fixture *f, const char *header, struct why *why)
+{
+	struct request request = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false};
+	struct login_waiter login = {.waiter = {.handle = &request, .suspend = suspend, .resume = resume}};
+	struct authenticator_call call = {.login = &login};
+	struct principal principal;
+	int err;
+
+	while ((err = authenticator_check(f->authenticator, header, &call, &principal, why)) == ERR_PENDING) {
+		pthread_mutex_lock(&request.lock);
+		while (request.suspended)
+			pthread_cond_wait(&request.wake, &request.lock);
+		pthread_mutex_unlock(&request.lock);
+	}
+	return err;
+}
+
 static int check(struct fixture *f, const char *credentials, struct why *why)
 {
-	struct authenticator_call call = {.peer = NULL};
 	char base64[512], header[600];
-	struct principal principal;
 
 	sodium_bin2base64(base64, sizeof base64, (const unsigned char *)credentials, strlen(credentials),
 			  sodium_base64_VARIANT_ORIGINAL);
 	snprintf(header, sizeof header, "Basic %s", base64);
-	return authenticator_check(f->access, header, &call, &principal, why);
+	return check_header(f, header, why);
 }
 
 static void test_right_credentials_are_accepted_first_and_remembered(void **state)
@@ -160,13 +201,11 @@ static void test_malformed_credentials_are_refused_with_a_reason(void **state)
 					      "Bearer abc",
 					      "Digest x=\"y\"",
 					      "Basic YWxpY2U6AGE=" /* alice:\0a */};
-	struct authenticator_call call = {.peer = NULL};
-	struct principal principal;
 
 	add_user(f, "alice", "correct horse", true);
 	for (size_t i = 0; i < sizeof headers / sizeof headers[0]; i++) {
 		struct why why = {0};
-		assert_int_equal(authenticator_check(f->access, headers[i], &call, &principal, &why), ERR_UNAUTHORIZED);
+		assert_int_equal(check_header(f, headers[i], &why), ERR_UNAUTHORIZED);
 		assert_true(strlen(why.text) > 10);
 	}
 }

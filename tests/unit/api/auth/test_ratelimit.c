@@ -68,18 +68,6 @@ static int ask_often(struct ratelimit *limits, const char *from, int times)
 	return granted;
 }
 
-static void test_the_burst_is_granted_and_one_past_it_is_not(void **state)
-{
-	struct ratelimit_verdict verdict;
-
-	assert_int_equal(ask_often(*state, "192.0.2.1", 20), 20);
-	assert_int_equal(ask(*state, "192.0.2.1", &verdict), ERR_RATE);
-	assert_string_equal(verdict.policy, "address");
-	assert_int_equal(verdict.quota, 20);
-	assert_int_equal(verdict.window_s, 2);
-	assert_int_equal(verdict.retry_s, 1);
-}
-
 static void test_what_is_used_up_comes_back_at_the_rate(void **state)
 {
 	assert_int_equal(ask_often(*state, "192.0.2.1", 100), 20);
@@ -110,18 +98,6 @@ static void test_addresses_do_not_share_but_a_64_does(void **state)
 	assert_int_equal(ask_often(*state, "2001:db8:1:2::1", 100), 20);
 	assert_int_equal(ask_often(*state, "2001:db8:1:2:ffff::9", 100), 0);
 	assert_int_equal(ask_often(*state, "2001:db8:1:3::1", 100), 20);
-}
-
-static void test_a_user_has_a_bucket_of_its_own(void **state)
-{
-	struct ratelimit_verdict verdict;
-	int granted = 0;
-
-	for (int i = 0; i < 50; i++)
-		granted += ratelimit_take_user(*state, 7, now, &verdict) == ERR_OK;
-	assert_int_equal(granted, 30);
-	assert_string_equal(verdict.policy, "user");
-	assert_int_equal(ratelimit_take_user(*state, 8, now, &verdict), ERR_OK);
 }
 
 static void test_what_is_given_back_was_not_used(void **state)
@@ -155,15 +131,6 @@ static void test_a_rate_of_0_is_no_limit(void **state)
 	ratelimit_free(limits);
 }
 
-static void test_the_exempt_are_known(void **state)
-{
-	struct ipaddr in = address("127.3.4.5"), out = address("128.0.0.1"), v6 = address("::1");
-
-	assert_true(ratelimit_is_exempt(*state, &in));
-	assert_false(ratelimit_is_exempt(*state, &out));
-	assert_false(ratelimit_is_exempt(*state, &v6));
-}
-
 /* --- log-ins ------------------------------------------------------------------------------------------------------ */
 
 static enum ratelimit_login may(struct ratelimit *limits, const char *from, const char *user)
@@ -189,17 +156,6 @@ static int guess_until_locked(struct ratelimit *limits, const char *from, const 
 	} while (ratelimit_login(limits, &ip, user, now, &verdict) == LIMITS_LOGIN_OPEN);
 	*ret_retry_s = verdict.retry_s;
 	return guesses;
-}
-
-static void test_so_many_wrong_passwords_lock_the_user_out_at_that_address_only(void **state)
-{
-	unsigned long retry_s;
-
-	assert_int_equal(guess_until_locked(*state, "192.0.2.1", "alice", &retry_s), settings.logins);
-	assert_int_equal(retry_s, 30);
-	assert_int_equal(may(*state, "192.0.2.1", "alice"), LIMITS_LOGIN_LOCKED);
-	assert_int_equal(may(*state, "192.0.2.1", "bob"), LIMITS_LOGIN_OPEN);
-	assert_int_equal(may(*state, "192.0.2.2", "alice"), LIMITS_LOGIN_OPEN);
 }
 
 static void test_a_lock_out_ends_and_each_further_one_is_twice_as_long_up_to_the_longest(void **state)
@@ -231,43 +187,6 @@ static void test_wrong_passwords_are_forgiven_in_time(void **state)
 		now += MINUTE;
 	}
 	assert_int_equal(may(*state, "192.0.2.1", "alice"), LIMITS_LOGIN_OPEN);
-}
-
-static void test_the_same_wrong_password_again_is_no_further_guess(void **state)
-{
-	struct ipaddr ip = address("192.0.2.1");
-
-	/* Three kinds of machines that nobody told of the new password. */
-	for (int i = 0; i < 1000; i++)
-		assert_false(ratelimit_login_failed(*state, &ip, "alice", 4711 + (uint64_t)(i % 3), now));
-	assert_int_equal(may(*state, "192.0.2.1", "alice"), LIMITS_LOGIN_OPEN);
-}
-
-static void test_an_address_that_tries_many_users_is_left_with_known_credentials(void **state)
-{
-	struct ipaddr ip = address("192.0.2.1");
-	char user[16];
-	int guesses = 0;
-
-	while (may(*state, "192.0.2.1", "somebody") == LIMITS_LOGIN_OPEN) {
-		snprintf(user, sizeof user, "user%d", guesses++);
-		ratelimit_login_failed(*state, &ip, user, (uint64_t)guesses, now);
-		assert_true(guesses <= 1000);
-	}
-	assert_int_equal(guesses, settings.logins * LIMITS_ADDRESS_LOGINS);
-	assert_int_equal(may(*state, "192.0.2.1", "somebody"), LIMITS_LOGIN_KNOWN);
-	assert_int_equal(may(*state, "192.0.2.2", "somebody"), LIMITS_LOGIN_OPEN);
-}
-
-static void test_unknown_tokens_lock_out_no_password(void **state)
-{
-	struct ipaddr ip = address("192.0.2.1");
-
-	for (uint64_t guess = 1; guess <= (uint64_t)settings.logins * LIMITS_ADDRESS_LOGINS * 2; guess++)
-		ratelimit_login_failed(*state, &ip, LIMITS_NO_USER, guess, now);
-	assert_int_equal(may(*state, "192.0.2.1", LIMITS_NO_USER), LIMITS_LOGIN_LOCKED);
-	assert_int_equal(may(*state, "192.0.2.1", "alice"), LIMITS_LOGIN_OPEN);
-	assert_int_equal(may(*state, "192.0.2.2", LIMITS_NO_USER), LIMITS_LOGIN_OPEN);
 }
 
 static void test_a_stranger_cannot_lock_a_user_out_elsewhere(void **state)

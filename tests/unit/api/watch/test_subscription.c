@@ -4,6 +4,7 @@
 #include "api/model/change.h"
 #include "api/store/store_state.h"
 #include "api/watch/subscription.h"
+#include "common/base/clock.h"
 
 #define IDENTITY "0123456789abcdef0123456789abcdef"
 #define TEXT_MAX 65536
@@ -36,7 +37,7 @@ static int setup(void **state)
 	f->store = store_new();
 	f->revision = 1;
 	store_replace_take(f->store, loaded, IDENTITY, 1);
-	store_confirm(f->store, 60000);
+	store_confirm(f->store, 1, 60000);
 	*state = f;
 	return 0;
 }
@@ -187,7 +188,7 @@ static void test_who_knows_more_than_the_store_waits_until_it_has_caught_up(void
 	put(f, "a", 1);
 	open_feed(f, 1, &(struct subscription_wish){.has_since = true, .since = 4, .hub = IDENTITY});
 	assert_string_equal(tell(f, 4096), GREETING);
-	store_confirm(f->store, 60000); /* may have begun before */
+	store_confirm(f->store, 1, 60000); /* looking since before */
 	put(f, "b", 1);
 	assert_true(subscription_is_ahead(f->feed));
 	assert_string_equal(tell(f, 4096), "");
@@ -195,7 +196,7 @@ static void test_who_knows_more_than_the_store_waits_until_it_has_caught_up(void
 	assert_string_equal(tell(f, 4096), ":\n\n");
 	put(f, "a", 1);
 	assert_false(subscription_is_ahead(f->feed));
-	store_confirm(f->store, 60000);
+	store_confirm(f->store, clock_mono_us() + 1, 60000);
 	put(f, "c", 1);
 	assert_string_equal(tell(f, 4096), ID("5") SILO("c", "5") HUB("synced", "5"));
 }
@@ -208,8 +209,7 @@ static void test_who_knows_more_than_the_database_is_reset(void **state)
 	put(f, "a", 1);
 	open_feed(f, 1, &(struct subscription_wish){.has_since = true, .since = 3, .names = names, .name_count = 1});
 	assert_string_equal(tell(f, 4096), GREETING);
-	store_confirm(f->store, 60000);
-	store_confirm(f->store, 60000);
+	store_confirm(f->store, clock_mono_us() + 1, 60000);
 	assert_false(subscription_is_ahead(f->feed));
 	assert_string_equal(tell(f, 4096), ID("0") HUB("reset", "2") SILO("a", "2") ID("2") HUB("synced", "2"));
 }
@@ -296,7 +296,7 @@ static void test_a_sign_of_life_has_the_revision_if_it_has_moved(void **state)
 	assert_string_equal(tell(f, 4096), "");
 	subscription_beat(f->feed);
 	assert_string_equal(tell(f, 4096), ":\n" ID("2") "\n");
-	store_confirm(f->store, -1); /* the next look at the database is overdue */
+	store_confirm(f->store, 1, -1); /* the next look at the database is overdue */
 	subscription_beat(f->feed);
 	assert_string_equal(tell(f, 4096), ": the database is away, this is as of 0 s ago\n\n");
 }

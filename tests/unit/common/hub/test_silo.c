@@ -174,21 +174,6 @@ static void test_a_walk_ends_when_the_callback_wants(void **state)
 	silo_release(&after);
 }
 
-static void test_the_limit_of_records_is_exact(void **state)
-{
-	const struct ipaddr ip = {.family = 4, .bytes = {192, 0, 2, 1}};
-	struct silo silo = {0};
-	char name[16];
-
-	for (int i = 0; i < SILO_RECORDS_MAX; i++) {
-		snprintf(name, sizeof name, "h%d", i);
-		assert_int_equal(silo_add(&silo, name, &ip), ERR_OK);
-	}
-	assert_int_equal(silo_add(&silo, "more", &ip), ERR_TOO_LARGE);
-	assert_int_equal(silo.count, SILO_RECORDS_MAX);
-	silo_release(&silo);
-}
-
 static void test_sorting_drops_repetitions(void **state)
 {
 	const struct ipaddr ip = {.family = 4, .bytes = {192, 0, 2, 1}};
@@ -199,17 +184,6 @@ static void test_sorting_drops_repetitions(void **state)
 	silo_sort(&silo);
 	assert_int_equal(silo.count, 2);
 	silo_release(&silo);
-}
-
-static void test_ids_are_checked(void **state)
-{
-	struct why why;
-
-	assert_int_equal(silo_id_check("a.B_c-9", 7, &why), ERR_OK);
-	assert_int_equal(silo_id_check("", 0, &why), ERR_INVALID);
-	assert_int_equal(silo_id_check("a\0b", 3, &why), ERR_INVALID);
-	assert_int_equal(silo_id_check("-a", 2, &why), ERR_INVALID);
-	assert_string_equal(why.field, "id");
 }
 
 /* --- buf: small enough to share a file with what it is mostly used for --- */
@@ -301,35 +275,4 @@ static void test_the_canonical_text_is_what_a_json_library_writes_and_can_be_rea
 			"{\"hostname\":\"b-1.example\",\"ip\":\"2001:DB8::ffff:0:1\"},"
 			"{\"hostname\":\"a\",\"ip\":\"100.20.3.40\"}]}",
 			3);
-}
-
-static void test_what_is_not_canonical_is_not_read_as_such(void **state)
-{
-	static const char *const documents[] = {
-		"",
-		"{}",
-		"{\"id\":\"\",\"dnsrecords\":[]}",
-		"{\"id\":\"a\",\"dnsrecords\":[]} ",
-		"{\"id\":\"a\", \"dnsrecords\":[]}",
-		"{\"id\":\"a\",\"dnsrecords\":[",
-		"{\"id\":\"a\",\"dnsrecords\":[,]}",
-		"{\"dnsrecords\":[],\"id\":\"a\"}",
-		"{\"id\":\"a\",\"dnsrecords\":[{\"hostname\":\"h\",\"ip\":\"192.0.2.7\"}",
-		"{\"id\":\"a\",\"dnsrecords\":[{\"hostname\":\"h\",\"ip\":\"192.0.2.7\"},]}",
-		("{\"id\":\"a\",\"dnsrecords\":[{\"hostname\":\"h\",\"ip\":\"192.0.2.7\"}{\"hostname\":\"h\",\"ip\":"
-		 "\"192.0.2.8\"}]}"), /* (Clang takes it for a missing comma) */
-		"{\"id\":\"a\",\"dnsrecords\":[{\"hostname\":\"h\",\"ip\":\"192.0.2.777\"}]}",
-		"{\"id\":\"a\",\"dnsrecords\":[{\"hostname\":\"\\u0068\",\"ip\":\"192.0.2.7\"}]}",
-		"{\"id\":\"a\",\"dnsrecords\":[{\"ip\":\"192.0.2.7\",\"hostname\":\"h\"}]}",
-		"{\"id\":\"a\",\"dnsrecords\":[{\"hostname\":\"h\",\"ip\":\"2001:DB8::1\"}]}",
-		("{\"id\":\"a\",\"dnsrecords\":[{\"hostname\":\"i\",\"ip\":\"192.0.2.7\"},"
-		 "{\"hostname\":\"h\",\"ip\":\"192.0.2.7\"}]}"),
-		("{\"id\":\"a\",\"dnsrecords\":[{\"hostname\":\"h\",\"ip\":\"192.0.2.7\"},"
-		 "{\"hostname\":\"h\",\"ip\":\"192.0.2.7\"}]}"),
-	};
-	struct silo silo = {0};
-
-	for (size_t i = 0; i < sizeof documents / sizeof documents[0]; i++)
-		assert_int_equal(silo_read_canonical(documents[i], &silo), ERR_MALFORMED);
-	assert_int_equal(silo.count, 0);
 }

@@ -93,20 +93,6 @@ static void a_stream_means_the_same_in_pieces_of_every_size(void **state)
 			assert_string_equal(read_all(rows[i].text, rows[i].len, size), rows[i].events);
 }
 
-static void a_stream_means_the_same_wherever_it_is_cut_in_two(void **state)
-{
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		for (size_t at = 0; at <= rows[i].len; at++) {
-			_cleanup_(eventstream_release) struct eventstream stream;
-			buf_release(&seen);
-			seen = BUF_INIT(1 << 16);
-			eventstream_init(&stream, MAX);
-			assert_int_equal(eventstream_feed(&stream, rows[i].text, at, note, NULL), 0);
-			assert_int_equal(eventstream_feed(&stream, rows[i].text + at, rows[i].len - at, note, NULL), 0);
-			assert_string_equal(seen.data ? seen.data : "", rows[i].events);
-		}
-}
-
 static void an_event_is_told_as_soon_as_its_last_byte_is_there(void **state)
 {
 	_cleanup_(eventstream_release) struct eventstream stream;

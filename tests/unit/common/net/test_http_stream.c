@@ -103,19 +103,6 @@ static void it_ends_with_the_readers_own_error(void **state)
 	assert_int_equal(run(NULL), ERR_FORBIDDEN);
 }
 
-static void credentials_go_where_they_belong_only(void **state)
-{
-	reopen(&(struct http_settings){.user = "alice", .password = SECRET});
-	assert_int_equal(begin("http://hub.invalid/watch"), ERR_INVALID);
-	assert_null(stream);
-	assert_non_null(strstr(why.text, "SILODNS_ALLOW_PLAIN_HTTP"));
-	fake_say(server, FAKE_KEEP, HEAD "5\r\nhello\r\n");
-	assert_int_equal(begin(url), 0);
-	assert_int_equal(run("hello"), 0);
-	assert_true(sent("Authorization: Basic " SECRET_BASE64));
-	assert_int_equal(begin("file:///etc/passwd"), ERR_INVALID);
-}
-
 static void requests_can_be_sent_beside_it(void **state)
 {
 	fake_say(server, FAKE_KEEP, HEAD "5\r\nhello\r\n");

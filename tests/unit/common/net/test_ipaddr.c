@@ -37,25 +37,6 @@ static void test_canonical_text_comes_out_whatever_went_in(void **state)
 	}
 }
 
-static void test_what_is_formatted_parses_to_the_same(void **state)
-{
-	char text[IPADDR_TEXT_MAX];
-
-	srand(20261124);
-	for (int i = 0; i < 20000; i++) {
-		struct ipaddr ip = {.family = i % 2 ? 4 : 6}, again;
-		for (int b = 0; b < (ip.family == 4 ? 4 : 16); b++)
-			ip.bytes[b] = rand() % 3 ? (uint8_t)rand() : 0; /* many zeros: that is where the forms differ */
-		ipaddr_format(&ip, text);
-		int err = ipaddr_parse(text, strlen(text), &again, NULL);
-		if (err) { /* only the mapped ones are refused */
-			assert_memory_equal(ip.bytes, ((uint8_t[12]){[10] = 0xff, 0xff}), 12);
-			continue;
-		}
-		assert_int_equal(ipaddr_compare(&ip, &again), 0);
-	}
-}
-
 static void test_refused_with_a_reason_that_helps(void **state)
 {
 	static const char *const cases[][2] = {
@@ -88,83 +69,58 @@ static void test_refused_with_a_reason_that_helps(void **state)
 static void test_scopes_end_where_the_registries_say(void **state)
 {
 	static const struct {
-		const char *text;
+		const char *first, *last;
 		enum ipaddr_scope scope;
 	} cases[] = {
-		{"0.0.0.0", IPADDR_UNSPECIFIED},
-		{"0.255.255.255", IPADDR_UNSPECIFIED},
-		{"1.0.0.0", IPADDR_GLOBAL},
-		{"9.255.255.255", IPADDR_GLOBAL},
-		{"10.0.0.0", IPADDR_PRIVATE},
-		{"10.255.255.255", IPADDR_PRIVATE},
-		{"11.0.0.0", IPADDR_GLOBAL},
-		{"100.63.255.255", IPADDR_GLOBAL},
-		{"100.64.0.0", IPADDR_CGNAT},
-		{"100.127.255.255", IPADDR_CGNAT},
-		{"100.128.0.0", IPADDR_GLOBAL},
-		{"126.255.255.255", IPADDR_GLOBAL},
-		{"127.0.0.0", IPADDR_LOOPBACK},
-		{"127.255.255.255", IPADDR_LOOPBACK},
-		{"128.0.0.0", IPADDR_GLOBAL},
-		{"169.253.255.255", IPADDR_GLOBAL},
-		{"169.254.0.0", IPADDR_LINK_LOCAL},
-		{"169.255.0.0", IPADDR_GLOBAL},
-		{"172.15.255.255", IPADDR_GLOBAL},
-		{"172.16.0.0", IPADDR_PRIVATE},
-		{"172.31.255.255", IPADDR_PRIVATE},
-		{"172.32.0.0", IPADDR_GLOBAL},
-		{"192.0.0.255", IPADDR_RESERVED},
-		{"192.0.1.255", IPADDR_GLOBAL},
-		{"192.0.2.0", IPADDR_DOCUMENTATION},
-		{"192.0.2.255", IPADDR_DOCUMENTATION},
-		{"192.0.3.0", IPADDR_GLOBAL},
-		{"192.167.255.255", IPADDR_GLOBAL},
-		{"192.168.0.0", IPADDR_PRIVATE},
-		{"192.169.0.0", IPADDR_GLOBAL},
-		{"198.17.255.255", IPADDR_GLOBAL},
-		{"198.18.0.0", IPADDR_BENCHMARK},
-		{"198.19.255.255", IPADDR_BENCHMARK},
-		{"198.20.0.0", IPADDR_GLOBAL},
-		{"198.51.100.1", IPADDR_DOCUMENTATION},
-		{"203.0.113.1", IPADDR_DOCUMENTATION},
-		{"203.0.114.0", IPADDR_GLOBAL},
-		{"223.255.255.255", IPADDR_GLOBAL},
-		{"224.0.0.0", IPADDR_MULTICAST},
-		{"239.255.255.255", IPADDR_MULTICAST},
-		{"240.0.0.0", IPADDR_RESERVED},
-		{"255.255.255.254", IPADDR_RESERVED},
-		{"255.255.255.255", IPADDR_BROADCAST},
-		{"::", IPADDR_UNSPECIFIED},
-		{"::1", IPADDR_LOOPBACK},
-		{"::2", IPADDR_RESERVED},
-		{"64:ff9b::1", IPADDR_GLOBAL},
-		{"64:ff9b:1::1", IPADDR_RESERVED},
-		{"100::1", IPADDR_RESERVED},
-		{"100:0:0:1::", IPADDR_GLOBAL},
-		{"2001:2::1", IPADDR_BENCHMARK},
-		{"2001:db7:ffff::", IPADDR_GLOBAL},
-		{"2001:db8::", IPADDR_DOCUMENTATION},
-		{"2001:db9::", IPADDR_GLOBAL},
-		{"2606:4700::1", IPADDR_GLOBAL},
-		{"3ffe::1", IPADDR_GLOBAL},
-		{"3fff::", IPADDR_DOCUMENTATION},
-		{"3fff:fff:ffff::", IPADDR_DOCUMENTATION},
-		{"3fff:1000::", IPADDR_GLOBAL},
-		{"fbff::1", IPADDR_GLOBAL},
-		{"fc00::", IPADDR_PRIVATE},
-		{"fdff::1", IPADDR_PRIVATE},
-		{"fe00::1", IPADDR_GLOBAL},
-		{"fe80::", IPADDR_LINK_LOCAL},
-		{"febf::1", IPADDR_LINK_LOCAL},
-		{"fec0::1", IPADDR_RESERVED},
-		{"ff00::", IPADDR_MULTICAST},
-		{"ff02::1", IPADDR_MULTICAST},
+		{"0.0.0.0", "0.255.255.255", IPADDR_UNSPECIFIED},
+		{"1.0.0.0", "9.255.255.255", IPADDR_GLOBAL},
+		{"10.0.0.0", "10.255.255.255", IPADDR_PRIVATE},
+		{"11.0.0.0", "100.63.255.255", IPADDR_GLOBAL},
+		{"100.64.0.0", "100.127.255.255", IPADDR_CGNAT},
+		{"100.128.0.0", "126.255.255.255", IPADDR_GLOBAL},
+		{"127.0.0.0", "127.255.255.255", IPADDR_LOOPBACK},
+		{"128.0.0.0", "169.253.255.255", IPADDR_GLOBAL},
+		{"169.254.0.0", "169.254.0.0", IPADDR_LINK_LOCAL},
+		{"169.255.0.0", "172.15.255.255", IPADDR_GLOBAL},
+		{"172.16.0.0", "172.31.255.255", IPADDR_PRIVATE},
+		{"172.32.0.0", "172.32.0.0", IPADDR_GLOBAL},
+		{"192.0.0.255", "192.0.0.255", IPADDR_RESERVED},
+		{"192.0.1.255", "192.0.1.255", IPADDR_GLOBAL},
+		{"192.0.2.0", "192.0.2.255", IPADDR_DOCUMENTATION},
+		{"192.0.3.0", "192.167.255.255", IPADDR_GLOBAL},
+		{"192.168.0.0", "192.168.0.0", IPADDR_PRIVATE},
+		{"192.169.0.0", "198.17.255.255", IPADDR_GLOBAL},
+		{"198.18.0.0", "198.19.255.255", IPADDR_BENCHMARK},
+		{"198.20.0.0", "198.20.0.0", IPADDR_GLOBAL},
+		{"198.51.100.1", "203.0.113.1", IPADDR_DOCUMENTATION},
+		{"203.0.114.0", "223.255.255.255", IPADDR_GLOBAL},
+		{"224.0.0.0", "239.255.255.255", IPADDR_MULTICAST},
+		{"240.0.0.0", "255.255.255.254", IPADDR_RESERVED},
+		{"255.255.255.255", "255.255.255.255", IPADDR_BROADCAST},
+		{"::", "::", IPADDR_UNSPECIFIED},
+		{"::1", "::1", IPADDR_LOOPBACK},
+		{"::2", "::2", IPADDR_RESERVED},
+		{"64:ff9b::1", "64:ff9b::1", IPADDR_GLOBAL},
+		{"64:ff9b:1::1", "100::1", IPADDR_RESERVED},
+		{"100:0:0:1::", "100:0:0:1::", IPADDR_GLOBAL},
+		{"2001:2::1", "2001:2::1", IPADDR_BENCHMARK},
+		{"2001:db7:ffff::", "2001:db7:ffff::", IPADDR_GLOBAL},
+		{"2001:db8::", "2001:db8::", IPADDR_DOCUMENTATION},
+		{"2001:db9::", "2606:4700::1", IPADDR_GLOBAL},
+		{"3ffe::1", "3ffe::1", IPADDR_GLOBAL},
+		{"3fff::", "3fff:fff:ffff::", IPADDR_DOCUMENTATION},
+		{"3fff:1000::", "fbff::1", IPADDR_GLOBAL},
+		{"fc00::", "fdff::1", IPADDR_PRIVATE},
+		{"fe00::1", "fe00::1", IPADDR_GLOBAL},
+		{"fe80::", "febf::1", IPADDR_LINK_LOCAL},
+		{"fec0::1", "fec0::1", IPADDR_RESERVED},
+		{"ff00::", "ff02::1", IPADDR_MULTICAST},
 	};
 
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-		const struct ipaddr ip = parsed(cases[i].text);
-		if (ipaddr_scope(&ip) != cases[i].scope)
-			fail_msg("%s is said to be %s", cases[i].text, ipaddr_scope_name(ipaddr_scope(&ip)));
+		const struct ipaddr first = parsed(cases[i].first), last = parsed(cases[i].last);
+		assert_string_equal(ipaddr_scope_name(ipaddr_scope(&first)), ipaddr_scope_name(cases[i].scope));
+		assert_string_equal(ipaddr_scope_name(ipaddr_scope(&last)), ipaddr_scope_name(cases[i].scope));
 	}
 }
 
