@@ -13,7 +13,7 @@ import threading
 import time
 import typing
 
-LOCKS = re.compile("^UPDATE hub SET revision|FOR UPDATE$")  # a transaction of a hub's begins by it
+LOCKS = re.compile("^UPDATE hub (SET revision|h, silo)|FOR UPDATE$")  # a transaction of a hub's begins by it
 COMMANDS = {0x03: "query", 0x16: "prepare", 0x17: "execute", 0xFA: "bulk", 0x19: "close", 0x01: "quit"}
 
 

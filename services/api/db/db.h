@@ -82,7 +82,8 @@ int db_commit(struct db *db); /* ERR_UNKNOWN_OUTCOME when the answer was lost */
 int db_rollback(struct db *db);
 
 int db_exec(struct db *db, unsigned statement, const struct db_value *params, size_t param_count);
-/* Of the last db_exec(): how many rows it has changed, and the AUTO_INCREMENT of the row that it has inserted. */
+/* Of the last db_exec() or db_bulk(): how many rows it has changed, and the AUTO_INCREMENT of a row that it has
+ * inserted. */
 uint64_t db_affected(const struct db *db);
 uint64_t db_insert_id(const struct db *db);
 

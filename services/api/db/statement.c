@@ -186,6 +186,7 @@ static int db_bulk_chunk(struct db *db, unsigned index, const struct db_value *r
 int db_bulk(struct db *db, unsigned index, const struct db_value *rows, size_t columns, size_t row_count)
 {
 	size_t bytes_max = db->packet_max / 4 < BULK_BYTES_MAX ? db->packet_max / 4 : BULK_BYTES_MAX;
+	uint64_t affected = 0;
 	int err = ERR_OK;
 
 	/* One packet holds a chunk: at least one row. */
@@ -196,9 +197,11 @@ int db_bulk(struct db *db, unsigned index, const struct db_value *rows, size_t c
 			chunk += bytes < bytes_max;
 		}
 		err = db_bulk_chunk(db, index, rows, columns, chunk);
+		affected += db->affected;
 		rows += chunk * columns;
 		row_count -= chunk;
 	}
+	db->affected = affected;
 	return err;
 }
 

@@ -20,6 +20,9 @@ const char *const journal_sql[JOURNAL_SQL_COUNT] = {
 	[SQL_CLAIM] = "UPDATE hub SET revision = ?, accounts = accounts + ? - ?, silos = silos + ? - ?, "
 		      "records = records + ? - ?, tokens = tokens + ? - ? "
 		      "WHERE id = 1 AND revision = ? AND identity = ?",
+	[SQL_CLAIM_ADDRESS] = "UPDATE hub h, silo s, record r SET h.revision = ?, s.revision = ?, r.ip = ? "
+			      "WHERE h.id = 1 AND h.revision = ? AND h.identity = ? AND s.id = ? AND r.silo = ? AND "
+			      "r.hostname = ? AND r.ip = ?",
 	[SQL_RENEW] = "UPDATE hub SET identity = ?, revision = ? WHERE id = 1 AND identity = ? AND revision = ?",
 	[SQL_FORGET] = "DELETE FROM change_log WHERE revision > (SELECT revision FROM hub WHERE id = 1)",
 	[SQL_SINCE] = "SELECT revision, CAST(kind AS UNSIGNED), subject, owner, document, actor, peer FROM change_log "

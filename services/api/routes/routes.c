@@ -234,6 +234,17 @@ static void tell_rate(const struct call *call, struct reply *reply)
 	reply_header(reply, "RateLimit", text);
 }
 
+/* RFC 6750, 3.1: who came with a token hears that it is the token. */
+static void tell_bad_token(const struct call *call, struct reply *reply)
+{
+	const char *authorization = request_header(call->request, "Authorization");
+
+	if (authorization && strncasecmp(authorization, "Bearer ", 7) == 0)
+		reply_header(reply, "WWW-Authenticate",
+			     "Basic realm=\"silodns\", charset=\"UTF-8\", Bearer realm=\"silodns\", "
+			     "error=\"invalid_token\"");
+}
+
 /* What the hub itself could not do must not count against the client. That too many passwords wait is not of that kind:
  * nobody knows yet who asks. */
 static void forgive(const struct call *call, int status, int err)
@@ -381,6 +392,8 @@ int routes_handle(void *hub, struct request *request, struct reply *reply)
 	if (err) {
 		note_refusal(call, err);
 		reply_problem(reply, err, call->why);
+		if (err == ERR_UNAUTHORIZED)
+			tell_bad_token(call, reply);
 	}
 	if (!reply->status)
 		reply->status = 200;
