@@ -164,10 +164,11 @@ static int check_head(struct request *request, const struct exchange *exchange)
 
 static int begin_request(struct exchange *exchange, struct why *why)
 {
-	struct request *request = calloc(1, sizeof *request);
+	struct request *request = malloc(sizeof *request);
 
 	if (!request)
 		return why_set(why, ERR_NOMEM, "", "out of memory");
+	*request = (struct request){0};
 	exchange->request = request;
 	int err = fill_request(request, exchange);
 	if (!err)
@@ -212,19 +213,18 @@ static enum MHD_Result pass_on(const struct adapter *adapter, const struct acces
 /* The whole request is here. */
 static enum MHD_Result answer(struct adapter *adapter, struct exchange *exchange, const struct access *access)
 {
-	struct reply *reply = calloc(1, sizeof *reply); /* not a part of `exchange`, which a stream keeps for hours */
 	enum MHD_Result result = MHD_YES;
+	struct reply reply;
 
 	connection_has_request(exchange->connection);
-	if (!reply)
-		return MHD_NO;
-	exchange->reply = reply;
+	reply_init(&reply);
+	exchange->reply = &reply;
 	exchange->answered = make_reply(adapter, exchange);
 	if (exchange->answered)
 		result = adapter_is_direct(exchange) ? adapter_reply_directly(adapter, exchange)
 						     : pass_on(adapter, access);
-	reply_release(reply);
-	free(reply);
+	exchange->reply = NULL;
+	reply_release(&reply);
 	return result;
 }
 

@@ -30,9 +30,12 @@ struct reply {
 	void (*release_body)(void *owner);
 	const struct stream_class *stream_class; /* not NULL: the body is `stream`, which is owned */
 	void *stream;
-	struct reply_header headers[REPLY_HEADERS_MAX];
 	size_t header_count;
+	struct reply_header headers[REPLY_HEADERS_MAX]; /* last: not looked at beyond the count */
 };
+
+/* An empty reply, without zeroing the room for its headers. */
+void reply_init(struct reply *reply);
 
 void reply_status(struct reply *reply, int status);
 /* `name` is a literal; the value is copied. The same name again replaces. ERR_TOO_LARGE: a value too long, or too many

@@ -36,7 +36,7 @@ void request_release(struct request *request)
 	for (size_t i = 0; i < request->header_count; i++)
 		free(request->headers[i].joined);
 	free(request->headers);
-	free(request->query_text);
+	free(request->params);
 }
 
 /* --- headers ------------------------------------------------------------------------------------------------------ */
@@ -137,14 +137,15 @@ static int decode_param(struct request *request, const char *text, size_t len, c
 
 static int parse_query(struct request *request)
 {
-	if (!request->query || request->query_text)
+	if (!request->query || request->params)
 		return ERR_OK;
 	/* Each '&' and '=' makes room for a NUL, but for the last one, and a name without '='. */
-	_cleanup_free_ char *text = malloc(strlen(request->query) + 2 * REQUEST_PARAMS_MAX + 2);
-	if (!text)
+	_cleanup_free_ struct request_param *params =
+		malloc(REQUEST_PARAMS_MAX * sizeof *params + strlen(request->query) + 2 * REQUEST_PARAMS_MAX + 2);
+	if (!params)
 		return ERR_NOMEM;
 
-	char *to = text;
+	char *to = (char *)(params + REQUEST_PARAMS_MAX);
 	size_t count = 0;
 	for (const char *at = request->query, *end; *at; at = *end ? end + 1 : end) {
 		struct request_param param;
@@ -162,10 +163,10 @@ static int parse_query(struct request *request)
 			err = decode_param(request, value, (size_t)(end - value), &to, &param.value);
 		if (err)
 			return err;
-		request->params[count++] = param;
+		params[count++] = param;
 	}
 	request->param_count = count;
-	request->query_text = TAKE_PTR(text);
+	request->params = TAKE_PTR(params);
 	return ERR_OK;
 }
 

@@ -25,7 +25,7 @@ struct request_header {
 };
 
 struct request_param {
-	const char *name, *value; /* into request->query_text */
+	const char *name, *value;
 };
 
 struct request {
@@ -44,9 +44,8 @@ struct request {
 	void (*release_state)(void *state);
 
 	/* For the functions below only. */
-	const char *query; /* after the '?', as it came, or NULL */
-	char *query_text;  /* owned: decoded */
-	struct request_param params[REQUEST_PARAMS_MAX];
+	const char *query;            /* after the '?', as it came, or NULL */
+	struct request_param *params; /* owned: in one piece with the decoded text behind them; NULL: not parsed yet */
 	size_t param_count;
 	struct request_header *headers; /* owned */
 	size_t header_count, header_capacity;

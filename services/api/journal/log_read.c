@@ -89,6 +89,9 @@ static int read_entry(void *arg, const struct db_value *row, size_t columns)
 	snprintf(change->subject, sizeof change->subject, "%s", row[2].text);
 	stretch->revision = row[0].u64;
 	stretch->list[stretch->count++] = change;
+	snprintf(change->actor.name, sizeof change->actor.name, "%s", row[5].text);
+	if (row[6].len)
+		(void)ipaddr_parse(row[6].text, row[6].len, &change->peer, NULL);
 	if (change->kind != CHANGE_SILO_PUT)
 		return ERR_OK;
 	change->document = document_new(change->subject, row[4].text, row[4].len, change->owner, change->revision);

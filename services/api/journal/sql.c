@@ -25,7 +25,7 @@ const char *const journal_sql[JOURNAL_SQL_COUNT] = {
 			      "r.hostname = ? AND r.ip = ?",
 	[SQL_RENEW] = "UPDATE hub SET identity = ?, revision = ? WHERE id = 1 AND identity = ? AND revision = ?",
 	[SQL_FORGET] = "DELETE FROM change_log WHERE revision > (SELECT revision FROM hub WHERE id = 1)",
-	[SQL_SINCE] = "SELECT revision, CAST(kind AS UNSIGNED), subject, owner, document FROM change_log "
+	[SQL_SINCE] = "SELECT revision, CAST(kind AS UNSIGNED), subject, owner, document, actor, peer FROM change_log "
 		      "WHERE revision > ? AND revision <= ? ORDER BY revision",
 	[SQL_LANDED] = "SELECT COUNT(*) FROM change_log WHERE revision = ? AND batch = ?",
 	[SQL_FENCE] = "INSERT INTO change_log (revision, batch, kind, subject, owner, former_owner, actor, peer, at) "

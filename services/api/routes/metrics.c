@@ -8,6 +8,7 @@
 
 #include "api/auth/password.h"
 #include "api/routes/handlers.h"
+#include "api/store/flapping.h"
 #include "api/store/store_state.h"
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
@@ -86,6 +87,9 @@ static void write_rooms(struct buf *text, const struct hub *hub, const struct qu
 		{"silodns_revision", "gauge", "The newest change that this hub knows.",
 		 (double)store_revision(hub->store)},
 		{"silodns_silos", "gauge", "Silos.", (double)size.silos},
+		{"silodns_flapping_names", "gauge",
+		 "Names whose address goes back and forth between two, three times within ten minutes.",
+		 (double)flapping_count(store_flapping(hub->store))},
 		{"silodns_users", "gauge", "Users.", (double)size.users},
 		{"silodns_tokens", "gauge", "Tokens.", (double)size.tokens},
 		{"silodns_store_bytes", "gauge", "Memory of silos, users and tokens, without the allocator's overhead.",

@@ -3,7 +3,9 @@
 #include "api/routes/handlers.h"
 #include "api/routes/precondition.h"
 #include "api/routes/silo_access.h"
+#include "api/store/flapping.h"
 #include "common/base/cleanup.h"
+#include "common/base/clock.h"
 
 static int check_id(struct call *call)
 {
@@ -53,13 +55,57 @@ int silo_condition(struct call *call, struct reply *reply, const struct document
 	return err;
 }
 
+static json_t *side_json(const struct flapping_side *side)
+{
+	char at[CLOCK_TEXT_MAX];
+	json_t *json = json_pack("{s:s}", "ip", IPADDR_TEXT(&side->ip));
+
+	if (!json || !side->at_us)
+		return json;
+	clock_format(side->at_us, at);
+	if (json_object_set_new(json, "at", json_string(at)) ||
+	    json_object_set_new(json, "user", json_string(side->user)) ||
+	    json_object_set_new(json, "peer", json_string(IPADDR_TEXT(&side->peer)))) {
+		json_decref(json);
+		return NULL;
+	}
+	return json;
+}
+
+/* The silo, and beside its records which of its names are fought over. */
+static int reply_explained(struct call *call, const struct document *silo, struct reply *reply)
+{
+	_cleanup_free_ struct flapping_name *names = calloc(FLAPPING_MAX, sizeof *names);
+	json_auto_t *json = json_loadb(silo->json, silo->len, 0, NULL), *list = json_array();
+	size_t count = names ? flapping_list(store_flapping(call->hub->store), call->subject, names, FLAPPING_MAX) : 0;
+	int failed = !names;
+
+	for (size_t i = 0; i < count; i++) {
+		char since[CLOCK_TEXT_MAX];
+		clock_format(names[i].since_us, since);
+		failed |= json_array_append_new(
+			list, json_pack("{s:s, s:I, s:s, s:[o, o]}", "hostname", names[i].hostname, "changes",
+					(json_int_t)names[i].flips, "since", since, "addresses",
+					side_json(&names[i].sides[0]), side_json(&names[i].sides[1])));
+	}
+	failed |= json_object_set(json, "flapping", list);
+	int err = failed ? ERR_NOMEM : reply_header(reply, "Cache-Control", "no-store");
+	return err ? err : reply_json_take(reply, 200, TAKE_PTR(json));
+}
+
 int handle_silo_get(struct call *call, struct reply *reply)
 {
 	_cleanup_(document_cleanup) struct document *silo = NULL;
-	int err = request_query_only(call->request, NULL);
+	static const char *const known[] = {"explain", NULL};
+	const char *explain = NULL;
+	int err = request_query_only(call->request, known);
 
 	if (!err)
+		err = request_query(call->request, "explain", &explain);
+	if (!err)
 		err = silo_to_read(call, &silo);
+	if (!err && explain)
+		return reply_explained(call, silo, reply);
 	if (!err)
 		err = silo_condition(call, reply, silo);
 	return err ? err : reply_silo(reply, reply->status, silo);
@@ -83,7 +129,6 @@ static int query_owner(struct call *call, char ret_owner[static USER_NAME_MAX + 
 	return err;
 }
 
-/* Of PUT and PATCH. */
 static int finish_put(struct call *call, struct reply *reply)
 {
 	struct outcome outcome;
@@ -91,6 +136,21 @@ static int finish_put(struct call *call, struct reply *reply)
 	_cleanup_(document_cleanup) struct document *body = outcome.body;
 
 	return err ? err : reply_silo(reply, outcome.created ? 201 : 200, body);
+}
+
+/* Unlike a PUT's, the silo has records that the caller did not send: a token that may not read gets none of them. */
+static int finish_patch(struct call *call, struct reply *reply)
+{
+	struct outcome outcome;
+	int err = call_collect(call, reply, &outcome);
+	_cleanup_(document_cleanup) struct document *body = outcome.body;
+
+	if (err)
+		return err;
+	if (token_has_verb(call->principal.token, TOKEN_READ))
+		return reply_silo(reply, 200, body);
+	reply_status(reply, 204);
+	return reply_etag(reply, body->revision);
 }
 
 static int check_count(struct call *call, const struct silo *silo)
@@ -144,7 +204,7 @@ int handle_silo_patch(struct call *call, struct reply *reply)
 	if (!err)
 		err = silo_parse_patch(call->request->body, call->request->body_len, &call->own_ip, &change.records,
 				       &change.removed, call->why);
-	return err ? err : call_submit_take(call, &change, finish_put);
+	return err ? err : call_submit_take(call, &change, finish_patch);
 }
 
 int handle_silo_delete(struct call *call, struct reply *reply)

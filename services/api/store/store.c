@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "api/model/change.h"
+#include "api/store/flapping.h"
 #include "api/store/store_state.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
@@ -14,6 +15,7 @@
 struct store {
 	pthread_rwlock_t lock;
 	struct store_state *state; /* guarded by lock; never NULL */
+	struct flapping *flapping;
 
 	atomic_int_least64_t confirmed_began_us;     /* the last look at the database */
 	atomic_int_least64_t confirmed_ms, again_ms; /* when last (clock_mono_ms), and how soon again */
@@ -29,7 +31,7 @@ struct store *store_new(void)
 	struct store_state *state = store_state_new();
 	pthread_rwlockattr_t attr;
 
-	if (!store || !state) {
+	if (!store || !state || !(store->flapping = flapping_new())) {
 		free(state);
 		free(store);
 		return NULL;
@@ -50,6 +52,7 @@ void store_free(struct store *store)
 	if (!store)
 		return;
 	store_state_free(store->state);
+	flapping_free(store->flapping);
 	pthread_cond_destroy(&store->news_came);
 	pthread_mutex_destroy(&store->news_lock);
 	pthread_rwlock_destroy(&store->lock);
@@ -218,11 +221,17 @@ struct store_size store_size(struct store *store)
 	return size;
 }
 
+struct flapping *store_flapping(struct store *store)
+{
+	return store->flapping;
+}
+
 void store_confirm(struct store *store, int64_t began_us, int64_t again_ms)
 {
 	atomic_store_explicit(&store->again_ms, again_ms, memory_order_relaxed);
 	atomic_store_explicit(&store->confirmed_ms, clock_mono_ms(), memory_order_relaxed);
 	atomic_store(&store->confirmed_began_us, began_us);
+	flapping_sweep(store->flapping, clock_mono_ms());
 }
 
 bool store_is_confirmed(struct store *store, int64_t since_us)
@@ -271,6 +280,7 @@ void store_wait(struct store *store, uint64_t *news, int64_t timeout_ms)
 /* What one change needs memory for, so that nothing can fail while it is applied. */
 struct provision {
 	struct document *mark;
+	struct document *former; /* of a silo that was changed: what it was, once it is applied */
 	struct user_node *user;
 };
 
@@ -293,6 +303,9 @@ static void apply_one(struct store_state *state, const struct change *change, st
 	switch (change->kind) {
 	case CHANGE_SILO_PUT:
 	case CHANGE_SILO_PATCH:
+		provision->former = store_state_silo(state, change->subject);
+		if (provision->former)
+			document_ref(provision->former);
 		store_state_put_silo_take(state, document_ref(change->document), &provision->mark);
 		break;
 	case CHANGE_SILO_DELETE:
@@ -329,6 +342,9 @@ int store_apply(struct store *store, struct change *const changes[], size_t coun
 		store_wake(store);
 	}
 	for (size_t i = 0; provisions && i < count; i++) {
+		if (provisions[i].former)
+			flapping_note(store->flapping, provisions[i].former, changes[i], clock_mono_ms());
+		document_unref(provisions[i].former);
 		document_unref(provisions[i].mark);
 		free(provisions[i].user);
 	}

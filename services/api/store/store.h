@@ -24,6 +24,7 @@
 
 struct store;
 struct store_state; /* store_state.h */
+struct flapping;    /* flapping.h */
 
 struct store *store_new(void);
 void store_free(struct store *store);
@@ -93,6 +94,9 @@ struct store_size {
 	size_t silos, users, tokens, gone, bytes; /* bytes: of all of them, without the allocator's overhead */
 };
 struct store_size store_size(struct store *store);
+
+/* The names that are fought over, as far as this process has seen (flapping.h). */
+struct flapping *store_flapping(struct store *store);
 
 /* --- writing: the journal only ------------------------------------------------------------------------------------ */
 

@@ -1,6 +1,7 @@
 """The HTTP contract of docs/http.md, as a black box."""
 
 import base64
+import contextlib
 import re
 import socket
 import subprocess
@@ -231,6 +232,21 @@ def test_a_slow_client_is_cut_off_and_holds_nobody_up(make_hub, database):
         while s.recv(4096):  # a 408 may come first
             pass
         s.close()
+
+
+def test_clients_that_do_not_read_their_answers_hold_no_thread(make_hub, database):
+    hub = make_hub(database, THREADS=2)
+    hub.put_silo("long", {f"host-{n}.example.net": f"192.0.2.{n % 250}" for n in range(4000)})
+    ask = f"GET /silos/long HTTP/1.1\r\nHost: x\r\nAuthorization: {basic(*ADMIN)}\r\n\r\n".encode()
+    with contextlib.ExitStack() as stack:
+        for _ in range(16):
+            client = stack.enter_context(socket.socket())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("127.0.0.1", hub.port))
+            client.sendall(ask * 20)
+        wait_until(lambda: hub.metric("silodns_http_requests_in_progress") > 16, what="answers under way")
+        for _ in range(8):  # each thread gets some of them
+            assert hub.get("/silos/long").status == 200
 
 
 def test_past_the_limit_of_connections_further_ones_are_closed_and_the_hub_goes_on(make_hub, database):

@@ -134,12 +134,21 @@ def test_a_token_patches_what_its_scope_names(shared_hub):
         refused(patch(shared_hub, "scoped", remove=[("a", None)], auth=token), words)
         shared_hub.delete("/users/admin/tokens/never")
     assert held(shared_hub.get("/silos/scoped")) == [A, A6, B] and shared_hub.revision() == before + 8
-    token = make_token(shared_hub, "admin", "own", verbs=["update"], silos=["scoped", "nosuch"], hostnames=["a", "new"], family=4)
+    token = make_token(shared_hub, "admin", "own", verbs=["read", "update"], silos=["scoped", "nosuch"], hostnames=["a", "new"], family=4)
     assert held(patch(shared_hub, "scoped", set=[("a", "192.0.2.9"), ("new", "192.0.2.10")], auth=token)) == [("a", "192.0.2.9"), A6, B, ("new", "192.0.2.10")]
     assert held(patch(shared_hub, "scoped", set=[B], remove=[("new", None)], auth=token)) == [("a", "192.0.2.9"), A6, B], "what stays as it is, is no change"
     refused(patch(shared_hub, "scoped", set=[("a", "192.0.2.11")], remove=[("b", None)], auth=token), '"b"')
     problem(patch(shared_hub, "nosuch", set=[A], auth=token), 404, "not-found")
     assert held(shared_hub.get("/silos/scoped")) == [("a", "192.0.2.9"), A6, B]
+
+
+def test_a_token_that_may_not_read_is_not_told_what_else_the_silo_holds(shared_hub):
+    shared_hub.put("/silos/unread", {"dnsrecords": records(A, B)})
+    token = make_token(shared_hub, "admin", "writer", verbs=["update"], silos=["unread"])
+    for change in ([A], [C]):  # nothing new, something new
+        answer = patch(shared_hub, "unread", set=change, auth=token)
+        assert (answer.status, answer.body) == (204, b"") and answer.headers["ETag"] == shared_hub.get("/silos/unread").headers["ETag"]
+    assert held(shared_hub.get("/silos/unread")) == [A, B, C]
 
 
 def test_the_limit_of_records_is_the_silos(make_hub, database):

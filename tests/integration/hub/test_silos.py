@@ -7,7 +7,8 @@ import threading
 import pytest
 
 from tests.lib.answers import problem, refused
-
+from tests.lib.hub import ADMIN
+from tests.lib.waiting import wait_until
 
 pytestmark = pytest.mark.hub
 
@@ -260,3 +261,26 @@ def test_the_operator_may_allow_fewer_records(make_hub, database):
     refused = problem(hub.put_silo("some", names | {"h4": "192.0.2.4"}), 422, "invalid")
     assert refused["errors"][0]["field"] == "dnsrecords" and "at most 3 records" in refused["detail"]
     assert len(hub.get("/silos/some").json["dnsrecords"]) == 3
+
+
+def test_two_machines_that_fight_over_a_name_are_noticed_by_every_hub(make_hub, database):
+    """As when a cloned machine goes on reporting as its original: said once, whichever hub they report to."""
+    hub, second_hub = make_hub(database), make_hub(database)
+    assert hub.get("/silos/quiet?explain").status == 404
+    hub.put_silo("quiet", {"h": "192.0.2.1"})
+    assert hub.get("/silos/quiet?explain").json == {**hub.get("/silos/quiet").json, "flapping": []}
+    for n in range(6):
+        answer = (hub, second_hub)[n % 2].put_silo("cloned", {"a": "203.0.113.1", "db": f"192.0.2.{1 + n % 2}"})
+        assert answer.status in (200, 201)
+    assert "flapping" not in hub.get("/silos/cloned").json
+    for each in (hub, second_hub):
+        wait_until(lambda: each.get("/silos/cloned?explain").json["flapping"][0]["changes"] == 5)
+        explained = each.get("/silos/cloned?explain")
+        (fight,) = explained.json["flapping"]
+        assert "ETag" not in explained.headers and explained.headers["Cache-Control"] == "no-store"
+        assert fight["hostname"] == "db" and [side["ip"] for side in fight["addresses"]] == ["192.0.2.1", "192.0.2.2"]
+        assert [(side["user"], side["peer"]) for side in fight["addresses"]] == [(ADMIN[0], "127.0.0.1")] * 2
+        assert b"\nsilodns_flapping_names 1\n" in each.get("/metrics").body
+        warnings = [line for line in each.log().splitlines() if "goes back and forth" in line]
+        assert len(warnings) == 1 and "level=warn" in warnings[0] and "silo=cloned hostname=db ip=192.0.2.1" in warnings[0]
+        assert each.get("/silos/quiet?explain").json["flapping"] == []
