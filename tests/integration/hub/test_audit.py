@@ -8,6 +8,7 @@ import pytest
 
 from tests.integration.hub.test_tokens import records
 from tests.lib.answers import problem
+from tests.lib.dbproxy import DbProxy
 from tests.lib.hub import ADMIN, SLOW, bearer, make_token, run_api
 from tests.lib.mariadb import Database
 from tests.lib.waiting import wait_until
@@ -263,3 +264,18 @@ def test_a_long_log_is_looked_through_in_steps(make_hub, database):
     wait_until(lambda: hub.revision() == 50003, 30 * SLOW, "what was written meanwhile to arrive")
     found = [entry for answer in hub.pages("/audit?user=rare") for entry in answer.json]
     assert [e["subject"] for e in found] == ["r"]
+
+
+@pytest.mark.parametrize("part", [0, 1], ids=["before it arrives", "before its answer"])
+def test_a_refused_attempt_whose_commit_was_cut_is_told_and_not_lost(make_hub, database, part):
+    proxy = DbProxy(database.server.port)
+    try:
+        hub = make_hub(database, DB_PORT=proxy.port)
+        fault = proxy.arm(lambda packet: packet.sql == "COMMIT" and packet.part == part, "before")
+        assert hub.get("/silos", auth=None).status == 401
+        fault.wait()
+        (refusal,) = refusals(hub)
+        assert refusal["count"] == 1 or part == 1, "what has landed may be counted twice"
+        assert hub.metric("silodns_audit_lost_total") == 0
+    finally:
+        proxy.close()
