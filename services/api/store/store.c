@@ -315,13 +315,13 @@ static void apply_one(struct store_state *state, const struct change *change, st
 		store_state_put_user_take(state, TAKE_PTR(provision->user));
 		break;
 	case CHANGE_USER_DELETE:
-		store_state_delete_user(state, change->subject);
+		store_state_remove_user(state, store_state_user(state, change->subject));
 		break;
 	case CHANGE_TOKEN_PUT:
 		store_state_put_token_take(state, token_ref(change->token));
 		break;
 	case CHANGE_TOKEN_DELETE:
-		store_state_delete_token(state, change->subject);
+		store_state_remove_token(state, store_state_token_by_subject(state, change->subject));
 		break;
 	}
 }
