@@ -36,7 +36,7 @@ struct hub {
 	struct retention retention;
 	struct tls *tls; /* NULL: HTTP without TLS */
 	struct forwarded_trust trust;
-	const struct conf_list *cors_origins;
+	struct conf_list cors_origins;
 	size_t body_max;    /* bytes */
 	size_t records_max; /* of a silo */
 	int64_t started_us; /* clock_wall_us() */

@@ -374,7 +374,7 @@ int routes_handle(void *arg, struct request *request, struct reply *reply)
 	/* What is said to one user at one time must not be kept for another; handlers may allow more. */
 	reply_header(reply, "Cache-Control", "no-store");
 	reply_header(reply, "X-Content-Type-Options", "nosniff");
-	cors_apply(hub->cors_origins, request, reply);
+	cors_apply(&hub->cors_origins, request, reply);
 	if (!call && call_new(hub, request, &call)) {
 		reply_problem(reply, ERR_NOMEM, NULL);
 		return ERR_OK;
