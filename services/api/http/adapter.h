@@ -19,6 +19,8 @@
  *   larger, by struct exchange.
  * - Ulfius copies what it sends, leaks it when there is no memory for the copy, and cannot leave out a length: streams,
  *   large bodies and replies without a body go directly to libmicrohttpd (adapter_reply.c).
+ * - A stream holds all memory of its connection and request until its end, used or not: adapter_reply.c gives back
+ *   what it does not need.
  * - libmicrohttpd sends the length of the body with a 304, where some clients then wait for it. 1.0 can leave it out;
  * in 0.9 it is 0.
  * - libmicrohttpd 0.9 does not tell of the end of a request whose headers had no room: the connection's end does.

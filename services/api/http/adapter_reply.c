@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #define COPIED_MAX (32u << 10) /* bytes up to which a body is handed to Ulfius as a whole */
 #define STREAM_BLOCK (32u << 10)
@@ -78,16 +80,40 @@ struct source {
 	void (*release_body)(void *owner);
 	const struct stream_class *stream_class;
 	void *stream; /* NULL: `body` */
+	size_t used;  /* the most that was written to a stream's buffer since its pages were given back */
 };
+
+/* A stream that has nothing to tell may be silent for hours: its connection's buffer, of which nothing is waiting to be
+ * sent, then takes no memory beyond its first page. */
+static void give_pages_back(struct source *source, char *buffer, size_t size)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), start = (uintptr_t)buffer;
+	uintptr_t from = (start + page - 1) / page * page, to = (start + size) / page * page;
+
+	if (from < to && source->used > from - start)
+		madvise(buffer + (from - start), to - from, MADV_DONTNEED);
+	source->used = 0;
+}
+
+static ssize_t read_stream(struct source *source, char *ret_data, size_t max)
+{
+	ssize_t len = source->stream_class->read(source->stream, ret_data, max);
+
+	if (len == STREAM_END)
+		return MHD_CONTENT_READER_END_OF_STREAM;
+	if ((size_t)len > source->used)
+		source->used = (size_t)len;
+	if (!len)
+		give_pages_back(source, ret_data, max);
+	return len;
+}
 
 static ssize_t read_source(void *arg, uint64_t offset, char *ret_data, size_t max)
 {
-	const struct source *source = arg;
+	struct source *source = arg;
 
-	if (source->stream) {
-		ssize_t len = source->stream_class->read(source->stream, ret_data, max);
-		return len == STREAM_END ? MHD_CONTENT_READER_END_OF_STREAM : len;
-	}
+	if (source->stream)
+		return read_stream(source, ret_data, max);
 	size_t left = source->body_len - (size_t)offset, len = left < max ? left : max;
 	memcpy(ret_data, source->body + offset, len);
 	return (ssize_t)len;
@@ -116,7 +142,8 @@ static struct MHD_Response *with_body(struct exchange *exchange)
 				  .body_owner = reply->body_owner,
 				  .release_body = reply->release_body,
 				  .stream_class = reply->stream_class,
-				  .stream = reply->stream};
+				  .stream = reply->stream,
+				  .used = SIZE_MAX}; /* nobody knows what was there before */
 	reply->body = NULL; /* both are the source's now */
 	reply->stream = NULL;
 	if (source->stream)
@@ -150,5 +177,8 @@ enum MHD_Result adapter_reply_directly(const struct adapter *adapter, struct exc
 	if (!add_headers(adapter, exchange, response, add_to_response))
 		result = MHD_queue_response(exchange->mhd, (unsigned)exchange->reply->status, response);
 	MHD_destroy_response(response);
+	/* A stream may last for hours, and needs nothing of its request. (Ulfius frees it again at its end.) */
+	ulfius_clean_request(&exchange->base);
+	exchange->base = (struct _u_request){0};
 	return result;
 }
