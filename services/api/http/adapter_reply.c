@@ -144,7 +144,7 @@ static struct MHD_Response *with_body(struct exchange *exchange)
 				  .stream_class = reply->stream_class,
 				  .stream = reply->stream,
 				  .used = SIZE_MAX}; /* nobody knows what was there before */
-	reply->body = NULL; /* both are the source's now */
+	reply->body = NULL;                          /* both are the source's now */
 	reply->stream = NULL;
 	if (source->stream)
 		source->stream_class->attach(source->stream, &exchange->waiter);
