@@ -15,7 +15,6 @@
 enum exit_code follow_run(const struct settings *settings);
 
 /* Where the status for --check is kept; ERR_TOO_LARGE if the path is too long. */
-int follow_status_path(const struct settings *settings, char *ret_path, size_t size);
 int64_t follow_status_max_age_ms(const struct settings *settings);
 
 #endif
