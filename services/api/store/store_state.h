@@ -48,7 +48,6 @@ struct store_state {
 	struct users_by_id users_by_id;
 	struct tokens_by_hash tokens_by_hash;
 	struct tokens_by_subject tokens_by_subject;
-	bool loaded; /* it is a state of the database, not the emptiness before the first one */
 	struct store_point point;
 	struct store_size size;
 };
