@@ -245,14 +245,6 @@ static void tell_bad_token(const struct call *call, struct reply *reply)
 			     "error=\"invalid_token\"");
 }
 
-/* What the hub itself could not do must not count against the client. That too many passwords wait is not of that kind:
- * nobody knows yet who asks. */
-static void forgive(const struct call *call, int status, int err)
-{
-	if (call->limited && status >= 500 && (err != ERR_BUSY || call->principal.user_id))
-		ratelimit_give_back(call->hub->ratelimit, &call->peer, call->principal.user_id);
-}
-
 static int check_body(struct call *call)
 {
 	const struct request *request = call->request;
@@ -308,11 +300,10 @@ static void tell_age(struct call *call, struct reply *reply)
 
 static void log_request(const struct call *call, int status)
 {
-	enum log_level level = LOG_LEVEL_DEBUG;
+	bool refused = status == 401 || status == 403 || status >= 500;
+	enum log_level level = refused ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG;
 	char path[CALL_SUBJECT_MAX + 1];
 
-	if (status == 401 || status == 403 || status >= 500)
-		level = LOG_LEVEL_INFO;
 	if (!log_is_wanted(level))
 		return;
 	snprintf(path, sizeof path, "%.*s", (int)call->request->path_len, call->request->path);
@@ -326,9 +317,9 @@ static void log_request(const struct call *call, int status)
 		LOG_MS("ms", request_ms(call->request)),
 	};
 	log_write(level,
-		  status >= 500             ? "request failed"
-		  : level == LOG_LEVEL_INFO ? "request refused"
-					    : "request",
+		  status >= 500 ? "request failed"
+		  : refused     ? "request refused"
+				: "request",
 		  fields, sizeof fields / sizeof fields[0]);
 }
 
@@ -397,7 +388,10 @@ int routes_handle(void *hub, struct request *request, struct reply *reply)
 	}
 	if (!reply->status)
 		reply->status = 200;
-	forgive(call, reply->status, err);
+	/* What the hub itself could not do must not count against the client. That too many passwords wait is not of
+	 * that kind: nobody knows yet who asks. */
+	if (call->limited && reply->status >= 500 && (err != ERR_BUSY || call->principal.user_id))
+		ratelimit_give_back(call->hub->ratelimit, &call->peer, call->principal.user_id);
 	metrics_count(&call->hub->metrics, request->method, reply->status, err, clock_mono_us() - request->started_us);
 	log_request(call, reply->status);
 	return ERR_OK;
