@@ -257,7 +257,7 @@ static int check_body(struct call *call)
 		return why_set(call->why, ERR_TOO_LARGE, "", "a body may have %zu bytes (SILODNS_MAX_BODY), not more",
 			       max);
 	const char *coding = request->body_len ? request_header(request, "Content-Encoding") : NULL;
-	if (coding && strcasecmp(coding, "identity") != 0)
+	if (coding && coding[0] && strcasecmp(coding, "identity") != 0)
 		return why_set(call->why, ERR_ENCODING, "Content-Encoding",
 			       "\"%s\" is not read here: send the body as it is, without this header", coding);
 	return ERR_OK;

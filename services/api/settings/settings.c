@@ -47,7 +47,8 @@ static int check_metrics(const char *value, struct why *ret_why)
 
 static int check_proxy_header(const char *value, struct why *ret_why)
 {
-	return strcasecmp(value, "Forwarded") && strcasecmp(value, "X-Forwarded-For") && strcasecmp(value, "X-Real-IP")
+	return strcasecmp(value, "Forwarded") != 0 && strcasecmp(value, "X-Forwarded-For") != 0 &&
+			       strcasecmp(value, "X-Real-IP") != 0
 		       ? why_set(ret_why, ERR_INVALID, "", "is Forwarded, X-Forwarded-For or X-Real-IP")
 		       : 0;
 }

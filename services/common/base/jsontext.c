@@ -119,7 +119,7 @@ int jsontext_parse_object(const char *text, size_t len, const char *example, jso
 		return why_set(ret_why, ERR_MALFORMED, "",
 			       "the body is UTF-16, as its first bytes say (%02x %02x): send it as UTF-8",
 			       (unsigned char)text[0], (unsigned char)text[1]);
-	int err = jsontext_parse(text, len, JSON_REJECT_DUPLICATES, &json, &error);
+	int err = jsontext_parse(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &json, &error);
 	if (err == ERR_NOMEM)
 		return why_set(ret_why, err, "", "out of memory");
 	if (err)

@@ -74,7 +74,7 @@ def test_the_body_is_json_whatever_its_content_type(shared_hub):
 
 
 @pytest.mark.parametrize("body,status,field", [
-    ("", 400, None), ("{", 400, None), ('{"set":[],"set":[]}', 400, None), ("[]", 422, None), ("{}", 422, None), ({"dnsrecords": []}, 422, None),
+    ("", 400, None), ("{", 400, None), ('{"set":[],"set":[]}', 400, None), ("[]", 422, None), ("null", 422, None), ("{}", 422, None), ({"dnsrecords": []}, 422, None),
     ({"set": [], "ttl": 60}, 422, None), ({"set": {}}, 422, "set"), ({"set": None}, 422, "set"), ({"remove": "a"}, 422, "remove"), ({"set": ["a"]}, 422, "set[0]"),
     ({"set": records(A), "remove": [{}]}, 422, "remove[0].hostname"), ({"set": [{"hostname": "a", "ttl": 60}]}, 422, "set[0]"),
     ({"set": records(A, ("-", "192.0.2.1"))}, 422, "set[1].hostname"), ({"set": records(("a", "nonsense"))}, 422, "set[0].ip"),
