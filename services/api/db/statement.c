@@ -301,9 +301,8 @@ static void row_buffers_values(struct row_buffers *row, struct db_value values[s
 	}
 }
 
-int db_read_u64(void *arg, const struct db_value *row, size_t columns)
+int db_read_u64(void *arg, const struct db_value *row)
 {
-	(void)columns;
 	*(uint64_t *)arg = row[0].u64;
 	return ERR_OK;
 }
@@ -330,7 +329,7 @@ int db_query(struct db *db, unsigned index, const struct db_value *params, size_
 			err = db_fail_statement(db, statement);
 		if (!err) {
 			row_buffers_values(&row, values);
-			err = fn(arg, values, row.count);
+			err = fn(arg, values);
 		}
 	}
 	mysql_stmt_free_result(statement); /* also reads away what the callback did not want */

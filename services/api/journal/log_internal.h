@@ -52,9 +52,9 @@ struct hub_row {
 
 /* Each a db_row_fn. `arg`: a struct hub_row; a struct user; where a new token goes (ERR_NOMEM; a row that makes no
  * sense becomes one that may do nothing). */
-int journal_read_hub(void *arg, const struct db_value *row, size_t columns);
-int journal_read_user(void *arg, const struct db_value *row, size_t columns);
-int journal_read_token(void *arg, const struct db_value *row, size_t columns);
+int journal_read_hub(void *arg, const struct db_value *row);
+int journal_read_user(void *arg, const struct db_value *row);
+int journal_read_token(void *arg, const struct db_value *row);
 
 struct changelog {
 	struct db *db;

@@ -75,12 +75,11 @@ static void stretch_release(struct stretch *stretch)
 	free(stretch->list);
 }
 
-static int read_entry(void *arg, const struct db_value *row, size_t columns)
+static int read_entry(void *arg, const struct db_value *row)
 {
 	struct stretch *stretch = arg;
 	struct change *change = &stretch->changes[stretch->count];
 
-	(void)columns;
 	stretch->gap |= row[0].u64 != stretch->revision + 1 || !row[1].u64 || row[1].u64 > CHANGE_LAST_LOGGED_;
 	if (stretch->gap)
 		return ERR_OK;
