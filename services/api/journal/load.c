@@ -1,10 +1,9 @@
-#include "api/journal/load.h"
+#include "api/journal/log_internal.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/journal/log_internal.h"
 #include "api/store/store_state.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
@@ -206,7 +205,7 @@ static int load_tables(struct db *db, struct store_state *state, struct hub_row 
 	return check_whole(&loader, ret_hub, &state->size, why);
 }
 
-int loader_load(const struct db_settings *settings, struct store *store, struct why *ret_why)
+int journal_load(const struct db_settings *settings, struct store *store, struct why *ret_why)
 {
 	struct store_state *state = store_state_new();
 	struct hub_row hub = {0};

@@ -5,7 +5,6 @@
 
 #include <sodium.h>
 
-#include "api/journal/load.h"
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
 
@@ -221,7 +220,7 @@ int changelog_reload(struct changelog *log, struct store *store)
 		if (strcmp(identity, hub.identity) == 0 && hub.revision < store_revision(store))
 			err = renew_identity(log, &hub, store_revision(store));
 	}
-	return err ? err : loader_load(log->settings, store, &log->why);
+	return err ? err : journal_load(log->settings, store, &log->why);
 }
 
 /* --- writing ------------------------------------------------------------------------------------------------------ */
