@@ -68,11 +68,11 @@ static int bind_rows(const struct db_value *rows, size_t columns, size_t count, 
 {
 	size_t cells = columns * count;
 	unsigned long long *values = calloc(cells + 1, sizeof *values + sizeof(unsigned long) + sizeof(char));
-	unsigned long *lengths = (unsigned long *)(values + cells);
-	char *indicators = (char *)(lengths + cells);
 
 	if (!values)
 		return ERR_NOMEM;
+	unsigned long *lengths = (unsigned long *)(values + cells);
+	char *indicators = (char *)(lengths + cells);
 	memset(binds, 0, columns * sizeof *binds);
 	for (size_t c = 0; c < columns; c++) {
 		unsigned long long *numbers = values + c * count;
