@@ -11,7 +11,7 @@
 #include "common/net/http.h"
 #include "updater/run.h"
 
-static enum exit_code run(const struct settings *settings)
+static enum exit_code updater_main(const struct settings *settings)
 {
 	if (settings->check)
 		return run_check(settings);
@@ -33,8 +33,6 @@ int main(int argc, char **argv)
 {
 	struct settings settings = {0};
 	enum conf_outcome outcome;
-	enum log_level level = LOG_LEVEL_INFO;
-	enum log_format format = LOG_FORMAT_LOGFMT;
 	enum exit_code code = EXIT_SETTINGS;
 
 	lifecycle_keep_secrets();
@@ -48,10 +46,8 @@ int main(int argc, char **argv)
 	if (outcome == CONF_EXIT)
 		return EXIT_DONE;
 	if (!settings_finish(&settings, stderr)) {
-		log_level_parse(settings.log_level, &level); /* checked by the table */
-		log_format_parse(settings.log_format, &format);
-		log_init("silodns-updater", level, format);
-		code = run(&settings);
+		log_init_texts("silodns-updater", settings.log_level, settings.log_format);
+		code = updater_main(&settings);
 	}
 	conf_release(&updater_program, &settings);
 	return code;
