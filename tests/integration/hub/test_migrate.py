@@ -231,7 +231,7 @@ def test_tables_changed_by_hand_are_refused_until_the_hubs_row_agrees(make_hub, 
     database.sql("DELETE FROM record LIMIT 1")
     hub.start(wait_ready=False)
     wait_until(lambda: "Restoring a backup" in hub.get("/readyz", auth=None).json.get("reason", ""), what="the reason")
-    statement = next(line.strip() for line in (REPO / "docs/database.md").read_text().splitlines() if line.startswith("    UPDATE hub"))
+    statement = next(line.strip() for line in (REPO / "docs/database.md").read_text().splitlines() if line.startswith("    UPDATE hub SET accounts"))
     database.sql(statement)
     hub.wait_ready()
     assert len(hub.get("/silos/a").json["dnsrecords"]) == 1
