@@ -240,6 +240,7 @@ int serve(const struct settings *settings)
 			  .records_max = (size_t)settings->records_max,
 			  .retention.age_ms = settings->history_age_ms,
 			  .bootstrap = &bootstrap,
+			  .cors_origins = settings->cors_origins,
 			  .started_us = clock_wall_us(),
 			  .metrics_for_anyone = strcmp(settings->metrics, "anyone") == 0};
 	int code = EXIT_FAILED;

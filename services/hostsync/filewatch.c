@@ -22,8 +22,8 @@ void filewatch_close(struct filewatch *watch)
 
 void filewatch_aim(struct filewatch *watch, const char *path)
 {
-	struct replace_target target;
-	if (watch->fd < 0 || replace_resolve(path, NULL, &target, NULL) < 0)
+	struct diskfile target;
+	if (watch->fd < 0 || diskfile_resolve(path, NULL, &target, NULL) < 0)
 		return;
 	watch->dir = inotify_add_watch(watch->fd, target.dir, EVENTS);
 	watch->file = inotify_add_watch(watch->fd, target.path, IN_CLOSE_WRITE);
@@ -41,11 +41,11 @@ static bool concerns(const struct filewatch *watch, const struct inotify_event *
 bool filewatch_touched(struct filewatch *watch, const char *path)
 {
 	_Alignas(struct inotify_event) char events[16 * (sizeof(struct inotify_event) + NAME_MAX + 1)];
-	struct replace_target target;
+	struct diskfile target;
 	ssize_t len = read(watch->fd, events, sizeof(events));
 	if (len <= 0)
 		return false;
-	bool touched = replace_resolve(path, NULL, &target, NULL) < 0;
+	bool touched = diskfile_resolve(path, NULL, &target, NULL) < 0;
 	for (; len > 0; len = read(watch->fd, events, sizeof(events))) {
 		for (ssize_t at = 0; at < len;) {
 			const struct inotify_event *event = (const void *)(events + at);

@@ -14,18 +14,13 @@ struct journal {
 	char old[PATH_MAX], new[PATH_MAX], rescued[PATH_MAX];
 };
 
-static int fail(struct why *why, const char *what, const char *path)
-{
-	return why_set(why, ERR_SYSTEM, "", "%s %s: %s", what, path, strerror(errno));
-}
-
-static bool journal_path(const struct replace_target *target, const char *suffix, char ret_path[PATH_MAX])
+static bool journal_path(const struct diskfile *target, const char *suffix, char ret_path[PATH_MAX])
 {
 	int n = snprintf(ret_path, PATH_MAX, "%s/.%s.silodns-%s", target->state_dir, target->base, suffix);
 	return n > 0 && n < PATH_MAX;
 }
 
-static int journal_name(const struct replace_target *target, struct journal *ret_journal)
+static int journal_name(const struct diskfile *target, struct journal *ret_journal)
 {
 	if (journal_path(target, "old", ret_journal->old) && journal_path(target, "new", ret_journal->new) &&
 	    journal_path(target, "rescued", ret_journal->rescued))
@@ -34,7 +29,7 @@ static int journal_name(const struct replace_target *target, struct journal *ret
 	return ERR_SYSTEM;
 }
 
-static int save(const struct replace_target *target, const char *path, const char *text, size_t len)
+static int save(const struct diskfile *target, const char *path, const char *text, size_t len)
 {
 	_cleanup_(tempfile_release) struct tempfile temp = TEMPFILE_INIT;
 	if (tempfile_create(target->state_dir, target->base, &temp) < 0 || tempfile_fill(&temp, text, len) < 0 ||
@@ -44,7 +39,7 @@ static int save(const struct replace_target *target, const char *path, const cha
 }
 
 /* The new text goes first: without it the old one means nothing. */
-static void journal_drop(const struct replace_target *target, const struct journal *journal)
+static void journal_drop(const struct diskfile *target, const struct journal *journal)
 {
 	int saved = errno;
 	unlink(journal->new);
@@ -83,7 +78,7 @@ static int reserve(int fd, size_t from, size_t to)
 	return ERR_SYSTEM;
 }
 
-static size_t first_difference(const struct replace_texts *texts)
+static size_t first_difference(const struct diskfile_texts *texts)
 {
 	size_t shorter = texts->old_len < texts->new_len ? texts->old_len : texts->new_len, i = 0;
 	while (i < shorter && texts->old[i] == texts->new[i])
@@ -93,7 +88,7 @@ static size_t first_difference(const struct replace_texts *texts)
 
 /* The new bytes from `from` on, then line breaks down to the old end: one write, so that a reader is least likely to
  * meet a part of it. */
-static int write_padded(int fd, const struct replace_texts *texts, size_t from)
+static int write_padded(int fd, const struct diskfile_texts *texts, size_t from)
 {
 	size_t len = texts->new_len > texts->old_len ? texts->new_len : texts->old_len;
 	_cleanup_free_ char *padded = malloc(len - from + 1);
@@ -106,14 +101,14 @@ static int write_padded(int fd, const struct replace_texts *texts, size_t from)
 	return pwrite_all(fd, padded, len - from, from);
 }
 
-static int overwrite(int fd, const struct replace_texts *texts, size_t from)
+static int overwrite(int fd, const struct diskfile_texts *texts, size_t from)
 {
 	if (write_padded(fd, texts, from) == 0 && ftruncate(fd, (off_t)texts->new_len) == 0)
 		return fsync(fd) < 0 ? ERR_SYSTEM : 0;
 	return ERR_SYSTEM;
 }
 
-static int put_back(int fd, const struct replace_texts *texts)
+static int put_back(int fd, const struct diskfile_texts *texts)
 {
 	int saved = errno;
 	int err = pwrite_all(fd, texts->old, texts->old_len, 0);
@@ -123,36 +118,36 @@ static int put_back(int fd, const struct replace_texts *texts)
 	return err;
 }
 
-static bool is_still(int fd, const struct replace_target *target, const struct replace_stamp *expected)
+static bool is_still(int fd, const struct diskfile *target, const struct diskfile_stamp *expected)
 {
 	struct stat st;
-	struct replace_stamp now;
-	replace_stat(target, &now);
-	return fstat(fd, &st) == 0 && now.dev == st.st_dev && now.ino == st.st_ino && replace_same(expected, &now);
+	struct diskfile_stamp now;
+	diskfile_stat(target, &now);
+	return fstat(fd, &st) == 0 && now.dev == st.st_dev && now.ino == st.st_ino && diskfile_same(expected, &now);
 }
 
-static int write_journalled(int fd, const struct replace_target *target, const struct journal *journal,
-			    const struct replace_texts *texts, struct why *ret_why)
+static int write_journalled(int fd, const struct diskfile *target, const struct journal *journal,
+			    const struct diskfile_texts *texts, struct why *ret_why)
 {
 	bool begun = reserve(fd, texts->old_len, texts->new_len) == 0;
 	if (begun && overwrite(fd, texts, first_difference(texts)) == 0) {
 		journal_drop(target, journal);
 		return 0;
 	}
-	int err = fail(ret_why, begun ? "cannot write" : "no room to write", target->path);
+	int err = diskfile_fail(ret_why, begun ? "cannot write" : "no room to write", target->path);
 	/* ftruncate() gives back what was reserved beyond the end. */
 	if (begun ? put_back(fd, texts) == 0 : ftruncate(fd, (off_t)texts->old_len) == 0)
 		journal_drop(target, journal);
 	return err;
 }
 
-int inplace_write(const struct replace_target *target, const struct replace_stamp *expected,
-		  const struct replace_texts *texts, struct why *ret_why)
+int inplace_write(const struct diskfile *target, const struct diskfile_stamp *expected,
+		  const struct diskfile_texts *texts, struct why *ret_why)
 {
 	struct journal journal;
 	_cleanup_close_ int fd = open(target->path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
-		return errno == ENOENT ? ERR_PRECONDITION : fail(ret_why, "cannot write", target->path);
+		return errno == ENOENT ? ERR_PRECONDITION : diskfile_fail(ret_why, "cannot write", target->path);
 	if (journal_name(target, &journal) < 0 || save(target, journal.old, texts->old, texts->old_len) < 0 ||
 	    save(target, journal.new, texts->new, texts->new_len) < 0) {
 		int err = why_set(ret_why, ERR_SYSTEM, "",
@@ -173,7 +168,7 @@ int inplace_write(const struct replace_target *target, const struct replace_stam
 /* ---- the next start ---- */
 
 /* Every byte is the old one, the new one, padding, or (after a power failure) a zero where the file had grown. */
-static bool is_interrupted(const struct buf *now, const struct replace_texts *texts)
+static bool is_interrupted(const struct buf *now, const struct diskfile_texts *texts)
 {
 	size_t shorter = texts->old_len < texts->new_len ? texts->old_len : texts->new_len;
 	size_t longer = texts->old_len < texts->new_len ? texts->new_len : texts->old_len;
@@ -191,51 +186,51 @@ static bool is_interrupted(const struct buf *now, const struct replace_texts *te
 
 static int read_saved(const char *path, struct buf *out, bool *ret_exists, struct why *ret_why)
 {
-	struct replace_target saved = {0};
-	struct replace_stamp stamp;
+	struct diskfile saved = {0};
+	struct diskfile_stamp stamp;
 	snprintf(saved.path, sizeof(saved.path), "%s", path);
-	int err = replace_read(&saved, SAVED_MAX, out, &stamp, ret_why);
+	int err = diskfile_read(&saved, SAVED_MAX, out, &stamp, ret_why);
 	if (err == 0)
 		*ret_exists = stamp.exists;
 	return err;
 }
 
-static int finish(const struct replace_target *target, const struct journal *journal, const struct buf *now,
+static int finish(const struct diskfile *target, const struct journal *journal, const struct buf *now,
 		  const struct buf *new, struct why *ret_why)
 {
-	const struct replace_texts texts = {
+	const struct diskfile_texts texts = {
 		.old = now->data, .old_len = now->len, .new = new->data, .new_len = new->len};
 	_cleanup_close_ int fd = open(target->path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0 || reserve(fd, now->len, new->len) < 0)
-		return fail(ret_why, "cannot finish the interrupted write of", target->path);
+		return diskfile_fail(ret_why, "cannot finish the interrupted write of", target->path);
 	/* From the start, and once more: what the killed writer's bytes met on their way to the disk is told to the
 	 * first fsync() after it, and they may not be there, though they can be read (fsync(2)). */
 	int err = overwrite(fd, &texts, 0);
 	if (err < 0)
 		err = overwrite(fd, &texts, 0);
 	if (err < 0)
-		return fail(ret_why, "cannot finish the interrupted write of", target->path);
+		return diskfile_fail(ret_why, "cannot finish the interrupted write of", target->path);
 	journal_drop(target, journal);
 	return 0;
 }
 
-static int rescue(const struct replace_target *target, const struct journal *journal, struct why *ret_why)
+static int rescue(const struct diskfile *target, const struct journal *journal, struct why *ret_why)
 {
 	if (rename(journal->old, journal->rescued) < 0)
-		return fail(ret_why, "cannot keep", journal->old);
+		return diskfile_fail(ret_why, "cannot keep", journal->old);
 	journal_drop(target, journal);
 	why_set(ret_why, 0, "", "the text from before the interrupted write is in %s", journal->rescued);
 	return 0;
 }
 
-int inplace_recover(const struct replace_target *target, enum inplace_found *ret_found, struct why *ret_why)
+int inplace_recover(const struct diskfile *target, enum inplace_found *ret_found, struct why *ret_why)
 {
 	struct journal journal;
 	_cleanup_(buf_release) struct buf now = BUF_INIT(SAVED_MAX), old = BUF_INIT(SAVED_MAX),
 					  new = BUF_INIT(SAVED_MAX);
 	bool has_old = false, has_new = false, has_file = false;
 	if (journal_name(target, &journal) < 0)
-		return fail(ret_why, "cannot look for", target->base);
+		return diskfile_fail(ret_why, "cannot look for", target->base);
 	int err = read_saved(journal.new, &new, &has_new, ret_why);
 	if (err == 0)
 		err = read_saved(journal.old, &old, &has_old, ret_why);
@@ -249,7 +244,7 @@ int inplace_recover(const struct replace_target *target, enum inplace_found *ret
 			journal_drop(target, &journal);
 		return 0;
 	}
-	const struct replace_texts texts = {.old = old.data, .old_len = old.len, .new = new.data, .new_len = new.len};
+	const struct diskfile_texts texts = {.old = old.data, .old_len = old.len, .new = new.data, .new_len = new.len};
 	bool ours = has_file && is_interrupted(&now, &texts);
 	err = ours ? finish(target, &journal, &now, &new, ret_why) : rescue(target, &journal, ret_why);
 	if (err == 0)

@@ -9,11 +9,11 @@
 #ifndef SILODNS_INPLACE_H
 #define SILODNS_INPLACE_H
 
-#include "hostsync/replace.h"
+#include "hostsync/diskfile.h"
 
 /* As replace_write(). A failure in the middle puts the old bytes back. */
-int inplace_write(const struct replace_target *target, const struct replace_stamp *expected,
-		  const struct replace_texts *texts, struct why *ret_why);
+int inplace_write(const struct diskfile *target, const struct diskfile_stamp *expected,
+		  const struct diskfile_texts *texts, struct why *ret_why);
 
 enum inplace_found {
 	INPLACE_NOTHING,
@@ -23,6 +23,6 @@ enum inplace_found {
 };
 
 /* Call at start, before the file is read. */
-int inplace_recover(const struct replace_target *target, enum inplace_found *ret_found, struct why *ret_why);
+int inplace_recover(const struct diskfile *target, enum inplace_found *ret_found, struct why *ret_why);
 
 #endif

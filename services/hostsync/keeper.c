@@ -12,8 +12,8 @@
 
 /* The file as it is and as it shall be. */
 struct draft {
-	struct replace_target target;
-	struct replace_stamp stamp;
+	struct diskfile target;
+	struct diskfile_stamp stamp;
 	struct buf now, wanted;
 	struct hostsfile_block block;  /* of `now` */
 	struct hostsfile_parts before; /* of `now` */
@@ -49,10 +49,10 @@ void keeper_release(struct keeper *keeper)
 
 int keeper_recover(struct keeper *keeper, struct why *ret_why)
 {
-	struct replace_target target;
+	struct diskfile target;
 	enum inplace_found found;
 	struct why where = {0};
-	int err = replace_resolve(keeper->settings->hosts_file, keeper->settings->state_dir, &target, ret_why);
+	int err = diskfile_resolve(keeper->settings->hosts_file, keeper->settings->state_dir, &target, ret_why);
 	if (err < 0)
 		return err;
 	tempfile_clean(target.dir, target.base);
@@ -73,9 +73,9 @@ int keeper_recover(struct keeper *keeper, struct why *ret_why)
 
 static int read_draft(const struct settings *settings, struct draft *draft, struct why *ret_why)
 {
-	int err = replace_resolve(settings->hosts_file, settings->state_dir, &draft->target, ret_why);
+	int err = diskfile_resolve(settings->hosts_file, settings->state_dir, &draft->target, ret_why);
 	if (err == 0)
-		err = replace_read(&draft->target, HOSTSFILE_MAX, &draft->now, &draft->stamp, ret_why);
+		err = diskfile_read(&draft->target, HOSTSFILE_MAX, &draft->now, &draft->stamp, ret_why);
 	if (err == 0)
 		err = hostsfile_find(draft->now.data, draft->now.len, &draft->block, ret_why);
 	return err;
@@ -118,10 +118,10 @@ static bool same_text(const struct buf *a, const struct buf *b)
 
 static int write_draft(const struct draft *draft, enum replace_way *ret_way, struct why *ret_why)
 {
-	const struct replace_texts texts = {.old = draft->now.data,
-					    .old_len = draft->now.len,
-					    .new = draft->wanted.data ? draft->wanted.data : "",
-					    .new_len = draft->wanted.len};
+	const struct diskfile_texts texts = {.old = draft->now.data,
+					     .old_len = draft->now.len,
+					     .new = draft->wanted.data ? draft->wanted.data : "",
+					     .new_len = draft->wanted.len};
 	return replace_write(&draft->target, &draft->stamp, &texts, ret_way, ret_why);
 }
 

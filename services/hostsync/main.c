@@ -50,7 +50,7 @@ static enum exit_code follow(const struct settings *settings)
 	return code;
 }
 
-static enum exit_code run(const struct settings *settings)
+static enum exit_code hostsync_main(const struct settings *settings)
 {
 	if (settings->check)
 		return check(settings);
@@ -80,7 +80,7 @@ int main(int argc, char **argv)
 	enum exit_code code = EXIT_SETTINGS;
 	if (settings_finish(&settings, stderr) == 0) {
 		log_init("hostsync", settings_log_level(&settings), settings_log_format(&settings));
-		code = run(&settings);
+		code = hostsync_main(&settings);
 	}
 	conf_release(&hostsync_program, &settings);
 	return (int)code;

@@ -26,16 +26,15 @@ static const struct conf_option options[] = {
 	 CONF_FIELD(url),
 	 .arg = "URL",
 	 .check = conf_check_url,
-	 .help = "The hub, such as https://hub.example.net. Required, but for --remove and --check."},
+	 .help = "The hub, such as https://hub.example.net. Required, except with --remove and --check."},
 	CONF_ROWS_CREDENTIALS,
 	{.name = "SILOS",
 	 .type = CONF_LIST,
 	 CONF_FIELD(silos),
 	 .arg = "LIST",
 	 .check = silo_id_conf_check,
-	 .help = "The silos to follow. A hostname in several of them is taken from the first. Required, but for "
-		 "--remove and "
-		 "--check."},
+	 .help = "The silos to follow. A hostname in several of them is taken from the first. Required, except with "
+		 "--remove and --check."},
 	{.name = "HOSTNAMES",
 	 .type = CONF_LIST,
 	 CONF_FIELD(hostnames),
@@ -87,9 +86,7 @@ static const struct conf_option options[] = {
 	 .min = 100,
 	 .max = 86400000,
 	 .arg = "TIME",
-	 .help = "How often to look whether the hosts file is in order; and to ask the hub when polling, give or take "
-		 "a "
-		 "tenth."},
+	 .help = "How often to look whether the hosts file is in order; and to ask the hub when polling, ±10%."},
 	{.name = "ONCE", .type = CONF_BOOL, CONF_FIELD(once), .help = "Ask once, write, exit."},
 	{.name = "PRINT",
 	 .type = CONF_BOOL,

@@ -11,7 +11,7 @@
 #include "common/net/http.h"
 #include "updater/run.h"
 
-static enum exit_code run(const struct settings *settings)
+static enum exit_code updater_main(const struct settings *settings)
 {
 	if (settings->check)
 		return run_check(settings);
@@ -51,7 +51,7 @@ int main(int argc, char **argv)
 		log_level_parse(settings.log_level, &level); /* checked by the table */
 		log_format_parse(settings.log_format, &format);
 		log_init("silodns-updater", level, format);
-		code = run(&settings);
+		code = updater_main(&settings);
 	}
 	conf_release(&updater_program, &settings);
 	return code;

@@ -289,7 +289,7 @@ static int check_token(struct authenticator *auth, const unsigned char hash[stat
 	int64_t now_us = clock_wall_us();
 	struct user user;
 
-	if (store_token(auth->store, hash, &token) || store_user_by_id(auth->store, token->owner, &user))
+	if (store_token_and_owner(auth->store, hash, &token, &user))
 		return refuse_unknown_token(auth, hash, call, why);
 	snprintf(call->claim.user, sizeof call->claim.user, "%s", user.name);
 	snprintf(call->claim.token, sizeof call->claim.token, "%s", token_name(token));

@@ -11,11 +11,12 @@
 #include "common/base/jsontext.h"
 #include "common/base/log.h"
 
-enum { SQL_TAKEN, SQL_TAKE, SQL_COUNT };
+enum { SQL_TAKEN, SQL_TAKE, SQL_FORGET, SQL_COUNT };
 
 static const char *const sql[SQL_COUNT] = {
 	[SQL_TAKEN] = "SELECT hash FROM client_secret WHERE hash = ?",
 	[SQL_TAKE] = "INSERT IGNORE INTO client_secret (hash) VALUES (?)",
+	[SQL_FORGET] = "DELETE FROM client_secret WHERE hash = ?",
 };
 
 /* The two kinds; their names are the tokens'. One updates its hostnames, the other reads. */
@@ -186,6 +187,22 @@ static void token_cleanup(struct token **token)
 	token_unref(*token);
 }
 
+/* A secret that one kind has, and that the settings give to the other: when each has the other's, the first that is
+ * replaced takes the second one's token away, which is no revocation. So both, before either is replaced. */
+static int forget_moved(struct bootstrap *c, struct db *db, const struct kind *kind)
+{
+	_cleanup_(token_cleanup) struct token *current = NULL;
+	const char *secret = secret_of(&c->settings, kind);
+	unsigned char hash[TOKEN_HASH_BYTES];
+	char hex[TOKEN_HASH_HEX + 1];
+
+	if (!secret || !token_hash_secret(secret, strlen(secret), hash) || store_token(c->store, hash, &current) ||
+	    strcmp(token_name(current), kind->name) == 0)
+		return ERR_OK;
+	sodium_bin2hex(hex, sizeof hex, hash, sizeof hash);
+	return db_exec(db, SQL_FORGET, &DB_TEXT_VALUE(hex, TOKEN_HASH_HEX), 1);
+}
+
 static int ensure(struct bootstrap *c, struct db *db, const struct kind *kind, const char *owner, struct why *ret_why)
 {
 	_cleanup_(token_cleanup) struct token *token = NULL;
@@ -230,6 +247,8 @@ static int ensure_all(struct bootstrap *c, struct periodic *periodic, struct why
 	if (err)
 		return why_set(ret_why, err, "", "there is no admin whose they could be");
 	err = periodic_db(periodic, sql, SQL_COUNT, &db);
+	for (size_t i = 0; i < KIND_COUNT && !err; i++)
+		err = forget_moved(c, db, &kinds[i]);
 	for (size_t i = 0; i < KIND_COUNT && !err; i++)
 		if (secret_of(&c->settings, &kinds[i]))
 			err = ensure(c, db, &kinds[i], owner, ret_why);

@@ -10,7 +10,8 @@
  * The updater's may set its hostnames, the hostsyncs' may read, both in the silos of the settings, which are made,
  * empty, when they are not there. They are tokens of the admin as any others. As long as the settings name a secret,
  * its token is as the settings say: when the hub starts, one that is missing is made, and one with another secret or
- * scope is replaced. But each secret is taken once: one that was revoked is revoked, whatever the settings say.
+ * scope is replaced. But each secret is taken once: one that was revoked is revoked, whatever the settings say. (The
+ * two may be exchanged.)
  */
 #ifndef SILODNS_API_JOBS_BOOTSTRAP_H
 #define SILODNS_API_JOBS_BOOTSTRAP_H

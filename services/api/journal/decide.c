@@ -219,17 +219,37 @@ static int decide_silo(struct transaction *transaction, struct change *change, c
 
 /* --- the whole ---------------------------------------------------------------------------------------------------- */
 
+/* The rights that count are those of now, not those of when the request came in. A user of the same name or a token of
+ * the same secret that is there now may want something else of who asks: the next attempt finds out, by these. */
+static int find_actor(struct store *store, const struct principal *principal, struct user *ret_actor, struct why *why)
+{
+	struct token *token = NULL;
+	struct user user;
+
+	*ret_actor = (struct user){.role = ROLE_ADMIN};
+	if (principal->user_id && store_user_by_id(store, principal->user_id, ret_actor))
+		return store_user(store, principal->name, &user)
+			       ? why_set(why, ERR_UNAUTHORIZED, "", "the user was removed meanwhile")
+			       : why_set(why, ERR_UNAVAILABLE, "",
+					 "the user was removed and made again meanwhile; nothing was changed, try "
+					 "again");
+	if (!principal->token || store_has_token(store, principal->token))
+		return ERR_OK;
+	if (store_token(store, principal->token->hash, &token))
+		return why_set(why, ERR_UNAUTHORIZED, "", "the token was revoked meanwhile");
+	token_unref(token);
+	return why_set(why, ERR_UNAVAILABLE, "", "the token was replaced meanwhile; nothing was changed, try again");
+}
+
 int transaction_decide(struct transaction *transaction, struct change *change, struct outcome *ret_outcome)
 {
-	struct user actor = {.role = ROLE_ADMIN};
+	struct user actor;
 
 	memset(ret_outcome, 0, sizeof *ret_outcome);
 	change->revision = 0;
-	/* The rights that count are those of now, not those of when the request came in. */
-	if (change->actor.user_id && store_user_by_id(transaction->store, change->actor.user_id, &actor))
-		return why_set(&ret_outcome->why, ERR_UNAUTHORIZED, "", "the user was removed meanwhile");
-	if (change->actor.token && !store_has_token(transaction->store, change->actor.token))
-		return why_set(&ret_outcome->why, ERR_UNAUTHORIZED, "", "the token was revoked meanwhile");
+	int err = find_actor(transaction->store, &change->actor, &actor, &ret_outcome->why);
+	if (err)
+		return err;
 	if (change_is_of_silo(change))
 		return decide_silo(transaction, change, &actor, ret_outcome);
 	/* Users and tokens by a token: its verb, and the role of its owner as it is now. */

@@ -3,23 +3,26 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* {"id":"silo1",… An id has no character that JSON escapes, and ends with one that is smaller than all it may have. */
+/* {"id":"silo1",... An id has no character that JSON escapes. */
 static const char prefix[] = "{\"id\":\"";
 #define PREFIX_LEN (sizeof prefix - 1)
-#define ID_END '"'
 
 static bool begins_with_id(const char *json, size_t len, const char *id, size_t id_len)
 {
 	return len > PREFIX_LEN + id_len && memcmp(json, prefix, PREFIX_LEN) == 0 &&
-	       memcmp(json + PREFIX_LEN, id, id_len) == 0 && json[PREFIX_LEN + id_len] == ID_END;
+	       memcmp(json + PREFIX_LEN, id, id_len) == 0 && json[PREFIX_LEN + id_len] == '"';
+}
+
+static const char *id_of(const struct document *body)
+{
+	return body->json + (body->id_inside ? PREFIX_LEN : body->len + 1);
 }
 
 struct document *document_new(const char *id, const char *json, size_t len, uint32_t owner, uint64_t revision)
 {
-	size_t id_len = strlen(id);
+	size_t id_len = strnlen(id, SILO_ID_MAX);
 	bool inside = begins_with_id(json, len, id, id_len);
-	struct document *body =
-		len <= UINT32_MAX / 8 ? malloc(sizeof *body + len + 1 + (inside ? 0 : id_len + 1)) : NULL;
+	struct document *body = len < UINT32_MAX ? malloc(sizeof *body + len + 1 + (inside ? 0 : id_len)) : NULL;
 
 	if (!body)
 		return NULL;
@@ -28,13 +31,12 @@ struct document *document_new(const char *id, const char *json, size_t len, uint
 	body->revision = revision;
 	body->len = (uint32_t)len;
 	body->kind = DOCUMENT_SILO;
+	body->id_len = (uint8_t)id_len;
+	body->id_inside = inside;
 	memcpy(body->json, json, len);
 	body->json[len] = '\0';
-	body->id_at = inside ? PREFIX_LEN : (unsigned)len + 1;
-	if (!inside) {
-		memcpy(body->json + body->id_at, id, id_len);
-		body->json[body->id_at + id_len] = ID_END;
-	}
+	if (!inside)
+		memcpy(body->json + len + 1, id, id_len);
 	return body;
 }
 
@@ -52,30 +54,27 @@ void document_unref(struct document *body)
 
 void document_id(const struct document *body, char ret_id[static SILO_ID_MAX + 1])
 {
-	char *end = memccpy(ret_id, body->json + body->id_at, ID_END, SILO_ID_MAX + 1);
-
-	(end ? end - 1 : ret_id + SILO_ID_MAX)[0] = '\0';
+	memcpy(ret_id, id_of(body), body->id_len);
+	ret_id[body->id_len] = '\0';
 }
 
 int document_compare_id(const struct document *a, const struct document *b)
 {
-	const unsigned char *x = (const unsigned char *)a->json + a->id_at;
-	const unsigned char *y = (const unsigned char *)b->json + b->id_at;
+	int order = memcmp(id_of(a), id_of(b), a->id_len < b->id_len ? a->id_len : b->id_len);
 
-	for (; *x == *y && *x != ID_END; x++, y++)
-		;
-	return *x - *y;
+	return order ? order : a->id_len - b->id_len;
 }
 
 struct document *document_key(union document_key *key, const char *id, uint32_t owner)
 {
-	char *text = key->room + offsetof(struct document, json);
-	size_t len = 0;
+	char *text = key->room + offsetof(struct document, json) + 1;
+	uint8_t len = 0;
 
-	for (; len <= SILO_ID_MAX && (unsigned char)id[len] > ID_END; len++)
+	for (; len <= SILO_ID_MAX && (unsigned char)id[len] > '"'; len++)
 		text[len] = id[len];
-	text[len] = ID_END;
-	key->document.id_at = 0;
+	key->document.len = 0;
+	key->document.id_len = len;
+	key->document.id_inside = false;
 	key->document.owner = owner;
 	return &key->document;
 }

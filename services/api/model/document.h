@@ -9,6 +9,7 @@
 #define SILODNS_API_MODEL_DOCUMENT_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,9 +32,10 @@ struct document {
 		RB_ENTRY(document) by_id, by_owner, by_revision, by_owner_revision;
 	} places;
 	uint32_t len;
-	unsigned kind : 2;   /* enum document_kind */
-	unsigned id_at : 30; /* where in `json` the id is */
-	char json[];         /* canonical document, with a final NUL that is not counted */
+	uint8_t kind;   /* enum document_kind */
+	uint8_t id_len; /* bytes */
+	bool id_inside; /* the id is where a hub writes it in `json`, not behind the final NUL */
+	char json[];    /* canonical document, with a final NUL that is not counted */
 };
 
 /* Copies. A text that does not begin with the id, as no hub writes one, is kept all the same. NULL: no memory. */
@@ -50,7 +52,7 @@ int document_compare_id(const struct document *a, const struct document *b);
 /* A document on the stack that has an id and an owner and is good for comparisons. */
 union document_key {
 	struct document document;
-	char room[sizeof(struct document) + SILO_ID_MAX + 2];
+	char room[sizeof(struct document) + SILO_ID_MAX + 2]; /* its text is empty */
 };
 /* Of a text that is no id: the part before it that could be one. */
 struct document *document_key(union document_key *key, const char *id, uint32_t owner);

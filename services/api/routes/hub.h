@@ -21,6 +21,7 @@
 #include "api/routes/metrics.h"
 #include "api/store/store.h"
 #include "api/watch/watchers.h"
+#include "common/conf/conf.h"
 #include "common/net/ipaddr.h"
 
 struct hub {
@@ -35,6 +36,7 @@ struct hub {
 	struct retention retention;
 	struct tls *tls; /* NULL: HTTP without TLS */
 	struct forwarded_trust trust;
+	struct conf_list cors_origins;
 	size_t body_max;    /* bytes */
 	size_t records_max; /* of a silo */
 	int64_t started_us; /* clock_wall_us() */

@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "api/http/forwarded.h"
+#include "api/routes/cors.h"
 #include "api/routes/handlers.h"
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
@@ -359,18 +360,21 @@ static int handle(struct call *call, struct reply *reply)
 	call->method = strcmp(call->request->method, "HEAD") == 0 ? "GET" : call->request->method;
 	identify(call);
 	int err = count_request(call);
-	if (!err)
-		err = find_route(call, reply);
+	if (err || reply->status == 204) /* a preflight: cors_apply() has answered it */
+		return err;
+	err = find_route(call, reply);
 	return err ? err : handle_route(call, reply);
 }
 
-int routes_handle(void *hub, struct request *request, struct reply *reply)
+int routes_handle(void *arg, struct request *request, struct reply *reply)
 {
+	struct hub *hub = arg;
 	struct call *call = request->state;
 
 	/* What is said to one user at one time must not be kept for another; handlers may allow more. */
 	reply_header(reply, "Cache-Control", "no-store");
 	reply_header(reply, "X-Content-Type-Options", "nosniff");
+	cors_apply(&hub->cors_origins, request, reply);
 	if (!call && call_new(hub, request, &call)) {
 		reply_problem(reply, ERR_NOMEM, NULL);
 		return ERR_OK;

@@ -1,5 +1,6 @@
 #include "api/settings/settings.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -8,6 +9,7 @@
 #include "api/model/token.h"
 #include "common/base/log.h"
 #include "common/conf/conf_rows.h"
+#include "common/net/url.h"
 
 static int check_admin_user(const char *value, struct why *ret_why)
 {
@@ -51,6 +53,34 @@ static int check_proxy_header(const char *value, struct why *ret_why)
 			       strcasecmp(value, "X-Real-IP") != 0
 		       ? why_set(ret_why, ERR_INVALID, "", "is Forwarded, X-Forwarded-For or X-Real-IP")
 		       : 0;
+}
+
+/* It is compared with what browsers send (RFC 6454, 6.2): what they never send must not stand there. */
+static int check_origin(const char *value, struct why *ret_why)
+{
+	struct url url;
+	char origin[sizeof url.host + sizeof url.port + sizeof "https://[]:"];
+
+	if (strchr(value, '*'))
+		return why_set(
+			ret_why, ERR_INVALID, "",
+			"takes no *, as pages that nobody thought of could read the hub then: write each origin, "
+			"such as https://dash.example.net");
+	int err = url_parse(value, &url, ret_why);
+	if (err)
+		return err;
+	for (char *c = url.host; *c; c++)
+		if (*c >= 'A' && *c <= 'Z')
+			*c = (char)(*c - 'A' + 'a');
+	if (url.host[strspn(url.host, "abcdefghijklmnopqrstuvwxyz0123456789-_.:")])
+		return why_set(ret_why, ERR_INVALID, "",
+			       "has no host that browsers send: write letters beyond a to z as xn--…");
+	bool usual = strcmp(url.port, url.https ? "443" : "80") == 0, v6 = strchr(url.host, ':');
+	snprintf(origin, sizeof origin, "http%s://%s%s%s%s%s", url.https ? "s" : "", v6 ? "[" : "", url.host,
+		 v6 ? "]" : "", usual ? "" : ":", usual ? "" : url.port);
+	return strcmp(value, origin) == 0
+		       ? 0
+		       : why_set(ret_why, ERR_INVALID, "", "is not as browsers send an origin: write %s", origin);
 }
 
 static int check_verb(const char *value, struct why *ret_why)
@@ -101,6 +131,9 @@ static const struct conf_option options[] = {
 	 .help = "Which header these proxies write: Forwarded, X-Forwarded-For or X-Real-IP. The others, which most "
 		 "of them hand on as a client wrote them, are not looked at. Without this, the first two are, and "
 		 "neither is believed when they disagree."},
+	{.name = "CORS_ORIGINS", .type = CONF_LIST, CONF_FIELD(cors_origins), .arg = "ORIGIN", .check = check_origin,
+	 .help = "Pages from there, such as https://dash.example.net or http://localhost:3000, may read the hub (GET, "
+		 "HEAD, with an Authorization header), which browsers refuse otherwise."},
 	{.name = "DB_HOST", .type = CONF_LIST, CONF_FIELD(db_hosts), .def = "127.0.0.1", .arg = "HOST",
 	 .help = "MariaDB's host. Several, such as the nodes of a Galera cluster, are tried in turn."},
 	{.name = "DB_PORT", .type = CONF_INT, CONF_FIELD(db_port), .def = "3306", .min = 1, .max = 65535,

@@ -11,7 +11,7 @@
 #include "common/net/ipaddr.h"
 
 struct settings {
-	struct conf_list listen, trusted_proxies, limit_exempt, db_hosts;
+	struct conf_list listen, trusted_proxies, cors_origins, limit_exempt, db_hosts;
 	long threads; /* 0: as many as the machine has processors */
 	long headers_max, records_max, body_max, bodies_max, connections_max, connections_per_address_max;
 	long limit_requests, limit_requests_burst, limit_user_requests, limit_user_requests_burst;

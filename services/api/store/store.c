@@ -17,6 +17,7 @@ struct store {
 	struct store_state *state; /* guarded by lock; never NULL */
 	struct flapping *flapping;
 
+	atomic_bool loaded; /* it is a state of the database, not the emptiness before the first one */
 	atomic_int_least64_t confirmed_began_us;     /* the last look at the database */
 	atomic_int_least64_t confirmed_ms, again_ms; /* when last (clock_mono_ms), and how soon again */
 
@@ -74,10 +75,7 @@ void store_view_end(struct store *store)
 
 bool store_is_loaded(struct store *store)
 {
-	bool loaded = store_view(store)->loaded;
-
-	store_view_end(store);
-	return loaded;
+	return atomic_load(&store->loaded);
 }
 
 uint64_t store_revision(struct store *store)
@@ -172,6 +170,18 @@ static int copy_token(struct store *store, struct token *found, struct token **r
 int store_token(struct store *store, const unsigned char hash[static TOKEN_HASH_BYTES], struct token **ret_token)
 {
 	return copy_token(store, store_state_token(store_view(store), hash), ret_token);
+}
+
+int store_token_and_owner(struct store *store, const unsigned char hash[static TOKEN_HASH_BYTES],
+			  struct token **ret_token, struct user *ret_owner)
+{
+	const struct store_state *state = store_view(store);
+	struct token *token = store_state_token(state, hash);
+	const struct user_node *owner = token ? store_state_user_by_id(state, token->owner) : NULL;
+
+	if (owner)
+		*ret_owner = owner->user;
+	return copy_token(store, owner ? token : NULL, ret_token);
 }
 
 int store_token_by_subject(struct store *store, const char *subject, struct token **ret_token)
@@ -315,13 +325,13 @@ static void apply_one(struct store_state *state, const struct change *change, st
 		store_state_put_user_take(state, TAKE_PTR(provision->user));
 		break;
 	case CHANGE_USER_DELETE:
-		store_state_delete_user(state, change->subject);
+		store_state_remove_user(state, store_state_user(state, change->subject));
 		break;
 	case CHANGE_TOKEN_PUT:
 		store_state_put_token_take(state, token_ref(change->token));
 		break;
 	case CHANGE_TOKEN_DELETE:
-		store_state_delete_token(state, change->subject);
+		store_state_remove_token(state, store_state_token_by_subject(state, change->subject));
 		break;
 	}
 }
@@ -354,7 +364,6 @@ int store_apply(struct store *store, struct change *const changes[], size_t coun
 
 void store_replace_take(struct store *store, struct store_state *state, const char *identity, uint64_t revision)
 {
-	state->loaded = true;
 	state->point.revision = revision;
 	snprintf(state->point.identity, sizeof state->point.identity, "%s", identity);
 	pthread_rwlock_wrlock(&store->lock);
@@ -363,6 +372,7 @@ void store_replace_take(struct store *store, struct store_state *state, const ch
 	state->point.user_changes = old->point.user_changes + 1;
 	store->state = state;
 	pthread_rwlock_unlock(&store->lock);
+	atomic_store(&store->loaded, true);
 	store_state_free(old);
 	store_wake(store);
 }

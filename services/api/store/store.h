@@ -31,7 +31,7 @@ void store_free(struct store *store);
 
 /* --- reading ------------------------------------------------------------------------------------------------------ */
 
-/* False until the first store_replace_take(): the other readers find nothing then. */
+/* False until the first store_replace_take(): the other readers find nothing then. Takes no lock. */
 bool store_is_loaded(struct store *store);
 uint64_t store_revision(struct store *store);
 void store_identity(struct store *store, char ret_identity[static HUB_IDENTITY_LEN + 1]);
@@ -84,6 +84,8 @@ int store_users(struct store *store, struct user **ret_users, size_t *ret_count)
 
 /* A reference of the caller's; ERR_NOT_FOUND. */
 int store_token(struct store *store, const unsigned char hash[static TOKEN_HASH_BYTES], struct token **ret_token);
+int store_token_and_owner(struct store *store, const unsigned char hash[static TOKEN_HASH_BYTES],
+			  struct token **ret_token, struct user *ret_owner);
 int store_token_by_subject(struct store *store, const char *subject, struct token **ret_token);
 bool store_has_token(struct store *store, const struct token *token); /* neither revoked nor replaced */
 /* The tokens of `owner` (0: all) by subject: an array of references of the caller's. ERR_NOMEM. */

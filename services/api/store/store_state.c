@@ -5,68 +5,30 @@
 
 #include "common/base/cleanup.h"
 
-#define COMPARE(a, b) (((a) > (b)) - ((a) < (b)))
-
-static int compare_owner(const struct document *a, const struct document *b)
-{
-	return a->owner != b->owner ? COMPARE(a->owner, b->owner) : document_compare_id(a, b);
-}
-
-static int compare_mark(const struct document *a, const struct document *b)
-{
-	int order = document_compare_id(a, b);
-
-	return order ? order : COMPARE(a->owner, b->owner);
-}
-
-/* Of one revision are only a silo that changes hands and the mark for it, or what a person wrote into the tables. */
-static int compare_revision(const struct document *a, const struct document *b)
-{
-	int order = COMPARE(a->revision, b->revision);
-
-	if (!order)
-		order = (a->kind != DOCUMENT_SILO) - (b->kind != DOCUMENT_SILO);
-	return order ? order : compare_owner(a, b);
-}
-
-static int compare_owner_revision(const struct document *a, const struct document *b)
-{
-	return a->owner != b->owner ? COMPARE(a->owner, b->owner) : compare_revision(a, b);
-}
-
-static int compare_user_name(const struct user_node *a, const struct user_node *b)
-{
-	return strcmp(a->user.name, b->user.name);
-}
-
-static int compare_user_id(const struct user_node *a, const struct user_node *b)
-{
-	return COMPARE(a->user.id, b->user.id);
-}
-
-static int compare_token_hash(const struct token *a, const struct token *b)
-{
-	return memcmp(a->hash, b->hash, sizeof a->hash);
-}
-
-static int compare_token_subject(const struct token *a, const struct token *b)
-{
-	return strcmp(a->subject, b->subject);
-}
+/* The orders: by one thing, and where it is equal by the next. Of one revision are only a silo that changes hands and
+ * the mark for it, or what a person wrote into the tables. */
+#define BY(field, next) (a->field != b->field ? (a->field < b->field ? -1 : 1) : (next))
+#define BY_ID document_compare_id(a, b)
+#define SILOS_FIRST(next) ((!a->kind == !b->kind) ? (next) : !b->kind - !a->kind)
+#define BY_REVISION BY(revision, SILOS_FIRST(BY(owner, BY_ID)))
 
 /* (RB_GENERATE_STATIC needs a macro that glibc does not have.) */
-#define GENERATE(tree, node, link, compare)                                                                            \
-	RB_GENERATE_INTERNAL(tree, node, link, compare, static __attribute__((unused)))
-GENERATE(silos_by_id, document, places.by_id, document_compare_id)
-GENERATE(silos_by_owner, document, places.by_owner, compare_owner)
-GENERATE(changes, document, places.by_revision, compare_revision)
-GENERATE(changes_by_owner, document, places.by_owner_revision, compare_owner_revision)
-GENERATE(marks_by_id, document, places.by_id, compare_mark)
-GENERATE(marks_by_age, document, places.by_owner, compare_revision)
-GENERATE(users_by_name, user_node, by_name, compare_user_name)
-GENERATE(users_by_id, user_node, by_id, compare_user_id)
-GENERATE(tokens_by_hash, token, by_hash, compare_token_hash)
-GENERATE(tokens_by_subject, token, by_subject, compare_token_subject)
+#define GENERATE(tree, node, link, order)                                                                              \
+	static int compare_##tree(const struct node *a, const struct node *b)                                          \
+	{                                                                                                              \
+		return order;                                                                                          \
+	}                                                                                                              \
+	RB_GENERATE_INTERNAL(tree, node, link, compare_##tree, static __attribute__((unused)))
+GENERATE(silos_by_id, document, places.by_id, BY_ID)
+GENERATE(silos_by_owner, document, places.by_owner, BY(owner, BY_ID))
+GENERATE(changes, document, places.by_revision, BY_REVISION)
+GENERATE(changes_by_owner, document, places.by_owner_revision, BY(owner, BY_REVISION))
+GENERATE(marks_by_id, document, places.by_id, BY_ID ? BY_ID : BY(owner, 0))
+GENERATE(marks_by_age, document, places.by_owner, BY_REVISION)
+GENERATE(users_by_name, user_node, by_name, strcmp(a->user.name, b->user.name))
+GENERATE(users_by_id, user_node, by_id, BY(user.id, 0))
+GENERATE(tokens_by_hash, token, by_hash, memcmp(a->hash, b->hash, sizeof a->hash))
+GENERATE(tokens_by_subject, token, by_subject, strcmp(a->subject, b->subject))
 
 /* The trees' functions do not change what they search in, but say so nowhere. */
 #define TREE(state, field) (&((struct store_state *)(uintptr_t)(state))->field)
@@ -323,7 +285,7 @@ static size_t token_bytes(const struct token *token)
 	return sizeof *token + 2 * strlen(token->document);
 }
 
-static void token_remove(struct store_state *state, struct token *token)
+void store_state_remove_token(struct store_state *state, struct token *token)
 {
 	if (!token)
 		return;
@@ -334,15 +296,10 @@ static void token_remove(struct store_state *state, struct token *token)
 	token_unref(token);
 }
 
-void store_state_delete_token(struct store_state *state, const char *subject)
-{
-	token_remove(state, store_state_token_by_subject(state, subject));
-}
-
 void store_state_put_token_take(struct store_state *state, struct token *token)
 {
-	token_remove(state, RB_FIND(tokens_by_subject, &state->tokens_by_subject, token));
-	token_remove(state, RB_FIND(tokens_by_hash, &state->tokens_by_hash, token));
+	store_state_remove_token(state, RB_FIND(tokens_by_subject, &state->tokens_by_subject, token));
+	store_state_remove_token(state, RB_FIND(tokens_by_hash, &state->tokens_by_hash, token));
 	RB_INSERT(tokens_by_hash, &state->tokens_by_hash, token);
 	RB_INSERT(tokens_by_subject, &state->tokens_by_subject, token);
 	state->size.tokens++;
@@ -360,7 +317,7 @@ struct user_node *user_node_new(const struct user *user)
 	return node;
 }
 
-static void user_delete(struct store_state *state, struct user_node *node)
+void store_state_remove_user(struct store_state *state, struct user_node *node)
 {
 	struct token *token, *next;
 
@@ -368,17 +325,12 @@ static void user_delete(struct store_state *state, struct user_node *node)
 		return;
 	RB_FOREACH_SAFE (token, tokens_by_subject, &state->tokens_by_subject, next)
 		if (token->owner == node->user.id)
-			token_remove(state, token);
+			store_state_remove_token(state, token);
 	RB_REMOVE(users_by_name, &state->users_by_name, node);
 	RB_REMOVE(users_by_id, &state->users_by_id, node);
 	state->size.users--;
 	state->size.bytes -= sizeof *node;
 	free(node);
-}
-
-void store_state_delete_user(struct store_state *state, const char *name)
-{
-	user_delete(state, store_state_user(state, name));
 }
 
 void store_state_put_user_take(struct store_state *state, struct user_node *node)
@@ -391,8 +343,8 @@ void store_state_put_user_take(struct store_state *state, struct user_node *node
 		free(node);
 		return;
 	}
-	user_delete(state, known);
-	user_delete(state, store_state_user_by_id(state, node->user.id));
+	store_state_remove_user(state, known);
+	store_state_remove_user(state, store_state_user_by_id(state, node->user.id));
 	node->user.silos = 0;
 	RB_INSERT(users_by_name, &state->users_by_name, node);
 	RB_INSERT(users_by_id, &state->users_by_id, node);
@@ -410,23 +362,13 @@ struct store_state *store_state_new(void)
 /* Nobody looks into the trees any more. */
 void store_state_free(struct store_state *state)
 {
-	struct document *document, *next_document;
-	struct token *token, *next_token;
-	struct user_node *user, *next_user;
-
 	if (!state)
 		return;
-	RB_FOREACH_SAFE (document, changes, &state->changes, next_document) {
-		RB_REMOVE(changes, &state->changes, document);
-		document_unref(document);
-	}
-	RB_FOREACH_SAFE (token, tokens_by_hash, &state->tokens_by_hash, next_token) {
-		RB_REMOVE(tokens_by_hash, &state->tokens_by_hash, token);
-		token_unref(token);
-	}
-	RB_FOREACH_SAFE (user, users_by_id, &state->users_by_id, next_user) {
-		RB_REMOVE(users_by_id, &state->users_by_id, user);
-		free(user);
-	}
+	while (!RB_EMPTY(&state->changes))
+		document_unref(RB_REMOVE(changes, &state->changes, RB_ROOT(&state->changes)));
+	while (!RB_EMPTY(&state->tokens_by_hash))
+		token_unref(RB_REMOVE(tokens_by_hash, &state->tokens_by_hash, RB_ROOT(&state->tokens_by_hash)));
+	while (!RB_EMPTY(&state->users_by_id))
+		free(RB_REMOVE(users_by_id, &state->users_by_id, RB_ROOT(&state->users_by_id)));
 	free(state);
 }

@@ -48,7 +48,6 @@ struct store_state {
 	struct users_by_id users_by_id;
 	struct tokens_by_hash tokens_by_hash;
 	struct tokens_by_subject tokens_by_subject;
-	bool loaded; /* it is a state of the database, not the emptiness before the first one */
 	struct store_point point;
 	struct store_size size;
 };
@@ -87,10 +86,10 @@ void store_state_put_mark_take(struct store_state *state, struct document *mark,
 			       enum document_kind kind);
 /* A user of the same name becomes this one; if it was another user, that one is gone with its tokens. */
 void store_state_put_user_take(struct store_state *state, struct user_node *user);
-void store_state_delete_user(struct store_state *state, const char *name);
+void store_state_remove_user(struct store_state *state, struct user_node *user); /* NULL is allowed */
 /* In place of one of the same subject or hash. */
 void store_state_put_token_take(struct store_state *state, struct token *token);
-void store_state_delete_token(struct store_state *state, const char *subject);
+void store_state_remove_token(struct store_state *state, struct token *token); /* NULL is allowed */
 
 struct user_node *user_node_new(const struct user *user); /* a copy; NULL: no memory; free() if it was not used */
 

@@ -21,36 +21,29 @@ void sse_release(struct sse_event *event)
 	event->text_len = event->head_len = event->written = 0;
 }
 
-static size_t copy_part(const char *part, size_t len, size_t from, char *to, size_t max)
+static void copy_part(struct sse_event *event, const char *part, size_t len, struct sse_buffer *to)
 {
-	size_t count = len - from < max ? len - from : max;
+	size_t room = to->max - to->used, count = len < room ? len : room;
 
-	memcpy(to, part + from, count);
-	return count;
-}
-
-/* Writes on; once all is written, the document is let go. */
-static size_t write_on(struct sse_event *event, char *to, size_t max)
-{
-	size_t head = event->head_len, body = body_len(event), at = event->written, count;
-
-	if (at < head)
-		count = copy_part(event->text, head, at, to, max);
-	else if (at < head + body)
-		count = copy_part(event->body->json, body, at - head, to, max);
-	else
-		count = copy_part(event->text + head, event->text_len - head, at - head - body, to, max);
+	memcpy(to->data + to->used, part, count);
+	to->used += count;
 	event->written += count;
-	if (sse_is_written(event))
-		sse_release(event);
-	return count;
 }
 
-bool sse_write(struct sse_event *event, char *to, size_t max, size_t *used)
+bool sse_write(struct sse_event *event, struct sse_buffer *to)
 {
-	while (!sse_is_written(event) && *used < max)
-		*used += write_on(event, to + *used, max - *used);
-	return sse_is_written(event) && *used < max;
+	size_t head = event->head_len, tail = head + body_len(event), end = tail + event->text_len - head;
+
+	if (event->written < head)
+		copy_part(event, event->text + event->written, head - event->written, to);
+	if (event->written >= head && event->written < tail)
+		copy_part(event, event->body->json + event->written - head, tail - event->written, to);
+	if (event->written >= tail && event->written < end)
+		copy_part(event, event->text + head + event->written - tail, end - event->written, to);
+	if (event->written < end)
+		return false;
+	sse_release(event); /* the document is let go */
+	return to->used < to->max;
 }
 
 static void put_text(struct sse_event *event, const char *text)

@@ -21,6 +21,11 @@ struct sse_event {
 	struct document *body; /* owned; NULL: none */
 };
 
+struct sse_buffer {
+	char *data;
+	size_t max, used;
+};
+
 void sse_release(struct sse_event *event); /* it is empty then, and can be used again */
 
 void sse_say(struct sse_event *event, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -28,9 +33,8 @@ void sse_say_id(struct sse_event *event, uint64_t id);
 /* The event "silo", with the document, of which it takes a reference, and its revision. The last to be said. */
 void sse_say_silo(struct sse_event *event, struct document *body);
 
-/* Adds to `to`, of which `*used` bytes of `max` are in use, as far as it goes. True: all is written, and there is room
- * still. */
-bool sse_write(struct sse_event *event, char *to, size_t max, size_t *used);
+/* Adds to `to` as far as it goes. True: all is written, and there is room still. */
+bool sse_write(struct sse_event *event, struct sse_buffer *to);
 bool sse_is_written(const struct sse_event *event);
 
 #endif

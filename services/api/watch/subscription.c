@@ -99,7 +99,7 @@ static void say_change(struct subscription *feed, const struct store_state *stat
 }
 
 /* True when everything up to the state's revision is told and written. */
-static bool tell_changes(struct subscription *feed, const struct store_state *state, char *to, size_t max, size_t *used)
+static bool write_changes(struct subscription *feed, const struct store_state *state, struct sse_buffer *to)
 {
 	uint32_t owner = subscription_owner(feed);
 	struct document *change = store_state_since(state, owner, feed->known);
@@ -107,7 +107,7 @@ static bool tell_changes(struct subscription *feed, const struct store_state *st
 
 	for (; change && room; change = store_state_later(change, owner)) {
 		say_change(feed, state, change);
-		room = sse_write(&feed->event, to, max, used);
+		room = sse_write(&feed->event, to);
 	}
 	return room;
 }
@@ -151,7 +151,7 @@ static void say_named(struct subscription *feed, const struct named_news *news)
 }
 
 /* All that is new of the named silos, in the order of revisions. True as above. */
-static bool tell_names(struct subscription *feed, const struct store_state *state, char *to, size_t max, size_t *used)
+static bool write_names(struct subscription *feed, const struct store_state *state, struct sse_buffer *to)
 {
 	struct named_news news[FEED_NAMES_MAX];
 	size_t count = 0;
@@ -168,18 +168,20 @@ static bool tell_names(struct subscription *feed, const struct store_state *stat
 		qsort(news, count, sizeof news[0], compare_news);
 	for (size_t i = 0; i < count && room; i++) {
 		say_named(feed, &news[i]);
-		room = sse_write(&feed->event, to, max, used);
+		room = sse_write(&feed->event, to);
 	}
 	return room;
 }
 
 /* --- where the stream stands -------------------------------------------------------------------------------------- */
 
+/* Everything, from revision 0. */
 static void begin_snapshot(struct subscription *feed, const struct store_point *point)
 {
+	memcpy(feed->identity, point->identity, sizeof feed->identity);
 	feed->known = feed->told_id = 0;
 	feed->base = point->revision;
-	feed->snapshot = true;
+	feed->snapshot = feed->reset_due = true;
 	feed->synced = false;
 	for (size_t i = 0; i < feed->name_count; i++)
 		feed->names[i].told = UNTOLD;
@@ -207,34 +209,20 @@ bool subscription_is_ahead(const struct subscription *feed)
 	return ahead;
 }
 
-/* The store has been loaded anew, or has moved on so far that it does not remember. */
-static void check_continuity(struct subscription *feed, const struct store_point *point)
+/* Any change of the user ends the stream: what the user may see now is found out by coming back. So does a token that
+ * was revoked or has expired. While the stream goes on, the token is in use. */
+static bool is_still_allowed(const struct subscription *feed, const struct store_state *state)
 {
-	if (can_continue(feed, point))
-		return;
-	memcpy(feed->identity, point->identity, sizeof feed->identity);
-	begin_snapshot(feed, point);
-	feed->reset_due = true;
-}
-
-/* A token that was revoked or has expired ends the stream. While it goes on, the token is in use. */
-static bool is_token_good(const struct subscription *feed, const struct store_state *state)
-{
+	const struct user_node *found = store_state_user_by_id(state, feed->who.user_id);
 	struct token *token = feed->who.token;
 	int64_t now_us = token ? clock_wall_us() : 0;
 
+	if (!found || found->user.revision != feed->who.user_revision)
+		return false;
 	if (!token)
 		return true;
 	token_touch(token, now_us);
 	return store_state_token(state, token->hash) && (!token->expires_us || now_us < token->expires_us);
-}
-
-/* Any change of the user ends the stream: what the user may see now is found out by coming back. */
-static bool is_same_user(const struct subscription *feed, const struct store_state *state)
-{
-	const struct user_node *found = store_state_user_by_id(state, feed->who.user_id);
-
-	return found && found->user.revision == feed->who.user_revision && is_token_good(feed, state);
 }
 
 /* One thing to say beside silos; false: nothing. */
@@ -284,50 +272,46 @@ static bool say_caught_up(struct subscription *feed)
 	return true;
 }
 
-/* All that there is to tell at this moment. True: it is told and written. */
-static bool tell_silos(struct subscription *feed, const struct store_state *state, char *to, size_t max, size_t *used)
-{
-	bool done =
-		feed->name_count ? tell_names(feed, state, to, max, used) : tell_changes(feed, state, to, max, used);
-
-	if (done && feed->known < state->point.revision)
-		feed->known = state->point.revision;
-	return done;
-}
-
 /* Says one thing, or several that it also writes. False: there is nothing to say. */
-static bool say_next(struct subscription *feed, const struct store_state *state, char *to, size_t max, size_t *used)
+static bool say_next(struct subscription *feed, const struct store_state *state, struct sse_buffer *to)
 {
-	if (!is_same_user(feed, state)) {
+	if (!is_still_allowed(feed, state)) {
 		feed->over = true;
 		return false;
 	}
 	bool ahead = is_behind(feed, state);
-	if (!ahead)
-		check_continuity(feed, &state->point);
+	/* Else the store has been loaded anew, or has moved on so far that it does not remember. */
+	if (!ahead && !can_continue(feed, &state->point))
+		begin_snapshot(feed, &state->point);
 	if (say_other(feed))
 		return true;
-	return ahead ? say_beat(feed) : !tell_silos(feed, state, to, max, used) || say_caught_up(feed);
+	if (ahead)
+		return say_beat(feed);
+	if (!(feed->name_count ? write_names(feed, state, to) : write_changes(feed, state, to)))
+		return true;
+	if (feed->known < state->point.revision)
+		feed->known = state->point.revision;
+	return say_caught_up(feed);
 }
 
 size_t subscription_read(struct subscription *feed, char *ret_data, size_t max)
 {
 	uint64_t news = store_news(feed->store);
-	size_t used = 0;
+	struct sse_buffer to = {ret_data, max, 0};
 
 	/* Whoever was told something is asked once more, before it waits: most often nothing has come since. */
 	if (news == feed->told_news && !feed->beat && !feed->farewell_ms && sse_is_written(&feed->event))
 		return 0;
-	if (!sse_write(&feed->event, ret_data, max, &used) || feed->over)
-		return used;
+	if (!sse_write(&feed->event, &to) || feed->over)
+		return to.used;
 	const struct store_state *state = store_view(feed->store);
-	while (sse_write(&feed->event, ret_data, max, &used) && !feed->over)
-		if (!say_next(feed, state, ret_data, max, &used)) {
+	while (sse_write(&feed->event, &to) && !feed->over)
+		if (!say_next(feed, state, &to)) {
 			feed->told_news = feed->ahead.since ? NEVER : news;
 			break;
 		}
 	store_view_end(feed->store);
-	return used;
+	return to.used;
 }
 
 void subscription_beat(struct subscription *feed)
@@ -337,7 +321,7 @@ void subscription_beat(struct subscription *feed)
 
 void subscription_bid_farewell(struct subscription *feed, uint32_t retry_ms)
 {
-	feed->farewell_ms = retry_ms ? retry_ms : 1;
+	feed->farewell_ms = retry_ms;
 }
 
 bool subscription_is_over(const struct subscription *feed)
@@ -356,8 +340,8 @@ static void begin(struct subscription *feed, const struct subscription_wish *wis
 	bool same_rights = wish->who.user_revision <= wish->since,
 	     same_hub = !wish->hub || strcmp(wish->hub, point.identity) == 0;
 
-	memcpy(feed->identity, point.identity, sizeof feed->identity);
 	begin_snapshot(feed, &point);
+	feed->reset_due = false;
 	if (!wish->has_since)
 		return;
 	feed->known = feed->base = feed->told_id = wish->since;
@@ -370,7 +354,6 @@ static void begin(struct subscription *feed, const struct subscription_wish *wis
 	if (!wish->since || !same_hub || (!feed->ahead.since && !can_continue(feed, &point)) ||
 	    (!same_rights && !wish->name_count)) {
 		begin_snapshot(feed, &point);
-		feed->reset_due = true;
 		return;
 	}
 	for (size_t i = 0; i < feed->name_count && same_rights; i++)

@@ -4,10 +4,9 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+#include <unistd.h>
 
 #include <sodium.h>
-#include <uthash.h>
 #include <utlist.h>
 
 #include "api/store/store_state.h"
@@ -22,22 +21,13 @@
  * waits as long as the last one cost. What changes meanwhile is told in one go. */
 #define PACE_US 10
 #define FAREWELL_MIN_MS 200 /* when to come back after an orderly end: at random, or ten thousand come at once */
-#define FAREWELL_MAX_MS 3200
+#define FAREWELL_SPREAD_MS 3000
 
-#define OWNER_MARK '\001' /* no silo's id begins with it */
-#define KEY_MAX (SILO_ID_MAX + 1)
-
-/* What one may wait for: a silo's id, or an owner's silos (0: all). */
-struct topic {
-	UT_hash_handle hh;
-	struct interest *interests;
-	size_t key_len;
-	char key[KEY_MAX];
-};
+#define TOPIC_BUCKETS 4096
 
 struct interest {
-	struct interest *prev, *next; /* of one topic */
-	struct topic *topic;
+	struct interest *prev, *next; /* in one bucket */
+	uint64_t topic;
 	struct watcher *watcher;
 };
 
@@ -48,10 +38,10 @@ struct watcher {
 	/* Guarded by the watch's lock. */
 	struct watcher *prev, *next; /* in the order of `beat_at` */
 	int64_t beat_at;
-	bool ahead;     /* see subscription_is_ahead() */
-	uint64_t round; /* in which it was last picked */
+	bool ahead; /* see subscription_is_ahead() */
 	/* The thread's alone. */
-	bool beat_due;
+	struct watcher *next_picked;
+	bool is_picked;
 
 	/* Suspending and resuming must not overtake each other: guards all below. Taken after the watch's lock, or
 	 * alone. */
@@ -66,71 +56,41 @@ struct watcher {
 
 struct watchers {
 	struct store *store;
+	unsigned char key[crypto_shorthash_KEYBYTES];
 	pthread_t thread;
-	atomic_bool stopping;
+	atomic_bool draining, stopping;
+	atomic_size_t count;
 
-	pthread_mutex_t lock; /* guards all below */
-	struct topic *topics;
+	pthread_mutex_t lock;                      /* guards all below */
+	struct interest *interests[TOPIC_BUCKETS]; /* by their topics */
 	struct watcher *watchers;
-	size_t count, ahead_count;
-	uint64_t round;
-	bool draining;
+	size_t ahead_count;
 
 	/* The thread's alone. */
 	struct store_point seen;
-	struct watcher **picked; /* with one reference each */
-	size_t picked_count, picked_capacity;
+	struct watcher *picked; /* with one reference each */
 };
 
-/* --- topics: with the watch's lock held --------------------------------------------------------------------------- */
+/* --- topics ------------------------------------------------------------------------------------------------------- */
 
-static size_t owner_key(uint32_t owner, char ret_key[static KEY_MAX])
+/* What one may wait for, as a hash of it: should two be alike, a watcher is woken, and told nothing. */
+static uint64_t topic_hash(const struct watchers *watch, const void *what, size_t len)
 {
-	ret_key[0] = OWNER_MARK;
-	memcpy(ret_key + 1, &owner, sizeof owner);
-	return 1 + sizeof owner;
+	uint64_t hash;
+
+	crypto_shorthash((unsigned char *)&hash, what, len, watch->key);
+	return hash;
 }
 
-static struct topic *find_topic(struct watchers *watch, const char *key, size_t len)
+static uint64_t topic_silo(const struct watchers *watch, const char *id)
 {
-	struct topic *topic;
-
-	HASH_FIND(hh, watch->topics, key, len, topic);
-	return topic;
+	return topic_hash(watch, id, strlen(id));
 }
 
-static int add_interest(struct watchers *watch, struct watcher *watcher, const char *key, size_t len)
+/* All of an owner's silos; 0: of all owners. */
+static uint64_t topic_owner(const struct watchers *watch, uint32_t owner)
 {
-	struct topic *topic = find_topic(watch, key, len);
-
-	if (!topic) {
-		topic = calloc(1, sizeof *topic);
-		if (!topic)
-			return ERR_NOMEM;
-		memcpy(topic->key, key, len);
-		topic->key_len = len;
-		HASH_ADD_KEYPTR(hh, watch->topics, topic->key, len, topic);
-		if (!topic->hh.tbl) {
-			free(topic);
-			return ERR_NOMEM;
-		}
-	}
-	struct interest *interest = &watcher->interests[watcher->interest_count++];
-	*interest = (struct interest){.topic = topic, .watcher = watcher};
-	DL_APPEND(topic->interests, interest);
-	return ERR_OK;
-}
-
-static void drop_interests(struct watchers *watch, struct watcher *watcher)
-{
-	while (watcher->interest_count) {
-		struct interest *interest = &watcher->interests[--watcher->interest_count];
-		DL_DELETE(interest->topic->interests, interest);
-		if (interest->topic->interests)
-			continue;
-		HASH_DEL(watch->topics, interest->topic);
-		free(interest->topic);
-	}
+	return topic_hash(watch, &owner, sizeof owner);
 }
 
 /* --- watchers ----------------------------------------------------------------------------------------------------- */
@@ -146,35 +106,34 @@ static void let_go(struct watcher *watcher)
 
 static int register_watcher(struct watchers *watch, struct watcher *watcher, const struct subscription_wish *wish)
 {
-	char key[KEY_MAX];
-	int err = ERR_OK;
-
-	if (watch->draining)
+	if (atomic_load(&watch->draining))
 		return ERR_UNAVAILABLE;
-	for (size_t i = 0; i < wish->name_count && !err; i++)
-		err = add_interest(watch, watcher, wish->names[i], strlen(wish->names[i]));
-	if (!wish->name_count)
-		err = add_interest(watch, watcher, key, owner_key(subscription_owner(watcher->feed), key));
-	if (err) {
-		drop_interests(watch, watcher);
-		return err;
+	for (size_t i = 0; i < watcher->interest_count; i++) {
+		struct interest *interest = &watcher->interests[i];
+		interest->watcher = watcher;
+		interest->topic = wish->name_count ? topic_silo(watch, wish->names[i])
+						   : topic_owner(watch, subscription_owner(watcher->feed));
+		DL_APPEND(watch->interests[interest->topic % TOPIC_BUCKETS], interest);
 	}
 	watcher->beat_at = clock_mono_ms() + BEAT_MS;
 	DL_APPEND(watch->watchers, watcher);
 	watch->count++;
 	watcher->ahead = subscription_is_ahead(watcher->feed);
 	watch->ahead_count += watcher->ahead;
+	if (watcher->ahead)
+		store_wake(watch->store); /* the thread is to look after it */
 	return ERR_OK;
 }
 
 int watchers_open(struct watchers *watch, const struct subscription_wish *wish, struct watcher **ret_watcher)
 {
-	size_t interests = wish->name_count ? wish->name_count : 1;
-	struct watcher *watcher = calloc(1, sizeof *watcher + interests * sizeof watcher->interests[0]);
+	size_t count = wish->name_count ? wish->name_count : 1;
+	struct watcher *watcher = calloc(1, sizeof *watcher + count * sizeof watcher->interests[0]);
 
 	if (!watcher)
 		return ERR_NOMEM;
 	watcher->watch = watch;
+	watcher->interest_count = count;
 	watcher->server = pthread_self();
 	atomic_init(&watcher->holders, 1);
 	pthread_mutex_init(&watcher->lock, NULL);
@@ -188,8 +147,6 @@ int watchers_open(struct watchers *watch, const struct subscription_wish *wish, 
 		let_go(watcher);
 		return err;
 	}
-	if (subscription_is_ahead(watcher->feed))
-		store_wake(watch->store); /* the thread is to look after it */
 	*ret_watcher = watcher;
 	return ERR_OK;
 }
@@ -206,6 +163,8 @@ static ssize_t watcher_read(void *stream, char *ret_data, size_t max)
 	struct watcher *watcher = stream;
 
 	pthread_mutex_lock(&watcher->lock);
+	if (atomic_load(&watcher->watch->draining))
+		subscription_bid_farewell(watcher->feed, FAREWELL_MIN_MS + randombytes_uniform(FAREWELL_SPREAD_MS));
 	ssize_t used = (ssize_t)subscription_read(watcher->feed, ret_data, max);
 	if (!used && subscription_is_over(watcher->feed)) {
 		used = STREAM_END;
@@ -223,7 +182,8 @@ static void watcher_close(void *stream)
 	struct watchers *watch = watcher->watch;
 
 	pthread_mutex_lock(&watch->lock);
-	drop_interests(watch, watcher);
+	for (size_t i = 0; i < watcher->interest_count; i++)
+		DL_DELETE(watch->interests[watcher->interests[i].topic % TOPIC_BUCKETS], &watcher->interests[i]);
 	DL_DELETE(watch->watchers, watcher);
 	watch->count--;
 	watch->ahead_count -= watcher->ahead;
@@ -234,77 +194,61 @@ static void watcher_close(void *stream)
 const struct stream_class watcher_stream = {watcher_attach, watcher_read, watcher_close};
 
 /* A connection cannot end while it is suspended: so a watcher that is suspended is not closed. */
-static void resume(struct watcher *watcher)
+static void resume_watcher(struct watcher *watcher)
 {
-	if (!watcher->suspended)
-		return;
+	pthread_mutex_lock(&watcher->lock);
+	if (watcher->suspended)
+		watcher->waiter.resume(watcher->waiter.handle);
 	watcher->suspended = false;
-	watcher->waiter.resume(watcher->waiter.handle);
+	pthread_mutex_unlock(&watcher->lock);
 }
 
 /* --- the thread --------------------------------------------------------------------------------------------------- */
 
-/* With the watch's lock held, as the next five. Without memory nobody more is picked now: the rest hear of it by the
- * next news, or by their sign of life. */
+/* With the watch's lock held, as the next four. */
 static void pick(struct watchers *watch, struct watcher *watcher)
 {
-	if (watcher->round == watch->round)
+	if (watcher->is_picked)
 		return;
-	if (watch->picked_count == watch->picked_capacity) {
-		size_t capacity = watch->picked_capacity ? watch->picked_capacity * 2 : 64;
-		struct watcher **picked = reallocarray(watch->picked, capacity, sizeof(struct watcher *));
-		if (!picked)
-			return;
-		watch->picked = picked;
-		watch->picked_capacity = capacity;
-	}
-	watcher->round = watch->round;
+	watcher->is_picked = true;
 	atomic_fetch_add(&watcher->holders, 1);
-	watch->picked[watch->picked_count++] = watcher;
+	LL_PREPEND2(watch->picked, watcher, next_picked);
 }
 
-static void pick_topic(struct watchers *watch, const char *key, size_t len)
+static void pick_topic(struct watchers *watch, uint64_t topic)
 {
-	struct topic *topic = find_topic(watch, key, len);
 	struct interest *interest;
 
-	if (topic)
-		DL_FOREACH (topic->interests, interest)
+	DL_FOREACH (watch->interests[topic % TOPIC_BUCKETS], interest)
+		if (interest->topic == topic)
 			pick(watch, interest->watcher);
-}
-
-static void pick_all(struct watchers *watch)
-{
-	struct watcher *watcher;
-
-	DL_FOREACH (watch->watchers, watcher)
-		pick(watch, watcher);
 }
 
 /* Whom a change concerns: who follows the silo, who follows its owner, and who follows all. */
 static void pick_change(struct watchers *watch, const struct document *change)
 {
-	char key[KEY_MAX];
+	char id[SILO_ID_MAX + 1];
 
-	document_id(change, key);
-	pick_topic(watch, key, strlen(key));
-	pick_topic(watch, key, owner_key(change->owner, key));
-	pick_topic(watch, key, owner_key(0, key));
+	document_id(change, id);
+	pick_topic(watch, topic_silo(watch, id));
+	pick_topic(watch, topic_owner(watch, change->owner));
+	pick_topic(watch, topic_owner(watch, 0));
 }
 
 /* Of all changes since the last time, by REVISIONS_MAX at a time, so that nobody has to wait for the store's lock. A
  * revision is never parted: a silo that changes hands is two changes. */
 static void pick_concerned(struct watchers *watch)
 {
+	struct watcher *watcher;
 	struct store_point now;
 
 	do {
 		const struct store_state *state = store_view(watch->store);
 		now = state->point;
 		/* Another user may be another right; another state may be anything. */
-		bool everybody = now.user_changes != watch->seen.user_changes || now.replaced != watch->seen.replaced;
-		if (everybody) {
-			pick_all(watch);
+		if (now.user_changes != watch->seen.user_changes || now.replaced != watch->seen.replaced) {
+			DL_FOREACH (watch->watchers, watcher)
+				pick(watch, watcher);
 			watch->seen = now;
 		}
 		uint64_t until = watch->seen.revision + REVISIONS_MAX;
@@ -341,33 +285,33 @@ static void pick_beats(struct watchers *watch)
 		DL_DELETE(watch->watchers, watcher);
 		DL_APPEND(watch->watchers, watcher);
 		watcher->beat_at = now + BEAT_MS;
-		watcher->beat_due = true;
+		pthread_mutex_lock(&watcher->lock);
+		subscription_beat(watcher->feed);
+		pthread_mutex_unlock(&watcher->lock);
 		pick(watch, watcher);
 	}
 }
 
-static int compare_server(const void *a, const void *b)
+static int compare_server(const struct watcher *a, const struct watcher *b)
 {
-	pthread_t x = (*(struct watcher *const *)a)->server, y = (*(struct watcher *const *)b)->server;
-
-	return x < y ? -1 : x > y;
+	return a->server < b->server ? -1 : a->server > b->server;
 }
 
-/* Those of one thread one after the other: it then serves many in one go, instead of being woken for each. */
-static void resume_picked(struct watchers *watch)
+/* Those of one thread one after the other: it then serves many in one go, instead of being woken for each. Returns how
+ * many. */
+static size_t resume_picked(struct watchers *watch)
 {
-	if (watch->picked_count > 1)
-		qsort(watch->picked, watch->picked_count, sizeof(struct watcher *), compare_server);
-	for (size_t i = 0; i < watch->picked_count; i++) {
-		struct watcher *watcher = watch->picked[i];
-		pthread_mutex_lock(&watcher->lock);
-		if (watcher->beat_due)
-			subscription_beat(watcher->feed);
-		watcher->beat_due = false;
-		resume(watcher);
-		pthread_mutex_unlock(&watcher->lock);
+	struct watcher *watcher;
+	size_t count = 0;
+
+	LL_SORT2(watch->picked, compare_server, next_picked);
+	for (; (watcher = watch->picked); count++) {
+		watch->picked = watcher->next_picked;
+		watcher->is_picked = false;
+		resume_watcher(watcher);
 		let_go(watcher);
 	}
+	return count;
 }
 
 /* Without news. */
@@ -381,15 +325,6 @@ static int64_t until_next_look(struct watchers *watch)
 	return ms < 0 ? 0 : ms;
 }
 
-static void pace(size_t woken)
-{
-	const struct timespec pause = {.tv_sec = (time_t)(woken * PACE_US / 1000000),
-				       .tv_nsec = (long)(woken * PACE_US % 1000000 * 1000)};
-
-	if (woken > 1)
-		nanosleep(&pause, NULL);
-}
-
 static void *watchers_main(void *arg)
 {
 	struct watchers *watch = arg;
@@ -397,14 +332,13 @@ static void *watchers_main(void *arg)
 
 	while (!atomic_load(&watch->stopping)) {
 		pthread_mutex_lock(&watch->lock);
-		watch->round++;
-		watch->picked_count = 0;
 		pick_concerned(watch);
 		pick_overtaken(watch);
 		pick_beats(watch);
 		pthread_mutex_unlock(&watch->lock);
-		resume_picked(watch);
-		pace(watch->picked_count);
+		size_t woken = resume_picked(watch);
+		if (woken > 1)
+			usleep((useconds_t)woken * PACE_US);
 		store_wait(watch->store, &news, until_next_look(watch));
 	}
 	return NULL;
@@ -417,6 +351,7 @@ int watchers_start(struct store *store, struct watchers **ret_watch)
 	if (!watch)
 		return ERR_NOMEM;
 	watch->store = store;
+	randombytes_buf(watch->key, sizeof watch->key);
 	pthread_mutex_init(&watch->lock, NULL);
 	if (pthread_create(&watch->thread, NULL, watchers_main, watch)) {
 		pthread_mutex_destroy(&watch->lock);
@@ -431,15 +366,10 @@ void watchers_drain(struct watchers *watch)
 {
 	struct watcher *watcher;
 
+	atomic_store(&watch->draining, true);
 	pthread_mutex_lock(&watch->lock);
-	watch->draining = true;
-	DL_FOREACH (watch->watchers, watcher) {
-		pthread_mutex_lock(&watcher->lock);
-		subscription_bid_farewell(watcher->feed,
-					  FAREWELL_MIN_MS + randombytes_uniform(FAREWELL_MAX_MS - FAREWELL_MIN_MS));
-		resume(watcher);
-		pthread_mutex_unlock(&watcher->lock);
-	}
+	DL_FOREACH (watch->watchers, watcher)
+		resume_watcher(watcher);
 	pthread_mutex_unlock(&watch->lock);
 }
 
@@ -451,14 +381,10 @@ void watchers_stop(struct watchers *watch)
 	store_wake(watch->store);
 	pthread_join(watch->thread, NULL);
 	pthread_mutex_destroy(&watch->lock);
-	free(watch->picked);
 	free(watch);
 }
 
 size_t watchers_count(struct watchers *watch)
 {
-	pthread_mutex_lock(&watch->lock);
-	size_t count = watch->count;
-	pthread_mutex_unlock(&watch->lock);
-	return count;
+	return atomic_load(&watch->count);
 }

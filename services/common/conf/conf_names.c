@@ -27,6 +27,7 @@ const char *const conf_all_names[] = {
 	"CLIENT_HOSTNAMES",
 	"CLIENT_SILOS",
 	"CONFLICT",
+	"CORS_ORIGINS",
 	"DB_HOST",
 	"DB_NAME",
 	"DB_PASSWORD",

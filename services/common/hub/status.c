@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <jansson.h>
 
@@ -76,16 +75,6 @@ static json_t *read_document(const char *path, struct why *ret_why)
 	return document;
 }
 
-static bool parse_time(const char *text, int64_t *ret_us)
-{
-	struct tm tm = {0};
-	const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
-	if (!rest || *rest != '.')
-		return false;
-	*ret_us = (int64_t)timegm(&tm) * 1000000 + strtol(rest + 1, NULL, 10);
-	return true;
-}
-
 int status_check(const char *path, int64_t max_age_ms, struct why *ret_why)
 {
 	_cleanup_(cleanup_json) json_t *document = read_document(path, ret_why);
@@ -94,7 +83,7 @@ int status_check(const char *path, int64_t max_age_ms, struct why *ret_why)
 		return ERR_UNAVAILABLE;
 	const json_t *ok = json_object_get(document, "ok");
 	const char *time = jsontext_member(document, "time"), *detail = jsontext_member(document, "detail");
-	if (!json_is_boolean(ok) || !detail || !time || !parse_time(time, &then))
+	if (!json_is_boolean(ok) || !detail || !time || clock_parse(time, &then, NULL))
 		return why_set(ret_why, ERR_UNAVAILABLE, "", "%s is not a status file", path);
 	int64_t age_ms = (clock_wall_us() - then) / 1000;
 	if (age_ms > max_age_ms || age_ms < -max_age_ms) /* "later than now": the clock was set back */

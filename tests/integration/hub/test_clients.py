@@ -117,6 +117,22 @@ def test_one_whose_scope_changes_is_there_all_the_time(make_hub, database, given
     assert database.sql("SELECT COUNT(*) FROM change_log WHERE kind = 'token-delete'") == [["0"]]
 
 
+def test_two_secrets_may_be_exchanged(make_hub, database, given):
+    """Whenever it is killed on the way: the token that lost its secret to the other one does not count as revoked."""
+    hub = make_hub(database, **given)
+    are_made(hub)
+    swapped = {"UPDATER_TOKEN": given["HOSTSYNC_TOKEN"], "HOSTSYNC_TOKEN": given["UPDATER_TOKEN"]}
+    for settings in (swapped, given, swapped, given):
+        made = hub.log().count("token made")
+        restart(hub, **settings)
+        wait_until(lambda: hub.log().count("token made") > made, what="one of them")  # noqa: B023
+        hub.kill()
+        restart(hub)
+        wait_until(lambda: hub.put_silo("cluster", {"project_me_1": "192.0.2.1"}, auth=bearer(settings["UPDATER_TOKEN"])).status == 200, what="the updater's")  # noqa: B023
+        wait_until(lambda: hub.get("/silos/cluster", auth=bearer(settings["HOSTSYNC_TOKEN"])).status == 200, what="the hostsync's")  # noqa: B023
+        refused(hub.put_silo("cluster", {}, auth=bearer(settings["HOSTSYNC_TOKEN"])), "no verb")
+
+
 def test_a_hub_that_is_not_new_makes_them_too_on_silos_of_others(make_hub, database, given):
     hub = make_hub(database)
     hub.add_user("nodes", quota=1)

@@ -7,7 +7,7 @@ import http.client
 
 import pytest
 
-from tests.lib.answers import problem
+from tests.lib.answers import problem, unavailable
 from tests.lib.hub import ADMIN, SLOW, make_token
 from tests.lib.waiting import wait_until
 
@@ -278,6 +278,20 @@ def test_what_another_hub_made_a_moment_ago_is_known_here_at_once(make_hub, data
         assert two.delete("/users/new").status == 204
     for auth in (token, ("new", "password-no-2")):
         wait_until(lambda: one.get("/silos", auth=auth).status == 401, what="the end of both here, too")  # noqa: B023
+
+
+@pytest.mark.parametrize("by_token", [False, True])
+def test_a_user_made_again_through_another_hub_is_asked_to_try_again(make_hub, database, by_token):
+    """Not refused: this hub learns of it by the attempt, and the next one finds out whether the credentials are still good."""
+    one, two = make_hub(database, POLL="60s"), make_hub(database)
+    new = one.add_user("new", quota=1)
+    auth = make_token(one, "new", "t", verbs=["update"]) if by_token else new
+    assert one.put_silo("here", {}, auth=auth).status == 201 and one.delete("/silos/here", auth=auth).status == 204
+    wait_until(lambda: two.revision() == one.revision(), what="the other hub's memory")
+    assert two.delete("/users/new").status == 204
+    two.add_user("new", quota=1)
+    unavailable(one.put_silo("here", {}, auth=auth))
+    assert one.put_silo("here", {}, auth=auth).status == (401 if by_token else 201)
 
 
 def test_passwords_that_are_being_set_hold_no_thread(make_hub, database):

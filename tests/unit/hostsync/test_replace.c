@@ -76,14 +76,14 @@ static int make_dir(void **state)
 
 static int replace_as(const char *path, const char *old, const char *new, struct why *why)
 {
-	struct replace_target target;
-	struct replace_stamp stamp;
+	struct diskfile target;
+	struct diskfile_stamp stamp;
 	enum replace_way way;
 	_cleanup_(buf_release) struct buf text = BUF_INIT(4000000);
-	const struct replace_texts texts = {.old = old, .old_len = strlen(old), .new = new, .new_len = strlen(new)};
-	int err = replace_resolve(path, NULL, &target, why);
+	const struct diskfile_texts texts = {.old = old, .old_len = strlen(old), .new = new, .new_len = strlen(new)};
+	int err = diskfile_resolve(path, NULL, &target, why);
 	if (err == 0)
-		err = replace_read(&target, text.max, &text, &stamp, why);
+		err = diskfile_read(&target, text.max, &text, &stamp, why);
 	if (err == 0)
 		err = replace_write(&target, &stamp, &texts, &way, why);
 	if (err == 0)
@@ -151,26 +151,26 @@ static void what_is_no_hosts_file_is_refused(void **state)
 
 static void a_file_over_the_limit_is_refused(void **state)
 {
-	struct replace_target target;
-	struct replace_stamp stamp;
+	struct diskfile target;
+	struct diskfile_stamp stamp;
 	_cleanup_(buf_release) struct buf text = BUF_INIT(100);
 	put(in_dir("hosts"), "12345678");
-	assert_int_equal(replace_resolve(in_dir("hosts"), NULL, &target, NULL), 0);
-	assert_int_equal(replace_read(&target, 7, &text, &stamp, NULL), ERR_TOO_LARGE);
-	assert_int_equal(replace_read(&target, 8, &text, &stamp, NULL), 0);
+	assert_int_equal(diskfile_resolve(in_dir("hosts"), NULL, &target, NULL), 0);
+	assert_int_equal(diskfile_read(&target, 7, &text, &stamp, NULL), ERR_TOO_LARGE);
+	assert_int_equal(diskfile_read(&target, 8, &text, &stamp, NULL), 0);
 	assert_int_equal(text.len, 8);
 }
 
 static void what_somebody_else_wrote_meanwhile_is_not_overwritten(void **state)
 {
-	struct replace_target target;
-	struct replace_stamp stamp;
+	struct diskfile target;
+	struct diskfile_stamp stamp;
 	enum replace_way way;
 	_cleanup_(buf_release) struct buf text = BUF_INIT(100);
-	const struct replace_texts texts = {.old = "old\n", .old_len = 4, .new = "new\n", .new_len = 4};
+	const struct diskfile_texts texts = {.old = "old\n", .old_len = 4, .new = "new\n", .new_len = 4};
 	put(in_dir("hosts"), "old\n");
-	assert_int_equal(replace_resolve(in_dir("hosts"), NULL, &target, NULL), 0);
-	assert_int_equal(replace_read(&target, text.max, &text, &stamp, NULL), 0);
+	assert_int_equal(diskfile_resolve(in_dir("hosts"), NULL, &target, NULL), 0);
+	assert_int_equal(diskfile_read(&target, text.max, &text, &stamp, NULL), 0);
 	put(in_dir("hosts"), "theirs\n");
 	assert_int_equal(replace_write(&target, &stamp, &texts, &way, NULL), ERR_PRECONDITION);
 	assert_file(in_dir("hosts"), "theirs\n");
@@ -256,17 +256,17 @@ static const struct {
 static void writing_in_place_keeps_the_inode_and_leaves_nothing_behind(void **state)
 {
 	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
-		struct replace_target target;
-		struct replace_stamp before, after;
-		const struct replace_texts texts = {.old = pairs[i].old,
-						    .old_len = strlen(pairs[i].old),
-						    .new = pairs[i].new,
-						    .new_len = strlen(pairs[i].new)};
+		struct diskfile target;
+		struct diskfile_stamp before, after;
+		const struct diskfile_texts texts = {.old = pairs[i].old,
+						     .old_len = strlen(pairs[i].old),
+						     .new = pairs[i].new,
+						     .new_len = strlen(pairs[i].new)};
 		put(in_dir("hosts"), pairs[i].old);
-		assert_int_equal(replace_resolve(in_dir("hosts"), NULL, &target, NULL), 0);
-		replace_stat(&target, &before);
+		assert_int_equal(diskfile_resolve(in_dir("hosts"), NULL, &target, NULL), 0);
+		diskfile_stat(&target, &before);
 		assert_int_equal(inplace_write(&target, &before, &texts, NULL), 0);
-		replace_stat(&target, &after);
+		diskfile_stat(&target, &after);
 		assert_int_equal(before.ino, after.ino);
 		assert_file(in_dir("hosts"), pairs[i].new);
 		assert_int_equal(files_in_dir(), 1);
@@ -277,10 +277,10 @@ static void writing_in_place_keeps_the_inode_and_leaves_nothing_behind(void **st
 
 static void recover(enum inplace_found expected)
 {
-	struct replace_target target;
+	struct diskfile target;
 	enum inplace_found found;
 	struct why why = {0};
-	assert_int_equal(replace_resolve(in_dir("hosts"), NULL, &target, NULL), 0);
+	assert_int_equal(diskfile_resolve(in_dir("hosts"), NULL, &target, NULL), 0);
 	assert_int_equal(inplace_recover(&target, &found, &why), 0);
 	assert_int_equal(found, expected);
 }
@@ -335,14 +335,14 @@ static void a_killed_writer_in_place_is_finished_at_the_next_start(void **state)
 	memset(old, 'o', sizeof(old) - 1);
 	memset(new, 'n', sizeof(new) - 1);
 	for (unsigned i = 0; i < 50; i++) {
-		struct replace_target target;
-		struct replace_stamp stamp;
+		struct diskfile target;
+		struct diskfile_stamp stamp;
 		enum inplace_found found;
-		const struct replace_texts texts = {
+		const struct diskfile_texts texts = {
 			.old = old, .old_len = sizeof(old) - 1, .new = new, .new_len = sizeof(new) - 1};
 		put(in_dir("hosts"), old);
-		assert_int_equal(replace_resolve(in_dir("hosts"), NULL, &target, NULL), 0);
-		replace_stat(&target, &stamp);
+		assert_int_equal(diskfile_resolve(in_dir("hosts"), NULL, &target, NULL), 0);
+		diskfile_stat(&target, &stamp);
 		pid_t child = fork();
 		assert_true(child >= 0);
 		if (child == 0)
@@ -353,7 +353,7 @@ static void a_killed_writer_in_place_is_finished_at_the_next_start(void **state)
 		usleep(i * 40);
 		kill(child, SIGKILL);
 		assert_int_equal(waitpid(child, NULL, 0), child);
-		replace_stat(&target, &stamp);
+		diskfile_stat(&target, &stamp);
 		mixed += stamp.size > (off_t)sizeof(old) - 1 && stamp.size < (off_t)sizeof(new) - 1;
 		assert_int_equal(inplace_recover(&target, &found, NULL), 0);
 		assert_int_not_equal(found, INPLACE_FOREIGN);
@@ -372,13 +372,13 @@ static void a_killed_writer_in_place_is_finished_at_the_next_start(void **state)
 
 static void nothing_changes_where_the_copy_cannot_be_made(void **state)
 {
-	struct replace_target target;
-	struct replace_stamp stamp;
+	struct diskfile target;
+	struct diskfile_stamp stamp;
 	struct why why = {0};
-	const struct replace_texts texts = {.old = "old\n", .old_len = 4, .new = "new\n", .new_len = 4};
+	const struct diskfile_texts texts = {.old = "old\n", .old_len = 4, .new = "new\n", .new_len = 4};
 	put(in_dir("hosts"), "old\n");
-	assert_int_equal(replace_resolve(in_dir("hosts"), "/no/such/directory", &target, NULL), 0);
-	replace_stat(&target, &stamp);
+	assert_int_equal(diskfile_resolve(in_dir("hosts"), "/no/such/directory", &target, NULL), 0);
+	diskfile_stat(&target, &stamp);
 	assert_int_equal(inplace_write(&target, &stamp, &texts, &why), ERR_SYSTEM);
 	assert_non_null(strstr(why.text, "SILODNS_STATE_DIR"));
 	assert_file(in_dir("hosts"), "old\n");

@@ -226,7 +226,12 @@ static void test_rights_are_those_of_the_moment(void **state)
 	struct fixture *f = *state;
 	struct outcome outcome;
 
+	const struct principal again = {.user_id = 77, .name = "alice"};
+	struct change change = {.kind = CHANGE_SILO_PUT, .records = silo("x", "")};
+
 	assert_int_equal(put(f, 77, "x", "192.0.2.1", &outcome), ERR_UNAUTHORIZED); /* removed meanwhile */
+	/* … and made again, under another id: with which password, the next attempt tells. */
+	assert_int_equal(decide_as(f, &again, "x", change, &outcome), ERR_UNAVAILABLE);
 }
 
 static struct change user_put(const char *hash)
@@ -332,6 +337,21 @@ static void test_a_token_revoked_while_its_change_waits_changes_nothing(void **s
 	assert_int_equal(store_apply(f->store, (struct change *[]){&revoke}, 1, store_revision(f->store)), ERR_OK);
 	assert_int_equal(put_by(f, token, RECORD("h", "192.0.2.3"), &outcome), ERR_UNAUTHORIZED);
 	assert_int_equal(f->transaction.count, 1);
+	token_unref(token);
+}
+
+static void test_who_came_by_a_token_that_was_replaced_is_to_try_again(void **state)
+{
+	static const char scope[] = "{\"verbs\":[\"update\"]}";
+	struct fixture *f = *state;
+	struct token *former, *token = add_token(f, "t", scope);
+	struct outcome outcome;
+
+	assert_int_equal(token_parse(scope, strlen(scope), &former, NULL), ERR_OK);
+	memcpy(former->hash, token->hash, sizeof former->hash);
+	former->revision = token->revision + 1;
+	assert_int_equal(put_by(f, former, RECORD("h", "192.0.2.2"), &outcome), ERR_UNAVAILABLE);
+	token_unref(former);
 	token_unref(token);
 }
 
