@@ -93,11 +93,11 @@ int db_bulk(struct db *db, unsigned statement, const struct db_value *rows, size
 
 /* Calls back for every row, streaming; the row's values live until the callback returns. A non-zero return ends the
  * query and is returned. */
-typedef int (*db_row_fn)(void *arg, const struct db_value *row, size_t columns);
+typedef int (*db_row_fn)(void *arg, const struct db_value *row);
 int db_query(struct db *db, unsigned statement, const struct db_value *params, size_t param_count, db_row_fn fn,
 	     void *arg);
-/* A db_row_fn: the number in the first column; `arg` is a uint64_t. */
-int db_read_u64(void *arg, const struct db_value *row, size_t columns);
+/* A db_row_fn: the number in the first column, 0 for NULL; `arg` is a uint64_t. */
+int db_read_u64(void *arg, const struct db_value *row);
 
 /* Several statements as text; for migrations only. */
 int db_script(struct db *db, const char *sql);

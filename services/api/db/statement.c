@@ -12,32 +12,22 @@
 #define VALUE_BYTES 16            /* at most, of a value without its text: type, indicator, length or number */
 #define TEXT_COLUMN_FIRST 512     /* bytes; grows to what a row needs */
 
-static int db_statement(struct db *db, unsigned index, MYSQL_STMT **ret_statement)
+/* When it is used for the first time. */
+static int db_prepare(struct db *db, unsigned index)
 {
 	if (index >= db->sql_count)
 		return ERR_INTERNAL;
-	if (!db->statements[index]) {
-		MYSQL_STMT *statement = mysql_stmt_init(db->mysql);
-		if (!statement)
-			return db_fail(db, mysql_errno(db->mysql), mysql_error(db->mysql));
-		if (mysql_stmt_prepare(statement, db->sql[index], (unsigned long)-1)) {
-			int err = db_fail_statement(db, statement);
-			mysql_stmt_close(statement);
-			return err;
-		}
-		db->statements[index] = statement;
+	if (db->statements[index])
+		return ERR_OK;
+	MYSQL_STMT *statement = mysql_stmt_init(db->mysql);
+	if (!statement)
+		return db_fail(db, mysql_errno(db->mysql), mysql_error(db->mysql));
+	if (mysql_stmt_prepare(statement, db->sql[index], (unsigned long)-1)) {
+		int err = db_fail_statement(db, statement);
+		mysql_stmt_close(statement);
+		return err;
 	}
-	*ret_statement = db->statements[index];
-	return ERR_OK;
-}
-
-static int db_run(struct db *db, MYSQL_STMT *statement, MYSQL_BIND *binds, unsigned rows)
-{
-	if (mysql_stmt_attr_set(statement, STMT_ATTR_ARRAY_SIZE, &rows) ||
-	    (binds && mysql_stmt_bind_param(statement, binds)) || mysql_stmt_execute(statement))
-		return db_fail_statement(db, statement);
-	db->affected = mysql_stmt_affected_rows(statement);
-	db->insert_id = mysql_stmt_insert_id(statement);
+	db->statements[index] = statement;
 	return ERR_OK;
 }
 
@@ -71,116 +61,76 @@ static int check_size(struct db *db, size_t bytes)
 	return ERR_TOO_LARGE;
 }
 
-static int db_run_one(struct db *db, MYSQL_STMT *statement, const struct db_value *params, size_t count)
+/* Rows as Connector/C wants them: of each column an array of values, of lengths and of NULL indicators; all of them are
+ * in `*ret_arrays`, to be freed. Only a text that is alone stands in the bind itself. */
+static int bind_rows(const struct db_value *rows, size_t columns, size_t count, MYSQL_BIND binds[static COLUMNS_MAX],
+		     void **ret_arrays)
 {
-	MYSQL_BIND binds[COLUMNS_MAX];
-	unsigned long lengths[COLUMNS_MAX];
-	unsigned long long numbers[COLUMNS_MAX];
+	size_t cells = columns * count;
+	unsigned long long *values = calloc(cells + 1, sizeof *values + sizeof(unsigned long) + sizeof(char));
 
-	if (count > COLUMNS_MAX || mysql_stmt_param_count(statement) != count)
-		return db_fail(db, 0, "wrong number of parameters");
-	int err = check_size(db, STATEMENT_BYTES + row_bytes(params, count));
+	if (!values)
+		return ERR_NOMEM;
+	unsigned long *lengths = (unsigned long *)(values + cells);
+	char *indicators = (char *)(lengths + cells);
+	memset(binds, 0, columns * sizeof *binds);
+	for (size_t c = 0; c < columns; c++) {
+		unsigned long long *numbers = values + c * count;
+		const char **texts = (const char **)(void *)numbers;
+		enum db_type type = DB_NULL; /* of the column: that of its first value that is not NULL */
+
+		for (size_t r = 0; r < count && type == DB_NULL; r++)
+			type = rows[r * columns + c].type;
+		binds[c].buffer_type = type == DB_U64                  ? MYSQL_TYPE_LONGLONG
+				       : type == DB_NULL && count == 1 ? MYSQL_TYPE_NULL
+								       : MYSQL_TYPE_STRING;
+		binds[c].is_unsigned = type == DB_U64;
+		binds[c].length = lengths + c * count;
+		binds[c].u.indicator = indicators + c * count;
+		for (size_t r = 0; r < count; r++) {
+			const struct db_value *value = &rows[r * columns + c];
+			binds[c].length[r] = value->len;
+			binds[c].u.indicator[r] = value->type == DB_NULL ? STMT_INDICATOR_NULL : STMT_INDICATOR_NONE;
+			if (type == DB_U64)
+				numbers[r] = value->u64;
+			else
+				texts[r] = value->type == DB_TEXT ? value->text : "";
+		}
+		binds[c].buffer = type == DB_TEXT && count == 1 ? (void *)(uintptr_t)texts[0] : numbers;
+	}
+	*ret_arrays = values;
+	return ERR_OK;
+}
+
+/* Executes it once for each row; for a single one it is no bulk execution. */
+static int db_run(struct db *db, unsigned index, const struct db_value *rows, size_t columns, size_t count)
+{
+	unsigned array_size = count > 1 ? (unsigned)count : 0;
+	MYSQL_BIND binds[COLUMNS_MAX];
+	_cleanup_free_ void *arrays = NULL;
+	int err = db_prepare(db, index);
+
 	if (err)
 		return err;
-	memset(binds, 0, sizeof binds);
-	for (size_t i = 0; i < count; i++) {
-		lengths[i] = params[i].len;
-		numbers[i] = params[i].u64;
-		switch (params[i].type) {
-		case DB_NULL:
-			binds[i].buffer_type = MYSQL_TYPE_NULL;
-			break;
-		case DB_U64:
-			binds[i].buffer_type = MYSQL_TYPE_LONGLONG;
-			binds[i].is_unsigned = 1;
-			binds[i].buffer = &numbers[i];
-			break;
-		case DB_TEXT:
-			binds[i].buffer_type = MYSQL_TYPE_STRING;
-			binds[i].buffer = (void *)(uintptr_t)params[i].text;
-			binds[i].buffer_length = params[i].len;
-			binds[i].length = &lengths[i];
-			break;
-		}
-	}
-	return db_run(db, statement, count ? binds : NULL, 0);
+	MYSQL_STMT *statement = db->statements[index];
+	if (columns > COLUMNS_MAX || mysql_stmt_param_count(statement) != columns)
+		return db_fail(db, 0, "wrong number of parameters");
+	err = check_size(db, STATEMENT_BYTES + row_bytes(rows, columns * count));
+	if (!err)
+		err = bind_rows(rows, columns, count, binds, &arrays);
+	if (err)
+		return err;
+	if (mysql_stmt_attr_set(statement, STMT_ATTR_ARRAY_SIZE, &array_size) ||
+	    (columns && mysql_stmt_bind_param(statement, binds)) || mysql_stmt_execute(statement))
+		return db_fail_statement(db, statement);
+	db->affected = mysql_stmt_affected_rows(statement);
+	db->insert_id = mysql_stmt_insert_id(statement);
+	return ERR_OK;
 }
 
 int db_exec(struct db *db, unsigned index, const struct db_value *params, size_t param_count)
 {
-	MYSQL_STMT *statement;
-	int err = db_statement(db, index, &statement);
-
-	return err ? err : db_run_one(db, statement, params, param_count);
-}
-
-/* One column of a bulk execution, as Connector/C wants it: an array of values, of lengths, of NULL indicators. */
-struct bulk_column {
-	void *values; /* unsigned long long[] or char *[] */
-	unsigned long *lengths;
-	char *indicators;
-};
-
-static void bulk_columns_free(struct bulk_column columns[static COLUMNS_MAX])
-{
-	for (size_t c = 0; c < COLUMNS_MAX; c++) {
-		free(columns[c].values);
-		free(columns[c].lengths);
-		free(columns[c].indicators);
-	}
-}
-
-static int bulk_column_fill(struct bulk_column *column, MYSQL_BIND *bind, const struct db_value *first, size_t stride,
-			    size_t rows)
-{
-	enum db_type type = DB_NULL; /* of the column: that of its first value that is not NULL */
-
-	for (size_t r = 0; r < rows && type == DB_NULL; r++)
-		type = first[r * stride].type;
-	column->values = calloc(rows, sizeof(unsigned long long));
-	column->lengths = calloc(rows, sizeof *column->lengths);
-	column->indicators = calloc(rows, 1);
-	if (!column->values || !column->lengths || !column->indicators)
-		return ERR_NOMEM;
-
-	for (size_t r = 0; r < rows; r++) {
-		const struct db_value *value = &first[r * stride];
-		column->indicators[r] = value->type == DB_NULL ? STMT_INDICATOR_NULL : STMT_INDICATOR_NONE;
-		column->lengths[r] = value->len;
-		if (type == DB_U64)
-			((unsigned long long *)column->values)[r] = value->u64;
-		else
-			((char **)column->values)[r] = (char *)(uintptr_t)(value->type == DB_TEXT ? value->text : "");
-	}
-	bind->buffer_type = type == DB_U64 ? MYSQL_TYPE_LONGLONG : MYSQL_TYPE_STRING;
-	bind->is_unsigned = type == DB_U64;
-	bind->buffer = column->values;
-	bind->length = column->lengths;
-	bind->u.indicator = column->indicators;
-	return ERR_OK;
-}
-
-static int db_bulk_chunk(struct db *db, unsigned index, const struct db_value *rows, size_t columns, size_t row_count)
-{
-	MYSQL_STMT *statement;
-	MYSQL_BIND binds[COLUMNS_MAX];
-	struct bulk_column arrays[COLUMNS_MAX] = {0};
-
-	if (row_count == 1)
-		return db_exec(db, index, rows, columns);
-	int err = db_statement(db, index, &statement);
-	if (err)
-		return err;
-	if (columns > COLUMNS_MAX || mysql_stmt_param_count(statement) != columns)
-		return db_fail(db, 0, "wrong number of parameters");
-
-	memset(binds, 0, sizeof binds);
-	for (size_t c = 0; c < columns && !err; c++)
-		err = bulk_column_fill(&arrays[c], &binds[c], rows + c, columns, row_count);
-	if (!err)
-		err = db_run(db, statement, binds, (unsigned)row_count);
-	bulk_columns_free(arrays);
-	return err;
+	return db_run(db, index, params, param_count, 1);
 }
 
 int db_bulk(struct db *db, unsigned index, const struct db_value *rows, size_t columns, size_t row_count)
@@ -196,7 +146,7 @@ int db_bulk(struct db *db, unsigned index, const struct db_value *rows, size_t c
 			bytes += row_bytes(rows + chunk * columns, columns);
 			chunk += bytes < bytes_max;
 		}
-		err = db_bulk_chunk(db, index, rows, columns, chunk);
+		err = db_run(db, index, rows, columns, chunk);
 		affected += db->affected;
 		rows += chunk * columns;
 		row_count -= chunk;
@@ -301,24 +251,21 @@ static void row_buffers_values(struct row_buffers *row, struct db_value values[s
 	}
 }
 
-int db_read_u64(void *arg, const struct db_value *row, size_t columns)
+int db_read_u64(void *arg, const struct db_value *row)
 {
-	(void)columns;
 	*(uint64_t *)arg = row[0].u64;
 	return ERR_OK;
 }
 
 int db_query(struct db *db, unsigned index, const struct db_value *params, size_t param_count, db_row_fn fn, void *arg)
 {
-	MYSQL_STMT *statement;
 	_cleanup_(row_buffers_release) struct row_buffers row = {0};
 	struct db_value values[COLUMNS_MAX];
-	int err = db_statement(db, index, &statement);
+	int err = db_run(db, index, params, param_count, 1);
 
-	if (!err)
-		err = db_run_one(db, statement, params, param_count);
 	if (err)
 		return err;
+	MYSQL_STMT *statement = db->statements[index];
 	err = row_buffers_bind(db, statement, &row);
 	while (!err) {
 		int status = mysql_stmt_fetch(statement);
@@ -330,7 +277,7 @@ int db_query(struct db *db, unsigned index, const struct db_value *params, size_
 			err = db_fail_statement(db, statement);
 		if (!err) {
 			row_buffers_values(&row, values);
-			err = fn(arg, values, row.count);
+			err = fn(arg, values);
 		}
 	}
 	mysql_stmt_free_result(statement); /* also reads away what the callback did not want */

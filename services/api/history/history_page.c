@@ -75,18 +75,11 @@ static void page_release(struct history_page *page)
 	log_document_release(&page->before);
 }
 
-static int read_u64(void *arg, const struct db_value *row, size_t columns)
-{
-	(void)columns;
-	*(uint64_t *)arg = row[0].u64;
-	return ERR_OK;
-}
-
 /* --- finding ------------------------------------------------------------------------------------------------------ */
 
 #define COPY(field, value) snprintf((field), sizeof(field), "%s", (value).text)
 
-static int add_entry(void *arg, const struct db_value *row, size_t columns)
+static int add_entry(void *arg, const struct db_value *row)
 {
 	struct found_entries *found = arg;
 	struct history_entry *entry = &found->entries[found->count];
@@ -103,9 +96,18 @@ static int add_entry(void *arg, const struct db_value *row, size_t columns)
 	COPY(entry->user, row[4]);
 	COPY(entry->token, row[5]);
 	COPY(entry->peer, row[6]);
-	entry->refused = columns > 7;
-	if (!entry->refused)
+	return ERR_OK;
+}
+
+static int add_refusal(void *arg, const struct db_value *row)
+{
+	struct found_entries *found = arg;
+	struct history_entry *entry = &found->entries[found->count];
+
+	add_entry(arg, row);
+	if (entry == &found->entries[found->count]) /* left out */
 		return ERR_OK;
+	entry->refused = true;
 	entry->last_us = (int64_t)row[7].u64;
 	entry->count = row[8].u64;
 	COPY(entry->error, row[9]);
@@ -140,7 +142,7 @@ static int is_too_old(struct history_page *page, uint64_t revision, bool *ret_ol
 {
 	const struct db_value param = DB_U64_VALUE(revision);
 	uint64_t at = INT64_MAX;
-	int err = db_query(page->db, SQL_AT, &param, 1, read_u64, &at);
+	int err = db_query(page->db, SQL_AT, &param, 1, db_read_u64, &at);
 
 	*ret_old = (int64_t)at < page->query->since_us - SKEW_US;
 	return err;
@@ -181,7 +183,7 @@ static int find_refusals(struct history_page *page)
 					  DB_STRING_VALUE(query->silo),
 					  DB_U64_VALUE(query->limit + 1)};
 
-	return db_query(page->db, SQL_REFUSALS, params, 8, add_entry, &page->refusals);
+	return db_query(page->db, SQL_REFUSALS, params, 8, add_refusal, &page->refusals);
 }
 
 static int find_entries(struct history_page *page, bool *ret_silo_is_known)
@@ -189,7 +191,7 @@ static int find_entries(struct history_page *page, bool *ret_silo_is_known)
 	const struct history_query *query = page->query;
 	const struct db_value silo[] = {DB_STRING_VALUE(query->silo), DB_U64_VALUE(query->owner)};
 	uint64_t oldest = 0, known = 0, floor = 0;
-	int err = db_query(page->db, SQL_OLDEST, NULL, 0, read_u64, &oldest);
+	int err = db_query(page->db, SQL_OLDEST, NULL, 0, db_read_u64, &oldest);
 
 	page->complete = oldest == 1;
 	page->refusals.user = "";
@@ -199,9 +201,9 @@ static int find_entries(struct history_page *page, bool *ret_silo_is_known)
 	if (!page->changes.entries || !page->refusals.entries)
 		return ERR_NOMEM;
 	if (!err && query->silo[0])
-		err = db_query(page->db, SQL_KNOWN, silo, 1, read_u64, &known);
+		err = db_query(page->db, SQL_KNOWN, silo, 1, db_read_u64, &known);
 	if (!err && query->silo[0] && query->owner)
-		err = db_query(page->db, SQL_FLOOR, silo, 2, read_u64, &floor);
+		err = db_query(page->db, SQL_FLOOR, silo, 2, db_read_u64, &floor);
 	if (!err && query->changes)
 		err = find_changes(page, oldest, floor + 1);
 	if (!err && query->refusals)
@@ -212,11 +214,10 @@ static int find_entries(struct history_page *page, bool *ret_silo_is_known)
 
 /* --- and telling -------------------------------------------------------------------------------------------------- */
 
-static int read_document(void *arg, const struct db_value *row, size_t columns)
+static int read_document(void *arg, const struct db_value *row)
 {
 	struct log_document *document = arg;
 
-	(void)columns;
 	document->revision = row[0].u64;
 	if (row[1].type == DB_NULL)
 		return ERR_OK;

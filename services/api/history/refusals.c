@@ -261,13 +261,6 @@ int refusals_write(void *arg, struct periodic *periodic, int64_t *ret_again_ms)
 	return err;
 }
 
-static int read_u64(void *arg, const struct db_value *row, size_t columns)
-{
-	(void)columns;
-	*(uint64_t *)arg = row[0].u64;
-	return ERR_OK;
-}
-
 int refusals_remove_old(void *arg, struct periodic *periodic, int64_t *ret_again_ms)
 {
 	const struct refusals *refusals = arg;
@@ -279,7 +272,7 @@ int refusals_remove_old(void *arg, struct periodic *periodic, int64_t *ret_again
 
 	(void)ret_again_ms;
 	if (!err)
-		err = db_query(db, SQL_OLDEST_KEPT, &kept, 1, read_u64, &last);
+		err = db_query(db, SQL_OLDEST_KEPT, &kept, 1, db_read_u64, &last);
 	const struct db_value remove = DB_U64_VALUE(last);
 	if (!err && last)
 		err = db_exec(db, SQL_REMOVE, &remove, 1);

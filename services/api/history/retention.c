@@ -27,13 +27,6 @@ int64_t retention_every_ms(const struct retention *retention)
 	return every_ms > EVERY_MAX_MS ? EVERY_MAX_MS : every_ms < EVERY_MIN_MS ? EVERY_MIN_MS : every_ms;
 }
 
-static int read_u64(void *arg, const struct db_value *row, size_t columns)
-{
-	(void)columns;
-	*(uint64_t *)arg = row[0].u64; /* 0 for NULL, too */
-	return ERR_OK;
-}
-
 /* The oldest entries, as far as each of them is too old. */
 struct window {
 	uint64_t cutoff_us;
@@ -42,11 +35,10 @@ struct window {
 	bool ended; /* an entry was met that stays */
 };
 
-static int read_entry(void *arg, const struct db_value *row, size_t columns)
+static int read_entry(void *arg, const struct db_value *row)
 {
 	struct window *window = arg;
 
-	(void)columns;
 	window->ended |= row[1].u64 >= window->cutoff_us;
 	if (!window->ended) {
 		window->last = row[0].u64;
@@ -62,10 +54,10 @@ static int remove_step(struct retention *retention, struct db *db, bool *ret_mor
 	uint64_t mine = 1, newest = 0;
 	/* In a cluster of databases such a lock keeps nobody away; there, of two that remove the same entries one gets
 	 * ERR_DEADLOCK, and leaves it until the next time. */
-	int err = db_is_cluster(db) ? ERR_OK : db_query(db, SQL_ONLY_ONE, NULL, 0, read_u64, &mine);
+	int err = db_is_cluster(db) ? ERR_OK : db_query(db, SQL_ONLY_ONE, NULL, 0, db_read_u64, &mine);
 
 	if (!err && mine)
-		err = db_query(db, SQL_NEWEST, NULL, 0, read_u64, &newest);
+		err = db_query(db, SQL_NEWEST, NULL, 0, db_read_u64, &newest);
 	if (err || newest <= RETENTION_KEEP)
 		return err;
 	const struct db_value places[] = {DB_U64_VALUE(retention->from), DB_U64_VALUE(newest - RETENTION_KEEP),

@@ -174,10 +174,9 @@ static int make_silos(struct bootstrap *c, const char *owner, struct why *ret_wh
 	return ERR_OK;
 }
 
-static int found(void *arg, const struct db_value *row, size_t columns)
+static int found(void *arg, const struct db_value *row)
 {
 	(void)row;
-	(void)columns;
 	*(bool *)arg = true;
 	return ERR_OK;
 }

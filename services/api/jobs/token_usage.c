@@ -53,13 +53,12 @@ static int save(struct db *db, struct token *const tokens[], size_t count)
 	return err;
 }
 
-static int read_use(void *store, const struct db_value *row, size_t columns)
+static int read_use(void *store, const struct db_value *row)
 {
 	unsigned char hash[TOKEN_HASH_BYTES];
 	struct token *token;
 	size_t len = 0;
 
-	(void)columns;
 	if (sodium_hex2bin(hash, sizeof hash, row[0].text, row[0].len, NULL, &len, NULL) || len != sizeof hash ||
 	    store_token(store, hash, &token))
 		return ERR_OK;

@@ -1,10 +1,9 @@
-#include "api/journal/load.h"
+#include "api/journal/log_internal.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/journal/log_internal.h"
 #include "api/store/store_state.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
@@ -14,11 +13,11 @@
 /* Entries of the log that are read for what is gone; not more, as a start shall not take longer for it. */
 #define GONE_ENTRIES_MAX 200000
 
-static int load_user(void *arg, const struct db_value *row, size_t columns)
+static int load_user(void *arg, const struct db_value *row)
 {
 	struct user user;
 
-	journal_read_user(&user, row, columns);
+	journal_read_user(&user, row);
 	struct user_node *node = user_node_new(&user);
 	if (!node)
 		return ERR_NOMEM;
@@ -26,10 +25,10 @@ static int load_user(void *arg, const struct db_value *row, size_t columns)
 	return ERR_OK;
 }
 
-static int load_token(void *arg, const struct db_value *row, size_t columns)
+static int load_token(void *arg, const struct db_value *row)
 {
 	struct token *token;
-	int err = journal_read_token(&token, row, columns);
+	int err = journal_read_token(&token, row);
 
 	if (err)
 		return err;
@@ -88,14 +87,13 @@ static int finish_records(struct silo_loader *loader)
 	return err;
 }
 
-static int load_record(void *arg, const struct db_value *row, size_t columns)
+static int load_record(void *arg, const struct db_value *row)
 {
 	struct silo_loader *loader = arg;
 	struct ipaddr ip;
 	struct why why;
 	int err = ERR_OK;
 
-	(void)columns;
 	if (strcmp(loader->silo.id, row[0].text) != 0) {
 		err = finish_records(loader);
 		memccpy(loader->silo.id, row[0].text, '\0', sizeof loader->silo.id);
@@ -106,13 +104,12 @@ static int load_record(void *arg, const struct db_value *row, size_t columns)
 	return err ? err : silo_add(&loader->silo, row[1].text, &ip);
 }
 
-static int load_silo(void *arg, const struct db_value *row, size_t columns)
+static int load_silo(void *arg, const struct db_value *row)
 {
 	struct silo_loader *loader = arg;
 	struct document *document = NULL;
 	char id[SILO_ID_MAX + 1] = "";
 
-	(void)columns;
 	if (loader->next < loader->document_count)
 		document_id(loader->documents[loader->next], id);
 	if (strcmp(id, row[0].text) == 0) {
@@ -144,9 +141,8 @@ static int load_silos(struct db *db, struct silo_loader *loader)
 	return err ? err : db_query(db, SQL_SILOS, NULL, 0, load_silo, loader);
 }
 
-static int load_one_gone(void *arg, const struct db_value *row, size_t columns)
+static int load_one_gone(void *arg, const struct db_value *row)
 {
-	(void)columns;
 	const struct db_value *former = &row[3];
 	struct document *mark = document_new(row[1].text, "", 0, 0, 0);
 	if (!mark)
@@ -209,7 +205,7 @@ static int load_tables(struct db *db, struct store_state *state, struct hub_row 
 	return check_whole(&loader, ret_hub, &state->size, why);
 }
 
-int loader_load(const struct db_settings *settings, struct store *store, struct why *ret_why)
+int journal_load(const struct db_settings *settings, struct store *store, struct why *ret_why)
 {
 	struct store_state *state = store_state_new();
 	struct hub_row hub = {0};

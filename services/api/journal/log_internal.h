@@ -52,9 +52,9 @@ struct hub_row {
 
 /* Each a db_row_fn. `arg`: a struct hub_row; a struct user; where a new token goes (ERR_NOMEM; a row that makes no
  * sense becomes one that may do nothing). */
-int journal_read_hub(void *arg, const struct db_value *row, size_t columns);
-int journal_read_user(void *arg, const struct db_value *row, size_t columns);
-int journal_read_token(void *arg, const struct db_value *row, size_t columns);
+int journal_read_hub(void *arg, const struct db_value *row);
+int journal_read_user(void *arg, const struct db_value *row);
+int journal_read_token(void *arg, const struct db_value *row);
 
 struct changelog {
 	struct db *db;
@@ -65,6 +65,11 @@ struct changelog {
 };
 
 #define TEXT(s) DB_STRING_VALUE(s)
+
+/* The whole hub out of the database: all users, tokens and silos of one instant, over a connection of its own. Replaces
+ * what the store has. Logs progress once a second, and success. Errors as db.h, with a reason; ERR_UNAVAILABLE also
+ * while the tables do not fit together, as in the middle of restoring a dump. */
+int journal_load(const struct db_settings *settings, struct store *store, struct why *ret_why);
 
 /* Whether the log has the transaction whose first entry has this revision. */
 int changelog_has(struct changelog *log, uint64_t transaction_id, uint64_t first_revision, bool *ret_there);

@@ -5,7 +5,6 @@
 
 #include <sodium.h>
 
-#include "api/journal/load.h"
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
 
@@ -75,12 +74,11 @@ static void stretch_release(struct stretch *stretch)
 	free(stretch->list);
 }
 
-static int read_entry(void *arg, const struct db_value *row, size_t columns)
+static int read_entry(void *arg, const struct db_value *row)
 {
 	struct stretch *stretch = arg;
 	struct change *change = &stretch->changes[stretch->count];
 
-	(void)columns;
 	stretch->gap |= row[0].u64 != stretch->revision + 1 || !row[1].u64 || row[1].u64 > CHANGE_LAST_LOGGED_;
 	if (stretch->gap)
 		return ERR_OK;
@@ -222,7 +220,7 @@ int changelog_reload(struct changelog *log, struct store *store)
 		if (strcmp(identity, hub.identity) == 0 && hub.revision < store_revision(store))
 			err = renew_identity(log, &hub, store_revision(store));
 	}
-	return err ? err : loader_load(log->settings, store, &log->why);
+	return err ? err : journal_load(log->settings, store, &log->why);
 }
 
 /* --- writing ------------------------------------------------------------------------------------------------------ */

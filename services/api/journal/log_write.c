@@ -13,6 +13,17 @@ struct rows {
 	size_t columns;
 };
 
+/* What becomes of silos and records, in the order in which it is written. */
+enum row_kind { PUT_SILO, DELETE_RECORD, CHANGE_RECORD, ADD_RECORD, DELETE_SILO, ROW_KINDS };
+static const struct {
+	enum journal_sql sql;
+	size_t columns;
+} row_kinds[ROW_KINDS] = {
+	[PUT_SILO] = {SQL_PUT_SILO, 3},           [DELETE_RECORD] = {SQL_DELETE_RECORD, 3},
+	[CHANGE_RECORD] = {SQL_CHANGE_RECORD, 4}, [ADD_RECORD] = {SQL_ADD_RECORD, 3},
+	[DELETE_SILO] = {SQL_DELETE_SILO, 1}, /* its records go with it */
+};
+
 static void rows_release(struct rows *rows)
 {
 	free(rows->values);
@@ -45,7 +56,7 @@ struct growth {
 
 /* Everything that a transaction does to silos and records. */
 struct silo_rows {
-	struct rows puts, deletes, added, changed, removed;
+	struct rows of[ROW_KINDS];
 	struct touched_rows {
 		const char *id;
 		struct silo before;
@@ -63,11 +74,8 @@ static void silo_rows_release(struct silo_rows *rows)
 		free(rows->silos[i].ips);
 	}
 	free(rows->silos);
-	rows_release(&rows->puts);
-	rows_release(&rows->deletes);
-	rows_release(&rows->added);
-	rows_release(&rows->changed);
-	rows_release(&rows->removed);
+	for (size_t kind = 0; kind < ROW_KINDS; kind++)
+		rows_release(&rows->of[kind]);
 }
 
 struct record_diff {
@@ -79,7 +87,7 @@ static int add_removal(const struct record_diff *diff)
 {
 	struct touched_rows *silo = diff->silo;
 	const struct record *record = silo->gone;
-	struct db_value *row = record ? rows_add(&diff->rows->removed) : NULL;
+	struct db_value *row = record ? rows_add(&diff->rows->of[DELETE_RECORD]) : NULL;
 
 	silo->gone = NULL;
 	if (!record || !row)
@@ -107,15 +115,15 @@ static int add_record_row(void *arg, const struct record *record, bool removed)
 		silo->gone = record;
 		return ERR_OK;
 	}
-	row = rows_add(changes ? &diff->rows->changed : &diff->rows->added);
+	row = rows_add(&diff->rows->of[changes ? CHANGE_RECORD : ADD_RECORD]);
 	if (!row)
 		return ERR_NOMEM;
 	silo->gone = NULL;
-	if (changes)
-		*row++ = TEXT(ip);
 	row[0] = TEXT(silo->id);
 	row[1] = TEXT(record->hostname);
 	row[2] = TEXT(changes ? silo->ips[silo->ip_count - 2] : ip);
+	if (changes)
+		row[3] = TEXT(ip);
 	return ERR_OK;
 }
 
@@ -125,7 +133,7 @@ static int add_silo(struct silo_rows *rows, const struct touched_silo *touched, 
 	static const struct silo none;
 	struct touched_rows *silo = &rows->silos[rows->count++];
 	const struct record_diff diff = {rows, silo};
-	struct db_value *row = rows_add(touched->now ? &rows->puts : &rows->deletes);
+	struct db_value *row = rows_add(&rows->of[touched->now ? PUT_SILO : DELETE_SILO]);
 	const struct silo *after = touched->now ? touched->records : &none;
 	int err = touched->before ? document_read(touched->before, &silo->before) : ERR_OK;
 
@@ -150,6 +158,8 @@ static int add_silos(const struct transaction *transaction, struct silo_rows *ro
 {
 	int err = ERR_OK;
 
+	for (size_t kind = 0; kind < ROW_KINDS; kind++)
+		rows->of[kind].columns = row_kinds[kind].columns;
 	rows->silos = calloc(HASH_COUNT(transaction->silos) + 1, sizeof *rows->silos);
 	if (!rows->silos)
 		return ERR_NOMEM;
@@ -161,17 +171,17 @@ static int add_silos(const struct transaction *transaction, struct silo_rows *ro
 
 static int write_silos(struct changelog *log, const struct silo_rows *rows)
 {
-	int err = rows_write(log, SQL_PUT_SILO, &rows->puts);
+	int err = ERR_OK;
 
-	if (!err)
-		err = rows_write(log, SQL_DELETE_RECORD, &rows->removed);
-	if (!err)
-		err = rows_write(log, SQL_CHANGE_RECORD, &rows->changed);
-	if (!err && db_affected(log->db) != rows->changed.len / rows->changed.columns)
-		err = ERR_UNAVAILABLE; /* a record is not there: a backup is being restored, or a person was at it */
-	if (!err)
-		err = rows_write(log, SQL_ADD_RECORD, &rows->added);
-	return err ? err : rows_write(log, SQL_DELETE_SILO, &rows->deletes);
+	for (size_t kind = 0; kind < ROW_KINDS && !err; kind++) {
+		err = rows_write(log, row_kinds[kind].sql, &rows->of[kind]);
+		/* A changed row counts as two. One that was not there counts as one: a backup is being restored, or a
+		 * person was at it. */
+		if (!err && kind == CHANGE_RECORD &&
+		    db_affected(log->db) != 2 * (rows->of[kind].len / row_kinds[kind].columns))
+			err = ERR_UNAVAILABLE;
+	}
+	return err;
 }
 
 /* --- users and tokens --------------------------------------------------------------------------------------------- */
@@ -300,20 +310,20 @@ static int claim(struct changelog *log, const struct transaction *transaction, c
 static bool is_one_address(const struct changelog *log, const struct transaction *transaction,
 			   const struct silo_rows *rows)
 {
-	return !log->locked && transaction->count == 1 && rows->changed.len == rows->changed.columns &&
-	       !rows->added.len && !rows->removed.len && !transaction->changes[0]->former_owner;
+	return !log->locked && transaction->count == 1 && rows->of[CHANGE_RECORD].len == 4 &&
+	       !rows->of[ADD_RECORD].len && !rows->of[DELETE_RECORD].len && !transaction->changes[0]->former_owner;
 }
 
 /* In one statement: as claim(), with the silo's and the record's row. */
 static int claim_address(struct changelog *log, const struct transaction *transaction, const struct silo_rows *rows)
 {
-	const struct db_value *record = rows->changed.values, revision = DB_U64_VALUE(transaction->revision);
+	const struct db_value *record = rows->of[CHANGE_RECORD].values, revision = DB_U64_VALUE(transaction->revision);
 	char identity[HUB_IDENTITY_LEN + 1];
 
 	store_identity(transaction->store, identity);
-	const struct db_value values[] = {revision,       revision,  record[0], DB_U64_VALUE(transaction->base),
-					  TEXT(identity), record[1], record[1], record[2],
-					  record[3]};
+	const struct db_value values[] = {revision,       revision,  record[3], DB_U64_VALUE(transaction->base),
+					  TEXT(identity), record[0], record[0], record[1],
+					  record[2]};
 	int err = db_exec(log->db, SQL_CLAIM_ADDRESS, values, sizeof values / sizeof values[0]);
 	return err || db_affected(log->db) == 3 ? err : ERR_STOPPED;
 }
@@ -329,11 +339,7 @@ static int check_intact(struct changelog *log, const struct transaction *transac
 
 int changelog_write(struct changelog *log, const struct transaction *transaction)
 {
-	_cleanup_(silo_rows_release) struct silo_rows rows = {.puts.columns = 3,
-							      .deletes.columns = 1,
-							      .added.columns = 3,
-							      .changed.columns = 4,
-							      .removed.columns = 3};
+	_cleanup_(silo_rows_release) struct silo_rows rows = {.count = 0};
 	bool cluster = db_is_cluster(log->db);
 	struct growth growth = {0};
 	int err = add_silos(transaction, &rows, &growth);

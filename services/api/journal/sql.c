@@ -44,7 +44,8 @@ const char *const journal_sql[JOURNAL_SQL_COUNT] = {
 			 "ON DUPLICATE KEY UPDATE owner = VALUES(owner), revision = VALUES(revision)",
 	[SQL_DELETE_SILO] = "DELETE FROM silo WHERE id = ?", /* its records go with it */
 	[SQL_ADD_RECORD] = "INSERT INTO record (silo, hostname, ip) VALUES (?, ?, ?)",
-	[SQL_CHANGE_RECORD] = "UPDATE record SET ip = ? WHERE silo = ? AND hostname = ? AND ip = ?",
+	/* The row is there; but in bulk an INSERT is executed once, an UPDATE once for each row. */
+	[SQL_CHANGE_RECORD] = "INSERT INTO record (silo, hostname, ip) VALUES (?, ?, ?) ON DUPLICATE KEY UPDATE ip = ?",
 	[SQL_DELETE_RECORD] = "DELETE FROM record WHERE silo = ? AND hostname = ? AND ip = ?",
 
 	[SQL_USERS] = USERS,
@@ -61,11 +62,10 @@ const char *const journal_sql[JOURNAL_SQL_COUNT] = {
 	[SQL_DELETE_TOKENS] = "DELETE FROM token WHERE owner = ?",
 };
 
-int journal_read_hub(void *arg, const struct db_value *row, size_t columns)
+int journal_read_hub(void *arg, const struct db_value *row)
 {
 	struct hub_row *hub = arg;
 
-	(void)columns;
 	hub->revision = row[0].u64;
 	snprintf(hub->identity, sizeof hub->identity, "%s", row[1].text);
 	hub->accounts = row[2].u64;
@@ -75,11 +75,10 @@ int journal_read_hub(void *arg, const struct db_value *row, size_t columns)
 	return ERR_OK;
 }
 
-int journal_read_user(void *arg, const struct db_value *row, size_t columns)
+int journal_read_user(void *arg, const struct db_value *row)
 {
 	struct user *user = arg;
 
-	(void)columns;
 	memset(user, 0, sizeof *user);
 	user->id = (uint32_t)row[0].u64;
 	user->role = row[1].u64 == 2 ? ROLE_ADMIN : ROLE_COMMON; /* positions in the ENUM */
@@ -90,13 +89,12 @@ int journal_read_user(void *arg, const struct db_value *row, size_t columns)
 	return ERR_OK;
 }
 
-int journal_read_token(void *arg, const struct db_value *row, size_t columns)
+int journal_read_token(void *arg, const struct db_value *row)
 {
 	struct token **ret_token = arg, *token;
 	size_t bytes = 0;
 	int err = token_parse(row[4].text, row[4].len, &token, NULL);
 
-	(void)columns;
 	if (err && err != ERR_NOMEM) { /* a person's repair, or a newer version's: nothing is allowed */
 		log_warn("a token's scope makes no sense: it may do nothing", LOG_STR("user", row[1].text),
 			 LOG_STR("token", row[2].text));

@@ -221,6 +221,53 @@ def test_a_restored_backup_is_followed_to_its_end(two_hubs, database, table, lat
     assert database.sql("SELECT COUNT(*) FROM change_log WHERE revision > (SELECT revision FROM hub)") == [["0"]]
 
 
+def test_after_a_restored_backup_changes_are_followed_by_the_log_again(make_hub, database):
+    """The hub that has begun the new history holds no lock on it any more."""
+    one = make_hub(database)
+    one.put_silo("a", {"h": "192.0.2.1"})
+    backup = dump(database)
+    one.put_silo("a", {"h": "192.0.2.2"})
+    last = one.revision()
+    subprocess.run(["mariadb", "--no-defaults", "-uroot", f"-S{database.server.socket}", database.name], input=backup, check=True, timeout=60)
+    wait_until(lambda: one.revision() > last, what="the restored state")
+    two = make_hub(database)
+    loads = []
+    for n in range(3):
+        tag = two.put_silo("a", {"h": f"192.0.2.{n + 3}"}).headers["ETag"]
+        wait_until(lambda: one.get("/silos/a").headers["ETag"] == tag, what="the change")  # noqa: B023
+        loads.append(one.log().count("state loaded"))
+    assert loads[-1] == loads[0], "it loads everything for each change"
+
+
+def test_a_new_user_has_the_id_that_the_database_gave_it(make_hub, database):
+    database.sql("SET GLOBAL auto_increment_increment = 10, GLOBAL auto_increment_offset = 5")  # as a node of a cluster does
+    try:
+        hub = make_hub(database)
+        users = {name: hub.add_user(name, quota=1) for name in ("first", "second")}
+        for name, user in users.items():
+            assert hub.put(f"/silos/of-{name}", {"dnsrecords": []}, auth=user).status == 201
+    finally:
+        database.sql("SET GLOBAL auto_increment_increment = DEFAULT, GLOBAL auto_increment_offset = DEFAULT")
+    ids = dict(database.sql("SELECT name, id FROM account"))
+    assert ids["second"] == str(int(ids["first"]) + 10)
+    assert dict(database.sql("SELECT id, owner FROM silo")) == {f"of-{name}": ids[name] for name in users}
+    assert dict(database.sql("SELECT subject, owner FROM change_log WHERE kind = 'user-put'")) == {name: ids[name] for name in ids}
+
+
+def test_a_change_of_a_record_that_somebody_has_removed_is_refused(make_hub, database):
+    hub = make_hub(database)
+    hub.put_silo("a", {"h": "192.0.2.1", "i": "192.0.2.2"})
+    database.sql("DELETE FROM record WHERE hostname = 'h'")
+    before = hub.get("/silos/a").json
+    for records in ({"h": "192.0.2.3", "i": "192.0.2.2"}, {"h": "192.0.2.3", "i": "192.0.2.4"}):  # one row, several
+        assert hub.put_silo("a", records).status == 503
+    assert hub.get("/silos/a").json == before
+    assert database.sql("SELECT hostname, ip FROM record") == [["i", "192.0.2.2"]]
+    database.sql("INSERT INTO record VALUES ('a', 'h', '192.0.2.1')")
+    assert hub.put_silo("a", {"h": "192.0.2.3", "i": "192.0.2.4"}).status == 200
+    hub.check_memory()
+
+
 def test_tables_changed_by_hand_are_refused_until_the_hubs_row_agrees(make_hub, database):
     hub = make_hub(database)
     hub.put_silo("a", {"h": "192.0.2.1", "i": "192.0.2.2"})
@@ -231,7 +278,7 @@ def test_tables_changed_by_hand_are_refused_until_the_hubs_row_agrees(make_hub, 
     database.sql("DELETE FROM record LIMIT 1")
     hub.start(wait_ready=False)
     wait_until(lambda: "Restoring a backup" in hub.get("/readyz", auth=None).json.get("reason", ""), what="the reason")
-    statement = next(line.strip() for line in (REPO / "docs/database.md").read_text().splitlines() if line.startswith("    UPDATE hub"))
+    statement = next(line.strip() for line in (REPO / "docs/database.md").read_text().splitlines() if line.startswith("    UPDATE hub SET accounts"))
     database.sql(statement)
     hub.wait_ready()
     assert len(hub.get("/silos/a").json["dnsrecords"]) == 1

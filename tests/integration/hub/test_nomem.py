@@ -1,6 +1,6 @@
 """Each allocation of a request fails in turn, alone or with all that follow: an error, never a crash or a leak, and the hub goes on as if nothing had been.
 
-Those of the program's own code and of jansson first, then libmicrohttpd's and the database connector's; not Ulfius' (docs/testing.md).
+Those of the program's own code and of jansson (docs/testing.md).
 """
 
 import contextlib
@@ -36,18 +36,6 @@ def running(mariadb, directory, **settings):
 def starved(mariadb, tmp_path_factory):
     with running(mariadb, tmp_path_factory.mktemp("nomem")) as hub:
         yield hub
-
-
-@pytest.fixture(scope="module")
-def starved_library(mariadb, tmp_path_factory):
-    """Ulfius (2.7.13) does not free its response and what is in it when libmicrohttpd could not make its own: up to 32 KiB each time."""
-    directory = tmp_path_factory.mktemp("nomem")
-    suppressions = directory / "suppressions"
-    suppressions.write_text("leak:libulfius\n")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LSAN_OPTIONS", f"suppressions={suppressions}")
-        with running(mariadb, directory) as hub:
-            yield hub
 
 
 def ask(hub, method, path, body=None):
@@ -188,15 +176,6 @@ def send_well(hub, send):
 def test_a_request_without_memory_is_refused_and_nothing_else_happens(starved, name, lasting):
     starved.memory.of(*nomem.OWN)
     assert starve_each(starved, name, lasting) & {None, 500, 503}, "some of them have been needed"
-
-
-@pytest.mark.seconds(120)
-@pytest.mark.parametrize("lasting", [False, True], ids=["one", "all behind it"])
-@pytest.mark.parametrize("library,name", [("libmicrohttpd", "get"), ("libmicrohttpd", "put"), ("libmicrohttpd", "watch"), ("libmariadb", "put"),
-                                          ("libmariadb", "history")])
-def test_a_library_without_memory_takes_nothing_with_it(starved_library, library, name, lasting):
-    starved_library.memory.of(library)
-    starve_each(starved_library, name, lasting)
 
 
 def test_connections_for_whose_buffer_there_is_no_memory_do_not_count_for_ever(mariadb, tmp_path):
