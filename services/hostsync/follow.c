@@ -39,12 +39,6 @@ struct follow {
 	bool status_ok;
 };
 
-int follow_status_path(const struct settings *settings, char *ret_path, size_t size)
-{
-	int n = snprintf(ret_path, size, "%s/hostsync.json", settings->state_dir);
-	return n > 0 && (size_t)n < size ? 0 : ERR_TOO_LARGE;
-}
-
 /* The pause between two status files, twice, and what may pass before the loop comes to write one: three missed rounds
  * of polling, whose requests may each take their whole time. While it watches, it notices a silence itself. */
 int64_t follow_status_max_age_ms(const struct settings *settings)
@@ -68,7 +62,7 @@ static void write_status(struct follow *follow)
 	char path[PATH_MAX];
 	bool ok = follow->hub_err == 0 && follow->file_err == 0;
 	bool due = follow->status_ms == 0 || ok != follow->status_ok || clock_mono_ms() >= status_due_ms(follow);
-	if (!follow->settings->state_dir || !due || follow_status_path(follow->settings, path, sizeof(path)) < 0)
+	if (!follow->settings->state_dir || !due || status_path(follow->settings->state_dir, "hostsync", path))
 		return;
 	const char *detail = follow->file_err  ? follow->file_why.text
 			     : follow->hub_err ? err_info(follow->hub_err)->title

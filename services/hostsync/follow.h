@@ -6,7 +6,6 @@
 #ifndef SILODNS_FOLLOW_H
 #define SILODNS_FOLLOW_H
 
-#include <stddef.h>
 #include <stdint.h>
 
 #include "hostsync/settings.h"
@@ -14,8 +13,7 @@
 /* Runs what the settings ask for (follow, once or print) until done or asked to stop. Logs its failures. */
 enum exit_code follow_run(const struct settings *settings);
 
-/* Where the status for --check is kept; ERR_TOO_LARGE if the path is too long. */
-int follow_status_path(const struct settings *settings, char *ret_path, size_t size);
+/* How old the status file may be while all is well. */
 int64_t follow_status_max_age_ms(const struct settings *settings);
 
 #endif

@@ -195,8 +195,8 @@ static int read_saved(const char *path, struct buf *out, bool *ret_exists, struc
 	return err;
 }
 
-static int finish(const struct diskfile *target, const struct journal *journal, const struct buf *now,
-		  const struct buf *new, struct why *ret_why)
+static int finish_interrupted(const struct diskfile *target, const struct journal *journal, const struct buf *now,
+			      const struct buf *new, struct why *ret_why)
 {
 	const struct diskfile_texts texts = {
 		.old = now->data, .old_len = now->len, .new = new->data, .new_len = new->len};
@@ -246,7 +246,7 @@ int inplace_recover(const struct diskfile *target, enum inplace_found *ret_found
 	}
 	const struct diskfile_texts texts = {.old = old.data, .old_len = old.len, .new = new.data, .new_len = new.len};
 	bool ours = has_file && is_interrupted(&now, &texts);
-	err = ours ? finish(target, &journal, &now, &new, ret_why) : rescue(target, &journal, ret_why);
+	err = ours ? finish_interrupted(target, &journal, &now, &new, ret_why) : rescue(target, &journal, ret_why);
 	if (err == 0)
 		*ret_found = ours ? INPLACE_FINISHED : INPLACE_FOREIGN;
 	return err;

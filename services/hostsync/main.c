@@ -17,7 +17,7 @@ static enum exit_code check(const struct settings *settings)
 {
 	char path[PATH_MAX];
 	struct why why = {0};
-	if (follow_status_path(settings, path, sizeof(path)) < 0)
+	if (status_path(settings->state_dir, "hostsync", path))
 		return EXIT_SETTINGS;
 	if (status_check(path, follow_status_max_age_ms(settings), &why) == 0)
 		return EXIT_DONE;
@@ -79,7 +79,7 @@ int main(int argc, char **argv)
 		return EXIT_DONE;
 	enum exit_code code = EXIT_SETTINGS;
 	if (settings_finish(&settings, stderr) == 0) {
-		log_init("hostsync", settings_log_level(&settings), settings_log_format(&settings));
+		log_init_texts("hostsync", settings.log_level, settings.log_format);
 		code = hostsync_main(&settings);
 	}
 	conf_release(&hostsync_program, &settings);

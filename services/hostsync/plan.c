@@ -19,7 +19,7 @@ struct plan_name {
 	UT_hash_handle hh;
 };
 
-static struct plan_name *find(const struct plan *plan, const char *hostname, size_t len)
+static struct plan_name *find_name(const struct plan *plan, const char *hostname, size_t len)
 {
 	struct plan_name *name;
 	HASH_FIND(hh, plan->names, hostname, len, name);
@@ -33,7 +33,7 @@ static struct plan_name *find_as_written(const struct plan *plan, const char *te
 		return NULL;
 	for (size_t i = 0; i < len; i++)
 		lower[i] = (char)tolower((unsigned char)text[i]);
-	return find(plan, lower, len);
+	return find_name(plan, lower, len);
 }
 
 static int add_name(struct plan *plan, const char *hostname, size_t silo, enum verdict verdict)
@@ -61,7 +61,7 @@ static int collect_names(struct plan *plan, const struct silos *silos, const str
 		const struct silo *silo = &silos->items[s].silo;
 		for (size_t r = 0; silo_known(&silos->items[s]) && r < silo->count; r++) {
 			const char *hostname = silo->records[r].hostname;
-			if (!is_first_of_name(silo, r) || find(plan, hostname, strlen(hostname)))
+			if (!is_first_of_name(silo, r) || find_name(plan, hostname, strlen(hostname)))
 				continue;
 			int err = add_name(plan, hostname, s, policy_judge(policy, hostname));
 			if (err < 0)
@@ -103,7 +103,7 @@ static int fill_parts(struct plan *plan, const struct silos *silos)
 		memcpy(part->id, silo->id, sizeof(part->id));
 		for (size_t r = 0; r < silo->count; r++) {
 			const struct record *record = &silo->records[r];
-			const struct plan_name *name = find(plan, record->hostname, strlen(record->hostname));
+			const struct plan_name *name = find_name(plan, record->hostname, strlen(record->hostname));
 			if (name->silo != s || name->verdict != VERDICT_SET)
 				continue;
 			int err = silo_add(part, record->hostname, &record->ip);
@@ -158,7 +158,7 @@ void plan_each_refused(const struct plan *plan, const struct silos *silos, plan_
 			const char *hostname = silo->records[r].hostname;
 			if (!is_first_of_name(silo, r))
 				continue;
-			const struct plan_name *name = find(plan, hostname, strlen(hostname));
+			const struct plan_name *name = find_name(plan, hostname, strlen(hostname));
 			enum verdict verdict = name->verdict;
 			if (verdict == VERDICT_SET && name->silo != s)
 				verdict = VERDICT_OTHER_SILO;

@@ -188,20 +188,6 @@ bool settings_watch(const struct settings *settings)
 	return strcmp(settings->follow, "watch") == 0;
 }
 
-enum log_level settings_log_level(const struct settings *settings)
-{
-	enum log_level level = LOG_LEVEL_INFO;
-	(void)log_level_parse(settings->log_level, &level);
-	return level;
-}
-
-enum log_format settings_log_format(const struct settings *settings)
-{
-	enum log_format format = LOG_FORMAT_LOGFMT;
-	(void)log_format_parse(settings->log_format, &format);
-	return format;
-}
-
 enum exit_code settings_exit_code(int err, bool file)
 {
 	static const struct {

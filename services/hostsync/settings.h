@@ -40,8 +40,6 @@ int settings_finish(struct settings *settings, FILE *err_stream);
 
 /* SILODNS_FOLLOW is watch. */
 bool settings_watch(const struct settings *settings);
-enum log_level settings_log_level(const struct settings *settings);
-enum log_format settings_log_format(const struct settings *settings);
 
 /* The exit code for an error of the hub (`file` false) or of the hosts file (true). */
 enum exit_code settings_exit_code(int err, bool file);

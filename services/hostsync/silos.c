@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct silo_state *find(struct silos *silos, const char *id)
+static struct silo_state *find_silo(struct silos *silos, const char *id)
 {
 	for (size_t i = 0; i < silos->count; i++)
 		if (strcmp(silos->items[i].silo.id, id) == 0)
@@ -17,7 +17,7 @@ int silos_init(struct silos *silos, const struct conf_list *ids)
 	if (!silos->items)
 		return ERR_NOMEM;
 	for (size_t i = 0; i < ids->count; i++)
-		if (!find(silos, ids->items[i]))
+		if (!find_silo(silos, ids->items[i]))
 			snprintf(silos->items[silos->count++].silo.id, sizeof(silos->items->silo.id), "%s",
 				 ids->items[i]);
 	return 0;
@@ -63,7 +63,7 @@ int silos_adopt(struct silos *silos, const struct hostsfile_parts *parts)
 {
 	for (size_t i = 0; i < parts->count; i++) {
 		const struct silo *part = &parts->items[i];
-		struct silo_state *state = find(silos, part->id);
+		struct silo_state *state = find_silo(silos, part->id);
 		struct silo copy = {0};
 		int err = 0;
 		if (!state || state->origin != SILO_UNKNOWN)

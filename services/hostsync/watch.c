@@ -232,7 +232,7 @@ static void begin_polling(struct watch *watch, int err, const struct hubclient_f
 }
 
 /* A stream, or the attempt to get one, has failed. `silent`: it was given up because nothing came. */
-static void fail(struct watch *watch, int err, const struct hubclient_failure *failure, bool silent)
+static void watch_failed(struct watch *watch, int err, const struct hubclient_failure *failure, bool silent)
 {
 	uint32_t again_ms =
 		backoff_jitter(WATCH_RETRY_INTERVALS * (uint32_t)watch->settings->interval_ms, JITTER_PERCENT);
@@ -254,7 +254,7 @@ static void end(struct watch *watch)
 		.status = 200, .why = {.text = "the stream ended before it had told everything"}};
 	int64_t retry_ms = hubwatch_retry_ms(watch->stream);
 	if (!watch->synced) {
-		fail(watch, ERR_UNAVAILABLE, &early, false);
+		watch_failed(watch, ERR_UNAVAILABLE, &early, false);
 		return;
 	}
 	log_debug("the hub has ended the watch", LOG_I64("retry_ms", retry_ms));
@@ -283,7 +283,7 @@ static int64_t patience_left_ms(const struct watch *watch)
 	return patience == 0 ? INT64_MAX : left > 0 ? left : 0;
 }
 
-static void begin(struct watch *watch)
+static void begin_stream(struct watch *watch)
 {
 	const char *ids[HUBWATCH_SILOS_MAX];
 	struct hubclient_failure failure = {0};
@@ -292,7 +292,7 @@ static void begin(struct watch *watch)
 	int err = hubwatch_open(watch->client, ids, watch->silos->count, &watch->position, on_event, watch,
 				&watch->stream, &failure.why);
 	if (err < 0)
-		fail(watch, err, &failure, false);
+		watch_failed(watch, err, &failure, false);
 }
 
 static void read_stream(struct watch *watch)
@@ -302,7 +302,7 @@ static void read_stream(struct watch *watch)
 	if (err == ERR_STOPPED)
 		return;
 	if (err < 0) {
-		fail(watch, err, hubwatch_failure(watch->stream), false);
+		watch_failed(watch, err, hubwatch_failure(watch->stream), false);
 		return;
 	}
 	uint64_t revision = hubwatch_revision(watch->stream);
@@ -313,14 +313,14 @@ static void read_stream(struct watch *watch)
 	} else if (patience_left_ms(watch) == 0) {
 		silence.status = hubwatch_failure(watch->stream)->status;
 		why_set(&silence.why, ERR_TIMEOUT, "", "nothing came for %lld ms", (long long)patience_ms(watch));
-		fail(watch, ERR_TIMEOUT, &silence, true);
+		watch_failed(watch, ERR_TIMEOUT, &silence, true);
 	}
 }
 
 void watch_step(struct watch *watch)
 {
 	if (!watch->stream && clock_mono_ms() >= watch->next_ms)
-		begin(watch);
+		begin_stream(watch);
 	if (watch->stream)
 		read_stream(watch);
 }

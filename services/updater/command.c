@@ -19,7 +19,7 @@
 extern char **environ;
 
 /* In a process group of its own, with ordinary signals, its output in the pipe. 0 or an errno. */
-static int start(const char *text, int out, pid_t *ret_pid)
+static int start_shell(const char *text, int out, pid_t *ret_pid)
 {
 	char *const argv[] = {(char[]){"sh"}, (char[]){"-c"}, (char *)(uintptr_t)text, NULL};
 	posix_spawn_file_actions_t actions;
@@ -98,7 +98,7 @@ int command_run(const char *text, long timeout_ms, bool (*stopped)(void), struct
 	if (pipe2(ends, O_CLOEXEC))
 		return why_set(ret_why, ERR_SYSTEM, "", "pipe: %s", strerror(errno));
 	_cleanup_close_ int in = ends[0];
-	int failed = start(text, ends[1], &pid);
+	int failed = start_shell(text, ends[1], &pid);
 	close(ends[1]);
 	if (failed)
 		return why_set(ret_why, ERR_SYSTEM, "", "/bin/sh: %s", strerror(failed));

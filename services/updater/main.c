@@ -33,8 +33,6 @@ int main(int argc, char **argv)
 {
 	struct settings settings = {0};
 	enum conf_outcome outcome;
-	enum log_level level = LOG_LEVEL_INFO;
-	enum log_format format = LOG_FORMAT_LOGFMT;
 	enum exit_code code = EXIT_SETTINGS;
 
 	lifecycle_keep_secrets();
@@ -48,9 +46,7 @@ int main(int argc, char **argv)
 	if (outcome == CONF_EXIT)
 		return EXIT_DONE;
 	if (!settings_finish(&settings, stderr)) {
-		log_level_parse(settings.log_level, &level); /* checked by the table */
-		log_format_parse(settings.log_format, &format);
-		log_init("silodns-updater", level, format);
+		log_init_texts("silodns-updater", settings.log_level, settings.log_format);
 		code = updater_main(&settings);
 	}
 	conf_release(&updater_program, &settings);

@@ -47,7 +47,7 @@ int push_plan(const struct silo *now, const struct conf_list *hostnames, const s
 	return ERR_OK;
 }
 
-static int fail(struct hubclient *hub, int err, struct why *why)
+static int push_failure(struct hubclient *hub, int err, struct why *why)
 {
 	*why = hubclient_failure(hub)->why;
 	return err;
@@ -64,7 +64,7 @@ static int try_once(struct hubclient *hub, const char *id, const struct conf_lis
 	bool missing = err == ERR_NOT_FOUND;
 
 	if (err && !missing)
-		return fail(hub, err, why);
+		return push_failure(hub, err, why);
 	if (missing)
 		snprintf(now.id, sizeof now.id, "%s", id);
 	err = push_plan(&now, hostnames, ips, &wanted);
@@ -78,7 +78,7 @@ static int try_once(struct hubclient *hub, const char *id, const struct conf_lis
 	result->attempts++;
 	err = hubclient_put_silo(hub, &wanted, missing ? NULL : etag, new_etag);
 	if (err)
-		return fail(hub, err, why);
+		return push_failure(hub, err, why);
 	result->changed = true;
 	result->revision = hubclient_etag_revision(new_etag);
 	return ERR_OK;

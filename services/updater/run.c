@@ -34,13 +34,6 @@ struct updater {
 	char hub_logged[sizeof((struct why *)0)->text];
 };
 
-static int status_path(const struct settings *settings, char *ret_path, size_t size)
-{
-	int len = snprintf(ret_path, size, "%s/updater.json", settings->state_dir);
-
-	return len > 0 && (size_t)len < size ? ERR_OK : ERR_TOO_LARGE;
-}
-
 /* Three rounds, each with its requests at their slowest. */
 static int64_t status_max_age_ms(const struct settings *settings)
 {
@@ -52,7 +45,7 @@ enum exit_code run_check(const struct settings *settings)
 	char path[PATH_MAX];
 	struct why why = {0};
 
-	if (status_path(settings, path, sizeof path))
+	if (status_path(settings->state_dir, "updater", path))
 		return EXIT_SETTINGS;
 	if (!status_check(path, status_max_age_ms(settings), &why))
 		return EXIT_DONE;
@@ -64,7 +57,7 @@ static void write_status(struct updater *u, int err, const char *detail)
 {
 	char path[PATH_MAX];
 
-	if (!u->settings->state_dir || status_path(u->settings, path, sizeof path))
+	if (!u->settings->state_dir || status_path(u->settings->state_dir, "updater", path))
 		return;
 	if (status_write(path, !err, u->revision, detail))
 		log_warn("status cannot be written", LOG_STR("file", path), LOG_ERR(ERR_SYSTEM));

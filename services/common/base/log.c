@@ -33,7 +33,7 @@ void log_init(const char *program, enum log_level level, enum log_format format)
 	state.format = format;
 }
 
-static int find(const char *const *names, size_t count, const char *text)
+static int index_of(const char *const *names, size_t count, const char *text)
 {
 	for (size_t i = 0; i < count; i++)
 		if (strcmp(names[i], text) == 0)
@@ -43,7 +43,7 @@ static int find(const char *const *names, size_t count, const char *text)
 
 int log_level_parse(const char *text, enum log_level *ret_level)
 {
-	int i = find(level_names, sizeof(level_names) / sizeof(level_names[0]), text);
+	int i = index_of(level_names, sizeof(level_names) / sizeof(level_names[0]), text);
 	if (i < 0)
 		return i;
 	*ret_level = (enum log_level)i;
@@ -52,11 +52,21 @@ int log_level_parse(const char *text, enum log_level *ret_level)
 
 int log_format_parse(const char *text, enum log_format *ret_format)
 {
-	int i = find(format_names, sizeof(format_names) / sizeof(format_names[0]), text);
+	int i = index_of(format_names, sizeof(format_names) / sizeof(format_names[0]), text);
 	if (i < 0)
 		return i;
 	*ret_format = (enum log_format)i;
 	return 0;
+}
+
+void log_init_texts(const char *program, const char *level, const char *format)
+{
+	enum log_level at = LOG_LEVEL_INFO;
+	enum log_format as = LOG_FORMAT_LOGFMT;
+
+	log_level_parse(level, &at);
+	log_format_parse(format, &as);
+	log_init(program, at, as);
 }
 
 /* Bytes of the character at `s` as RFC 3629 has it; 0 if it is none, or one that a terminal obeys (DEL, C1 controls).

@@ -45,6 +45,8 @@ void log_init(const char *program, enum log_level level, enum log_format format)
 /* "debug", "info", "warn", "error"; "logfmt", "json". ERR_INVALID. */
 int log_level_parse(const char *text, enum log_level *ret_level);
 int log_format_parse(const char *text, enum log_format *ret_format);
+/* log_init() by the texts of settings, which are checked: one that is none of the above leaves what was before. */
+void log_init_texts(const char *program, const char *level, const char *format);
 
 /* Whether such an event would be written: for those that would have to gather its fields first. */
 bool log_is_wanted(enum log_level level);

@@ -69,7 +69,7 @@ static bool skip(struct rest *rest, const char *piece)
 }
 
 /* What stands up to the next quotation mark; false: nothing, or more than there is room for. */
-static bool take(struct rest *rest, char *ret_text, size_t size)
+static bool take_until_quote(struct rest *rest, char *ret_text, size_t size)
 {
 	size_t left = (size_t)(rest->end - rest->at);
 	const char *quote = memchr(rest->at, '"', left < size ? left : size);
@@ -107,9 +107,9 @@ static int read_record(struct rest *rest, struct silo *silo)
 	struct ipaddr ip;
 	struct why why;
 
-	if (!skip(rest, before_hostname) || !take(rest, hostname, sizeof hostname) || !skip(rest, before_ip) ||
-	    !take(rest, text, sizeof text) || !skip(rest, after_ip) || ipaddr_parse(text, strlen(text), &ip, &why) ||
-	    !is_canonical(text, &ip))
+	if (!skip(rest, before_hostname) || !take_until_quote(rest, hostname, sizeof hostname) ||
+	    !skip(rest, before_ip) || !take_until_quote(rest, text, sizeof text) || !skip(rest, after_ip) ||
+	    ipaddr_parse(text, strlen(text), &ip, &why) || !is_canonical(text, &ip))
 		return ERR_MALFORMED;
 	int err = silo_add(silo, hostname, &ip);
 	return err || is_in_order(silo) ? err : ERR_MALFORMED;
@@ -121,7 +121,8 @@ int silo_read_canonical(const char *json, struct silo *ret_silo)
 	struct rest rest = {json, json + strlen(json)};
 	int err = ERR_OK;
 
-	if (!skip(&rest, before_id) || !take(&rest, silo.id, sizeof silo.id) || !skip(&rest, before_records))
+	if (!skip(&rest, before_id) || !take_until_quote(&rest, silo.id, sizeof silo.id) ||
+	    !skip(&rest, before_records))
 		return ERR_MALFORMED;
 	for (bool first = true; !err && rest.at < rest.end && *rest.at != ']'; first = false)
 		err = first || skip(&rest, ",") ? read_record(&rest, &silo) : ERR_MALFORMED;

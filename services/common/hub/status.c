@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +17,13 @@
 static void cleanup_json(json_t **json)
 {
 	json_decref(*json);
+}
+
+int status_path(const char *state_dir, const char *program, char ret_path[static PATH_MAX])
+{
+	int len = snprintf(ret_path, PATH_MAX, "%s/%s.json", state_dir, program);
+
+	return len > 0 && len < PATH_MAX ? ERR_OK : ERR_TOO_LARGE;
 }
 
 static json_t *make_document(bool ok, uint64_t revision, const char *detail)

@@ -5,10 +5,14 @@
 #ifndef SILODNS_HUB_STATUS_H
 #define SILODNS_HUB_STATUS_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "common/base/err.h"
+
+/* <state_dir>/<program>.json. ERR_TOO_LARGE. */
+int status_path(const char *state_dir, const char *program, char ret_path[static PATH_MAX]);
 
 /* Writes {"ok":…,"time":"<RFC 3339, UTC>","revision":…,"detail":"…"}. ERR_SYSTEM (errno). */
 int status_write(const char *path, bool ok, uint64_t revision, const char *detail);

@@ -97,7 +97,7 @@ def test_refused_credentials_are_told_once_and_tried_again(keeper, hub):
 
 def test_one_silo_that_makes_no_sense_does_not_hold_up_the_others(keeper, hub):
     def play(stream):
-        stream.silo("a", [("bad_name", "192.0.2.7")], 3)
+        stream.silo("a", [("-bad-name", "192.0.2.7")], 3)
         stream.silo("b", DB2, 4)
         stream.synced(4)
         stream.hang()
@@ -107,7 +107,7 @@ def test_one_silo_that_makes_no_sense_does_not_hold_up_the_others(keeper, hub):
     hub.cut_watches()
     keeper.wait_text(LOCAL + block(("a", DB), ("b", [])))
     (event,) = keeper.events("silo cannot be read, its last good state stays")
-    assert event["silo"] == "a" and "bad_name" in event["detail"]
+    assert event["silo"] == "a" and "-bad-name" in event["detail"]
 
 
 @pytest.mark.parametrize("garbage,error", [
