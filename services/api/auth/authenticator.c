@@ -257,11 +257,6 @@ static void set_principal(const struct user *user, struct token *token, struct p
 
 /* --- tokens ------------------------------------------------------------------------------------------------------- */
 
-static void token_cleanup(struct token **token)
-{
-	token_unref(*token);
-}
-
 /* None that is known is ever refused for others: so this needs no look at who is locked out before. */
 static int refuse_unknown_token(struct authenticator *auth, const unsigned char hash[static TOKEN_HASH_BYTES],
 				struct authenticator_call *call, struct why *why)

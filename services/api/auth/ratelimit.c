@@ -50,18 +50,11 @@ struct rate {
 	int64_t ahead_ns;    /* how far `due` may be ahead: all tokens but one */
 };
 
-static struct rate rate_of(long per_second, long burst)
+static struct rate rate_of(long tokens, int64_t seconds, long burst)
 {
-	int64_t interval = NS_PER_S / (per_second ? per_second : 1);
+	int64_t interval = seconds * NS_PER_S / (tokens ? tokens : 1);
 
 	return (struct rate){.interval_ns = interval, .ahead_ns = interval * (burst - 1)};
-}
-
-static struct rate login_rate(long logins)
-{
-	int64_t interval = LIMITS_LOGIN_WINDOW_S * (int64_t)NS_PER_S / logins;
-
-	return (struct rate){.interval_ns = interval, .ahead_ns = interval * (logins - 1)};
 }
 
 int ratelimit_new(const struct ratelimit_settings *settings, struct ratelimit **ret_limits)
@@ -70,19 +63,17 @@ int ratelimit_new(const struct ratelimit_settings *settings, struct ratelimit **
 
 	if (!limits)
 		return ERR_NOMEM;
-	/* So large that the allocator takes fresh pages for them, which the kernel fills when they are first used. */
-	limits->buckets = calloc(SETS, sizeof *limits->buckets);
-	limits->strikes = calloc(SETS, sizeof *limits->strikes);
-	if (!limits->buckets || !limits->strikes) {
-		free(limits->buckets);
-		free(limits->strikes);
-		free(limits);
-		return ERR_NOMEM;
-	}
 	limits->settings = *settings;
 	randombytes_buf(limits->key, sizeof limits->key);
 	for (size_t i = 0; i < LOCKS; i++)
 		pthread_mutex_init(&limits->locks[i], NULL);
+	/* So large that the allocator takes fresh pages for them, which the kernel fills when they are first used. */
+	limits->buckets = calloc(SETS, sizeof *limits->buckets);
+	limits->strikes = calloc(SETS, sizeof *limits->strikes);
+	if (!limits->buckets || !limits->strikes) {
+		ratelimit_free(limits);
+		return ERR_NOMEM;
+	}
 	*ret_limits = limits;
 	return ERR_OK;
 }
@@ -181,7 +172,7 @@ static unsigned long seconds_up(int64_t ns)
 static int take_request(struct ratelimit *limits, uint64_t key, const char *policy, long per_second, long burst,
 			int64_t now_us, struct ratelimit_verdict *ret_verdict)
 {
-	const struct rate rate = rate_of(per_second, burst);
+	const struct rate rate = rate_of(per_second, 1, burst);
 	pthread_mutex_t *lock = lock_set(limits, key);
 	int64_t wait_ns = take(find_bucket(limits->buckets[key % SETS], key), key, &rate, now_us * 1000);
 
@@ -228,8 +219,8 @@ int ratelimit_take_user(struct ratelimit *limits, uint32_t user_id, int64_t now_
 void ratelimit_give_back(struct ratelimit *limits, const struct ipaddr *address, uint32_t user_id)
 {
 	const struct ratelimit_settings *s = &limits->settings;
-	const struct rate of_address = rate_of(s->address_rate, s->address_burst);
-	const struct rate of_user = rate_of(s->user_rate, s->user_burst);
+	const struct rate of_address = rate_of(s->address_rate, 1, s->address_burst);
+	const struct rate of_user = rate_of(s->user_rate, 1, s->user_burst);
 
 	if (s->address_rate)
 		give_back(limits, address_key(limits, OF_ADDRESS, address, ""), &of_address);
@@ -326,7 +317,7 @@ enum outcome { REPEATED, COUNTED, LOCKED };
 
 static enum outcome strike(struct ratelimit *limits, uint64_t key, long logins, uint16_t attempt, int64_t now_ns)
 {
-	const struct rate rate = login_rate(logins);
+	const struct rate rate = rate_of(logins, LIMITS_LOGIN_WINDOW_S, logins);
 	enum outcome outcome = REPEATED;
 	pthread_mutex_t *lock = lock_set(limits, key);
 	struct strikes *strikes = find_strikes(limits->strikes[key % SETS], key, true, now_ns);

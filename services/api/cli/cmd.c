@@ -1,5 +1,6 @@
 #include "api/cli/cmd.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -11,10 +12,16 @@
 
 static const struct principal command_line = {.role = ROLE_ADMIN};
 
-int cmd_report(int err, const char *text)
+int cmd_fail(int code, const char *format, ...)
 {
-	fprintf(stderr, "silodns-api: %s\n", text);
-	return err == ERR_UNAVAILABLE || err == ERR_BUSY || err == ERR_UNKNOWN_OUTCOME ? EXIT_DATABASE : EXIT_FAILED;
+	va_list args;
+
+	fputs("silodns-api: ", stderr);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+	return code;
 }
 
 int cmd_submit_take(struct cmd *cmd, const char *subject, struct change *change, struct outcome *ret_outcome)
@@ -22,7 +29,8 @@ int cmd_submit_take(struct cmd *cmd, const char *subject, struct change *change,
 	snprintf(change->subject, sizeof change->subject, "%s", subject);
 	change_set_actor(change, &command_line);
 	int err = queue_change_take(cmd->queue, change, ret_outcome);
-	return err ? cmd_report(err, ret_outcome->why.text) : 0;
+	bool away = err == ERR_UNAVAILABLE || err == ERR_BUSY || err == ERR_UNKNOWN_OUTCOME;
+	return err ? cmd_fail(away ? EXIT_DATABASE : EXIT_FAILED, "%s", ret_outcome->why.text) : 0;
 }
 
 static int wait_for_database(struct cmd *cmd)
@@ -37,8 +45,7 @@ static int wait_for_database(struct cmd *cmd)
 		if (clock_mono_ms() >= until || lifecycle_wait(20, -1) == LIFECYCLE_STOP)
 			break;
 	}
-	fprintf(stderr, "silodns-api: cannot reach the database: %s\n", status.reason);
-	return EXIT_DATABASE;
+	return cmd_fail(EXIT_DATABASE, "cannot reach the database: %s", status.reason);
 }
 
 int cmd_run(const struct settings *settings, const struct cmd_word *words, size_t word_count, const char *usage,
@@ -53,18 +60,14 @@ int cmd_run(const struct settings *settings, const struct cmd_word *words, size_
 	while (i < word_count && (arg_count < 1 || strcmp(args[0], words[i].word) != 0 ||
 				  cmd.arg_count < words[i].min || cmd.arg_count > words[i].max))
 		i++;
-	if (i == word_count) {
-		fprintf(stderr, "silodns-api: %s\n", usage);
-		return EXIT_USAGE;
-	}
-	if (check(cmd.args, cmd.arg_count, &why)) {
-		fprintf(stderr, "silodns-api: %s\n", why.text);
-		return EXIT_USAGE;
-	}
+	if (i == word_count)
+		return cmd_fail(EXIT_USAGE, "%s", usage);
+	if (check(cmd.args, cmd.arg_count, &why))
+		return cmd_fail(EXIT_USAGE, "%s", why.text);
 	cmd.store = store_new();
 	int code = cmd.store && !queue_new(&cmd.queue) && !writer_start(cmd.store, cmd.queue, &writer_settings, &writer)
 			   ? wait_for_database(&cmd)
-			   : cmd_report(ERR_NOMEM, "out of memory");
+			   : cmd_fail(EXIT_FAILED, "out of memory");
 	if (!code)
 		code = words[i].run(&cmd);
 	writer_stop(writer);

@@ -29,8 +29,8 @@ struct cmd_word {
 int cmd_run(const struct settings *settings, const struct cmd_word *words, size_t word_count, const char *usage,
 	    int (*check)(char *const args[], int count, struct why *ret_why), char **args, int arg_count);
 
-/* Prints the text; returns the exit code that the error stands for. */
-int cmd_report(int err, const char *text);
+/* Prints the reason, as a line to standard error; returns `code`. */
+int cmd_fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* As whoever may use the database: everything is allowed. Takes the change. Reports failure; 0 or an exit code. */
 int cmd_submit_take(struct cmd *cmd, const char *subject, struct change *change, struct outcome *ret_outcome);
 

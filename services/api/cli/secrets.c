@@ -12,6 +12,7 @@
 #include <sodium.h>
 
 #include "api/auth/password.h"
+#include "api/cli/cmd.h"
 #include "api/model/token.h"
 #include "api/settings/exitcode.h"
 #include "common/base/cleanup.h"
@@ -110,25 +111,18 @@ int cli_secrets_run(const struct settings *settings, const char *dir_path, char 
 	mode_t mode = (mode_t)strtoul(settings->mode, NULL, 8);
 	_cleanup_close_ int dir = open(dir_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	if (dir < 0) {
-		fprintf(stderr, "silodns-api: %s: %s\n", dir_path, strerror(errno));
-		return EXIT_FAILED;
-	}
+	if (dir < 0)
+		return cmd_fail(EXIT_FAILED, "%s: %s", dir_path, strerror(errno));
 	for (size_t i = 0; i < count; i++)
-		if (!is_path(names[i])) {
-			fprintf(stderr,
-				"silodns-api: \"%s\" cannot be a secret's name: 1 to %d of a-z, 0-9 and -, perhaps "
-				"after "
-				"a directory and /\n",
-				names[i], NAME_LEN_MAX);
-			return EXIT_USAGE;
-		}
+		if (!is_path(names[i]))
+			return cmd_fail(EXIT_USAGE,
+					"\"%s\" cannot be a secret's name: 1 to %d of a-z, 0-9 and -, perhaps after a "
+					"directory and /",
+					names[i], NAME_LEN_MAX);
 	for (size_t i = 0; i < count; i++) {
 		int made = make_missing(dir, names[i], mode);
-		if (made < 0) {
-			fprintf(stderr, "silodns-api: %s/%s: %s\n", dir_path, names[i], strerror(errno));
-			return EXIT_FAILED;
-		}
+		if (made < 0)
+			return cmd_fail(EXIT_FAILED, "%s/%s: %s", dir_path, names[i], strerror(errno));
 		if (made)
 			printf("made %s/%s\n", dir_path, names[i]);
 	}

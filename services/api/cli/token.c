@@ -43,11 +43,6 @@ static char *scope_text(const struct settings *settings)
 	return err ? NULL : json_dumps(json, JSON_COMPACT);
 }
 
-static void token_cleanup(struct token **token)
-{
-	token_unref(*token);
-}
-
 static int run_add(struct cmd *cmd)
 {
 	_cleanup_(token_cleanup) struct token *token = NULL;
@@ -58,11 +53,9 @@ static int run_add(struct cmd *cmd)
 	struct why why = {0};
 
 	if (!scope)
-		return cmd_report(ERR_NOMEM, "out of memory");
-	if (token_parse(scope, strlen(scope), &token, &why)) {
-		fprintf(stderr, "silodns-api: %s %s\n", why.field, why.text);
-		return EXIT_USAGE;
-	}
+		return cmd_fail(EXIT_FAILED, "out of memory");
+	if (token_parse(scope, strlen(scope), &token, &why))
+		return cmd_fail(EXIT_USAGE, "%s %s", why.field, why.text);
 	token_make_secret(secret, token->hash);
 	token_set_subject(token, cmd->args[0], cmd->args[1]);
 	subject_of(cmd, subject);
@@ -86,12 +79,10 @@ static int run_list(struct cmd *cmd)
 	char used[CLOCK_TEXT_MAX];
 	size_t count;
 
-	if (cmd->arg_count && store_user(cmd->store, cmd->args[0], &user)) {
-		fprintf(stderr, "silodns-api: there is no user \"%s\"\n", cmd->args[0]);
-		return EXIT_FAILED;
-	}
+	if (cmd->arg_count && store_user(cmd->store, cmd->args[0], &user))
+		return cmd_fail(EXIT_FAILED, "there is no user \"%s\"", cmd->args[0]);
 	if (store_tokens(cmd->store, user.id, &tokens, &count))
-		return cmd_report(ERR_NOMEM, "out of memory");
+		return cmd_fail(EXIT_FAILED, "out of memory");
 	printf("%-32s %-20s %s\n", "TOKEN", "USED", "SCOPE");
 	for (size_t i = 0; i < count; i++) {
 		int64_t used_us = atomic_load(&tokens[i]->used_us);

@@ -47,15 +47,15 @@ static int ask_password(const struct settings *settings, char password[static PA
 	if (settings->new_password) {
 		snprintf(password, PASSWORD_LEN_MAX + 2, "%s", settings->new_password);
 	} else if (read_line("New password: ", password, PASSWORD_LEN_MAX + 2)) {
-		return cmd_report(ERR_INVALID, "no password given: write it to standard input, or name a file by "
-					       "--new-password-file");
+		return cmd_fail(EXIT_FAILED, "no password given: write it to standard input, or name a file by "
+					     "--new-password-file");
 	} else if (isatty(STDIN_FILENO)) {
 		bool same = !read_line("Once more: ", again, sizeof again) && !strcmp(password, again);
 		sodium_memzero(again, sizeof again);
 		if (!same)
-			return cmd_report(ERR_INVALID, "the two are not the same");
+			return cmd_fail(EXIT_FAILED, "the two are not the same");
 	}
-	return password_check(password, strlen(password), &why) ? cmd_report(ERR_INVALID, why.text) : 0;
+	return password_check(password, strlen(password), &why) ? cmd_fail(EXIT_FAILED, "%s", why.text) : 0;
 }
 
 static int put_with_password_take(struct cmd *cmd, struct change *change, struct outcome *ret_outcome)
@@ -64,7 +64,7 @@ static int put_with_password_take(struct cmd *cmd, struct change *change, struct
 	int code = ask_password(cmd->settings, password);
 
 	if (!code && password_hash(password, strlen(password), change->password_hash))
-		code = cmd_report(ERR_NOMEM, "out of memory");
+		code = cmd_fail(EXIT_FAILED, "out of memory");
 	sodium_memzero(password, sizeof password);
 	if (code)
 		return code;
@@ -78,7 +78,7 @@ static int run_list(struct cmd *cmd)
 	size_t count;
 
 	if (store_users(cmd->store, &users, &count))
-		return cmd_report(ERR_NOMEM, "out of memory");
+		return cmd_fail(EXIT_FAILED, "out of memory");
 	printf("%-32s %-7s %7s %7s\n", "NAME", "ROLE", "SILOS", "QUOTA");
 	for (size_t i = 0; i < count; i++) {
 		char quota[16] = "-";
@@ -106,23 +106,14 @@ static bool exists(struct cmd *cmd)
 	return store_user(cmd->store, cmd->args[0], &user) == ERR_OK;
 }
 
-static int no_such_user(struct cmd *cmd)
-{
-	fprintf(stderr, "silodns-api: there is no user \"%s\"\n", cmd->args[0]);
-	return EXIT_FAILED;
-}
-
 static int run_add(struct cmd *cmd)
 {
 	struct change change = role_and_quota(cmd->settings);
 	struct outcome outcome;
 
 	change.precondition = (struct precondition){.kind = PRECONDITION_NONE_MATCH, .any = true};
-	if (exists(cmd)) {
-		fprintf(stderr, "silodns-api: user \"%s\" exists already: see user set and user passwd\n",
-			cmd->args[0]);
-		return EXIT_FAILED;
-	}
+	if (exists(cmd))
+		return cmd_fail(EXIT_FAILED, "user \"%s\" exists already: see user set and user passwd", cmd->args[0]);
 	int code = put_with_password_take(cmd, &change, &outcome);
 	if (!code)
 		printf("user %s added\n", cmd->args[0]);
@@ -135,11 +126,9 @@ static int run_set(struct cmd *cmd)
 	struct outcome outcome;
 
 	if (!exists(cmd))
-		return no_such_user(cmd);
-	if (!change.set_role && !change.set_quota) {
-		fprintf(stderr, "silodns-api: user set needs --role or --quota\n");
-		return EXIT_USAGE;
-	}
+		return cmd_fail(EXIT_FAILED, "there is no user \"%s\"", cmd->args[0]);
+	if (!change.set_role && !change.set_quota)
+		return cmd_fail(EXIT_USAGE, "user set needs --role or --quota");
 	int code = cmd_submit_take(cmd, cmd->args[0], &change, &outcome);
 	if (!code)
 		printf("user %s %s\n", cmd->args[0], outcome.changed ? "changed" : "was so already");
@@ -152,7 +141,7 @@ static int run_passwd(struct cmd *cmd)
 	struct outcome outcome;
 
 	if (!exists(cmd))
-		return no_such_user(cmd);
+		return cmd_fail(EXIT_FAILED, "there is no user \"%s\"", cmd->args[0]);
 	int code = put_with_password_take(cmd, &change, &outcome);
 	if (!code)
 		printf("password of %s changed\n", cmd->args[0]);

@@ -181,11 +181,6 @@ static int found(void *arg, const struct db_value *row)
 	return ERR_OK;
 }
 
-static void token_cleanup(struct token **token)
-{
-	token_unref(*token);
-}
-
 /* A secret that one kind has, and that the settings give to the other: when each has the other's, the first that is
  * replaced takes the second one's token away, which is no revocation. So both, before either is replaced. */
 static int forget_moved(struct bootstrap *c, struct db *db, const struct kind *kind)

@@ -33,7 +33,7 @@ int token_name_check(const char *name, size_t len, struct why *ret_why)
 
 /* --- the whole ---------------------------------------------------------------------------------------------------- */
 
-static void token_cleanup(struct token **token)
+void token_cleanup(struct token **token)
 {
 	token_unref(*token);
 }

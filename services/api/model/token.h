@@ -76,6 +76,7 @@ struct token *token_new_void(void);
 void token_set_subject(struct token *token, const char *owner, const char *name);
 struct token *token_ref(struct token *token); /* NULL is allowed, as in the next */
 void token_unref(struct token *token);
+void token_cleanup(struct token **token);          /* for _cleanup_() */
 const char *token_name(const struct token *token); /* "" for NULL */
 
 /* A new secret, and its hash. */
