@@ -47,6 +47,7 @@ def percentiles(results, name="p50"):
 
 def against(figure, unit, own, ceiling, **goal):
     """Of pairs that were measured one after the other: the ratio is the median of the rounds' ratios."""
+    assert all(ceiling), f"{figure}: the ceiling came to nothing in its time; measure for longer (--seconds)"
     return Row(figure, median(own), unit, median(ceiling), median([a / b for a, b in zip(own, ceiling)]), of="ratio",
                rounds={"own": own, "ceiling": ceiling}, **goal)
 

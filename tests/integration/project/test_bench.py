@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(SLOW > 1 or not (PROGRAMS / "load").exists(), re
 
 
 def bench(*words):
-    done = subprocess.run(["/usr/bin/python3", "-m", "tests.bench", "--seconds", "0.2", "--rounds", "1", *words], cwd=REPO, stdout=subprocess.PIPE,
+    done = subprocess.run(["/usr/bin/python3", "-m", "tests.bench", "--seconds", "0.5", "--rounds", "1", *words], cwd=REPO, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True, timeout=150)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout, json.loads((PROGRAMS / "result.json").read_text())
