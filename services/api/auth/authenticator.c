@@ -113,10 +113,11 @@ static bool resume_confirmed(void *arg)
 }
 
 /* Before credentials are refused that were looked for in a memory that was not confirmed. Takes the lock. */
-static int await_confirmation(struct authenticator *auth, struct login_waiter *waiter)
+static int await_confirmation(struct authenticator *auth, struct login_waiter *waiter, struct why *why)
 {
 	pthread_mutex_lock(&auth->lock);
-	int err = wait_in(&auth->unconfirmed, waiter);
+	int err = atomic_load(&auth->draining) ? why_set(why, ERR_UNAVAILABLE, "", "the hub is stopping")
+					       : wait_in(&auth->unconfirmed, waiter);
 	pthread_mutex_unlock(&auth->lock);
 	password_verifier_wake(auth->verifier);
 	return err;
@@ -230,7 +231,7 @@ static int verify(struct authenticator *auth, const char *header, const struct u
 	memcpy(&attempt, key.header, sizeof attempt);
 	int err = check_password(auth, user, credentials, &key, call, may == LIMITS_LOGIN_KNOWN, &right);
 	if (!err && !right && !call->login->confirmed)
-		return await_confirmation(auth, call->login);
+		return await_confirmation(auth, call->login, why);
 	if (call->limited && (err == ERR_RATE || (!err && !right)))
 		call->locked_out =
 			ratelimit_login_failed(auth->limits, call->peer, credentials->user, attempt, call->now_us);
@@ -268,7 +269,7 @@ static int refuse_unknown_token(struct authenticator *auth, const unsigned char 
 				     LIMITS_LOGIN_OPEN)
 		return refuse_locked_out(call, why);
 	if (!call->login->confirmed)
-		return await_confirmation(auth, call->login);
+		return await_confirmation(auth, call->login, why);
 	if (call->limited)
 		call->locked_out =
 			ratelimit_login_failed(auth->limits, call->peer, LIMITS_NO_USER, attempt, call->now_us);

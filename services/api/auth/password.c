@@ -213,8 +213,9 @@ int password_verifier_start(bool (*turn)(void *arg), void *arg, struct password_
 void password_verifier_wake(struct password_verifier *v)
 {
 	pthread_mutex_lock(&v->lock);
+	if (!v->turn_due) /* else it comes within TURN_MS: a flood does not make it come more often */
+		pthread_cond_signal(&v->work);
 	v->turn_due = true;
-	pthread_cond_signal(&v->work);
 	pthread_mutex_unlock(&v->lock);
 }
 

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "api/http/adapter_internal.h"
 #include "api/http/tls.h"
@@ -124,6 +125,9 @@ static enum MHD_Result add_header(void *arg, enum MHD_ValueKind kind, const char
 
 	(void)kind;
 	walk->err = request_add_header(walk->request, name, value);
+	if (name[strcspn(name, " \t")]) /* libmicrohttpd 0.9 takes it for a header of another name (RFC 9112, 5.1) */
+		walk->err = why_set(&walk->request->why, ERR_MALFORMED, "",
+				    "a header has white space between its name and the colon");
 	return walk->err ? MHD_NO : MHD_YES;
 }
 
@@ -150,15 +154,19 @@ static int fill_request(struct request *request, const struct exchange *exchange
 static int check_head(struct request *request, const struct exchange *exchange)
 {
 	const char *length = request_header(request, "Content-Length"), *host = request_header(request, "Host");
+	const char *coding = request_header(request, "Transfer-Encoding");
 
 	if (exchange->bad_target)
 		return why_set(&request->why, ERR_MALFORMED, "", "the request's target holds a space or a NUL byte");
 	if (exchange->needs_host && (!host || strchr(host, ',')))
 		return why_set(&request->why, ERR_MALFORMED, "Host",
 			       "is to be given once, with the name by which the hub was found");
-	if (length && (strchr(length, ',') || request_header(request, "Transfer-Encoding")))
+	if (length && (strchr(length, ',') || coding))
 		return why_set(&request->why, ERR_MALFORMED, "",
 			       "the length of the body is given twice: one Content-Length, or Transfer-Encoding alone");
+	if (coding && (!exchange->needs_host || strcasecmp(coding, "chunked") != 0))
+		return why_set(&request->why, ERR_MALFORMED, "Transfer-Encoding",
+			       "is to be \"chunked\", once, and of HTTP/1.1 only");
 	return ERR_OK;
 }
 
@@ -220,9 +228,11 @@ static enum MHD_Result answer(struct adapter *adapter, struct exchange *exchange
 	reply_init(&reply);
 	exchange->reply = &reply;
 	exchange->answered = make_reply(adapter, exchange);
-	if (exchange->answered)
+	if (exchange->answered) {
+		adapter_drop_body(adapter, exchange); /* the answer may take hours, and a stream's does */
 		result = adapter_is_direct(exchange) ? adapter_reply_directly(adapter, exchange)
 						     : pass_on(adapter, access);
+	}
 	exchange->reply = NULL;
 	reply_release(&reply);
 	return result;

@@ -167,6 +167,7 @@ int changelog_follow(struct changelog *log, struct store *store, bool *ret_conti
 	bool gap = false;
 	int err = ERR_OK;
 
+	log->why.text[0] = '\0';
 	if (log->locked) /* nobody has changed it since */
 		hub = log->hub;
 	else

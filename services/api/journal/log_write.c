@@ -179,7 +179,10 @@ static int write_silos(struct changelog *log, const struct silo_rows *rows)
 		 * person was at it. */
 		if (!err && kind == CHANGE_RECORD &&
 		    db_affected(log->db) != 2 * (rows->of[kind].len / row_kinds[kind].columns))
-			err = ERR_UNAVAILABLE;
+			err = db_is_cluster(log->db)
+				      ? ERR_DEADLOCK /* or the transaction's beginning was rolled back: see db.c */
+				      : why_set(&log->why, ERR_UNAVAILABLE, "",
+						"the database lacks a record: is a backup being restored?");
 	}
 	return err;
 }
@@ -344,6 +347,7 @@ int changelog_write(struct changelog *log, const struct transaction *transaction
 	struct growth growth = {0};
 	int err = add_silos(transaction, &rows, &growth);
 
+	log->why.text[0] = '\0';
 	for (size_t i = 0; i < transaction->count; i++)
 		add_account(transaction->changes[i], &growth);
 	/* On one server the hub's row comes first: it is the lock. In a cluster the log comes first, and check_intact()

@@ -29,16 +29,24 @@ void item_answer(struct queue *queue, struct item *item, int err, struct outcome
 	item->answer = *outcome;
 	outcome->body = NULL;
 	DL_DELETE2(queue->live, item, live_prev, live_next);
-	if (item->waiter.resume)
+	if (item->waiter.resume) {
 		waiters->list[waiters->count++] = item->waiter;
-	else
+		queue->resuming++;
+	} else {
 		pthread_cond_broadcast(&queue->answered);
+	}
 }
 
-void waiters_resume(const struct waiters *waiters)
+void waiters_resume(struct queue *queue, const struct waiters *waiters)
 {
+	if (!waiters->count)
+		return;
 	for (size_t i = 0; i < waiters->count; i++)
 		waiters->list[i].resume(waiters->list[i].handle);
+	pthread_mutex_lock(&queue->lock);
+	queue->resuming -= waiters->count;
+	pthread_cond_broadcast(&queue->answered);
+	pthread_mutex_unlock(&queue->lock);
 }
 
 /* With the lock held. */
@@ -84,7 +92,7 @@ static void *timer_main(void *arg)
 		withdraw_late(queue, &waiters);
 		if (waiters.count) {
 			pthread_mutex_unlock(&queue->lock);
-			waiters_resume(&waiters);
+			waiters_resume(queue, &waiters);
 			pthread_mutex_lock(&queue->lock);
 			continue;
 		}
@@ -269,8 +277,12 @@ void queue_drain(struct queue *queue)
 			item_withdraw(queue, queue->live, "the hub is shutting down", &waiters);
 		pthread_cond_signal(&queue->work);
 		pthread_mutex_unlock(&queue->lock);
-		waiters_resume(&waiters);
+		waiters_resume(queue, &waiters);
 	} while (waiters.count);
+	pthread_mutex_lock(&queue->lock);
+	while (queue->resuming) /* by the writer or the timer: until then somebody is suspended */
+		pthread_cond_wait(&queue->answered, &queue->lock);
+	pthread_mutex_unlock(&queue->lock);
 }
 
 void queue_status(struct queue *queue, struct queue_status *ret_status)

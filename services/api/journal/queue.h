@@ -97,6 +97,8 @@ size_t queue_take(struct queue *queue, int64_t timeout_ms, struct pending *ret_t
  * refused. */
 void queue_return(struct queue *queue, struct pending *taken[], size_t count);
 /* False if one was withdrawn meanwhile: then none may be committed. */
+/* What was taken comes to so many bytes of documents, as is known once it is decided: it has more time. */
+void queue_grant_time(struct queue *queue, size_t bytes);
 bool queue_enter_commit(struct queue *queue, struct pending *taken[], size_t count);
 void queue_finish_take(struct queue *queue, struct pending *taken[], size_t count, bool committed);
 void queue_refuse_take(struct queue *queue, struct pending *taken[], size_t count, int err, const char *reason);

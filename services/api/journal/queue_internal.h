@@ -27,7 +27,8 @@ struct queue {
 	pthread_mutex_t lock; /* guards all below, and the items */
 	pthread_cond_t work, answered, tick;
 	struct item *items, *live;
-	size_t count; /* of `items` */
+	size_t count;    /* of `items` */
+	size_t resuming; /* answered, and not resumed yet */
 	bool stopping;
 	bool timer_sleeps, released; /* nothing is live; the timer has to end */
 	pthread_t timer;
@@ -52,6 +53,6 @@ struct waiters {
 void item_answer(struct queue *queue, struct item *item, int err, struct outcome *outcome, struct waiters *waiters);
 void item_unref(struct item *item);
 /* Without the lock. */
-void waiters_resume(const struct waiters *waiters);
+void waiters_resume(struct queue *queue, const struct waiters *waiters);
 
 #endif

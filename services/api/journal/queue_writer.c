@@ -35,7 +35,7 @@ void queue_close(struct queue *queue, const char *reason)
 					 &waiters);
 		}
 		pthread_mutex_unlock(&queue->lock);
-		waiters_resume(&waiters);
+		waiters_resume(queue, &waiters);
 		pthread_mutex_lock(&queue->lock);
 	} while (queue->items);
 	pthread_mutex_unlock(&queue->lock);
@@ -128,6 +128,13 @@ void queue_return(struct queue *queue, struct pending *taken[], size_t count)
 	pthread_mutex_unlock(&queue->lock);
 }
 
+void queue_grant_time(struct queue *queue, size_t bytes)
+{
+	pthread_mutex_lock(&queue->lock);
+	queue->grace_ms = (int64_t)(bytes / QUEUE_BYTES_PER_MS);
+	pthread_mutex_unlock(&queue->lock);
+}
+
 bool queue_enter_commit(struct queue *queue, struct pending *taken[], size_t count)
 {
 	bool all = true;
@@ -160,7 +167,7 @@ void queue_finish_take(struct queue *queue, struct pending *taken[], size_t coun
 	queue->sizes[size] += committed;
 	queue->transactions += committed;
 	pthread_mutex_unlock(&queue->lock);
-	waiters_resume(&waiters);
+	waiters_resume(queue, &waiters);
 }
 
 void queue_refuse_take(struct queue *queue, struct pending *taken[], size_t count, int err, const char *reason)
@@ -171,5 +178,5 @@ void queue_refuse_take(struct queue *queue, struct pending *taken[], size_t coun
 	for (size_t i = 0; i < count; i++)
 		item_refuse_take(queue, (struct item *)taken[i], err, reason, &waiters);
 	pthread_mutex_unlock(&queue->lock);
-	waiters_resume(&waiters);
+	waiters_resume(queue, &waiters);
 }

@@ -123,11 +123,29 @@ static int commit(struct writer *w, const struct transaction *transaction, struc
 	return ERR_OK;
 }
 
+/* Decides as many as fit into one transaction: how large a patch's document becomes is known only then. How many; the
+ * others wait again. */
+static size_t decide(struct writer *w, struct transaction *transaction, struct pending *taken[], size_t count)
+{
+	size_t bytes = 0, i;
+
+	for (i = 0; i < count && bytes < TRANSACTION_BYTES_MAX; i++) {
+		struct change *change = &taken[i]->change;
+		document_unref(taken[i]->outcome.body); /* of an earlier attempt */
+		taken[i]->err = transaction_decide(transaction, change, &taken[i]->outcome);
+		bytes += change->document ? change->document->len : 0;
+	}
+	queue_grant_time(w->queue, bytes);
+	queue_return(w->queue, taken + i, count - i);
+	return i;
+}
+
 /*
- * One transaction. ERR_OK: all are answered (each may have been refused). ERR_UNKNOWN_OUTCOME: they wait in w->doubt.
- * Any other error: nothing was changed, nobody answered, and the changes are the caller's still.
+ * One transaction of the first of them, `*count` at the return. ERR_OK: these are answered (each may have been
+ * refused). ERR_UNKNOWN_OUTCOME: they wait in w->doubt. Any other error: nothing was changed, nobody answered, and they
+ * are the caller's still.
  */
-static int run_transaction(struct writer *w, struct pending *taken[], size_t count)
+static int run_transaction(struct writer *w, struct pending *taken[], size_t *count)
 {
 	_cleanup_(transaction_cleanup) struct transaction *transaction = malloc(sizeof *transaction);
 	bool locks = w->contended || changelog_needs_lock(w->log);
@@ -139,12 +157,9 @@ static int run_transaction(struct writer *w, struct pending *taken[], size_t cou
 	if (err)
 		return err;
 	transaction->base = transaction->revision = store_revision(w->store);
-	for (size_t i = 0; i < count; i++) {
-		document_unref(taken[i]->outcome.body); /* of an earlier attempt */
-		taken[i]->err = transaction_decide(transaction, &taken[i]->change, &taken[i]->outcome);
-	}
+	*count = decide(w, transaction, taken, *count);
 	if (!transaction->count)
-		return finish_unchanged(w, locks, transaction->base, taken, count);
+		return finish_unchanged(w, locks, transaction->base, taken, *count);
 	err = changelog_write(w->log, transaction);
 	if (err == ERR_STOPPED) { /* another process was ahead */
 		changelog_rollback(w->log);
@@ -152,7 +167,7 @@ static int run_transaction(struct writer *w, struct pending *taken[], size_t cou
 		err = follow(w);
 		return err ? err : ERR_STOPPED;
 	}
-	return err ? err : commit(w, transaction, taken, count);
+	return err ? err : commit(w, transaction, taken, *count);
 }
 
 /* With a connection again: did the transaction in doubt land? If it did, its changes come by the log like anybody
@@ -272,13 +287,15 @@ static void handle_failure_take(struct writer *w, struct pending *taken[], size_
 			  LOG_U64("changes", count));
 		queue_refuse_take(w->queue, taken, count, err == ERR_DEADLOCK ? ERR_UNAVAILABLE : err,
 				  err == ERR_INTERNAL ? "the database refused the change; see the hub's log" : reason);
+		w->deadlocks = 0;
 		if (err == ERR_TOO_LARGE && !broken)
 			disconnect(w); /* a new connection is given the limit as it is then */
 		return;
 	}
 	/* One of them is to blame: the others must not suffer. */
 	for (size_t i = 0; i < count; i++) {
-		int alone = w->log ? run_transaction(w, &taken[i], 1) : ERR_STOPPED;
+		size_t one = 1;
+		int alone = w->log ? run_transaction(w, &taken[i], &one) : ERR_STOPPED;
 		if (!w->log)
 			queue_return(w->queue, &taken[i], 1);
 		else if (alone)
@@ -318,7 +335,7 @@ static void *writer_main(void *arg)
 		if (!is_connected(w))
 			continue;
 		size_t count = queue_take(w->queue, w->settings.poll_ms, taken);
-		int err = count ? run_transaction(w, taken, count) : follow(w);
+		int err = count ? run_transaction(w, taken, &count) : follow(w);
 		if (!err) {
 			w->deadlocks = w->losses = 0;
 			if (!count)

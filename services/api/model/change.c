@@ -77,7 +77,7 @@ int change_apply_patch(struct change *change, const struct silo *before, struct 
 	for (size_t i = 0; i < change->records.count && !err; i++)
 		err = silo_add(patched, change->records.records[i].hostname, &change->records.records[i].ip);
 	silo_sort(patched);
-	if (err == ERR_TOO_LARGE || patched->count > max)
+	if (err == ERR_TOO_LARGE || (patched->count > max && patched->count > before->count))
 		return why_set(ret_why, ERR_INVALID, "set",
 			       "a silo of this hub has at most %zu records (SILODNS_MAX_RECORDS): this patch would "
 			       "make it more",

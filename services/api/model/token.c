@@ -166,10 +166,12 @@ static int check_record(void *arg, const struct record *record, bool removed)
 	const struct token *token = comparison->token;
 	const char *verb = removed ? "remove" : "set";
 
-	if (!token_scope_has(&token->hostnames, record->hostname))
+	if (!token_scope_has(&token->hostnames, record->hostname)) {
+		/* One that may not read is not told what else there is. */
+		const char *name = removed && !token_has_verb(token, TOKEN_READ) ? "others" : record->hostname;
 		return why_set(comparison->why, ERR_FORBIDDEN, "",
-			       "this token may not %s records of \"%s\": only those of its own hostnames", verb,
-			       record->hostname);
+			       "this token may not %s records of \"%s\": only those of its own hostnames", verb, name);
+	}
 	if (token->family && token->family != record->ip.family)
 		return why_set(comparison->why, ERR_FORBIDDEN, "",
 			       "this token may not %s an IPv%d address of \"%s\": it is for IPv%d only", verb,

@@ -233,8 +233,9 @@ static bool count_flip(struct flapping *flapping, const char *silo, const struct
 		       int64_t now_ms)
 {
 	char text[SILO_ID_MAX + HOSTNAME_LEN_MAX + 3];
-	int len = snprintf(text, sizeof text, "%c%s %s", '0' + from->ip.family, silo, from->hostname);
-	uint64_t name = hash(flapping, text, (size_t)len);
+
+	snprintf(text, sizeof text, "%c%s %s", '0' + from->ip.family, silo, from->hostname);
+	uint64_t name = hash(flapping, text, strlen(text));
 	uint32_t pair = (uint32_t)(hash(flapping, &from->ip, sizeof from->ip) ^ hash(flapping, &to->ip, sizeof to->ip));
 	uint32_t now_s = (uint32_t)(now_ms / 1000) + 1;
 	struct slot *set = &flapping->slots[name % (FLAPPING_SLOTS / WAYS) * WAYS], *slot = &set[0];

@@ -214,7 +214,7 @@ bool subscription_is_ahead(const struct subscription *feed)
 static bool is_still_allowed(const struct subscription *feed, const struct store_state *state)
 {
 	const struct user_node *found = store_state_user_by_id(state, feed->who.user_id);
-	struct token *token = feed->who.token;
+	struct token *token = feed->who.token, *current = token ? store_state_token(state, token->hash) : NULL;
 	int64_t now_us = token ? clock_wall_us() : 0;
 
 	if (!found || found->user.revision != feed->who.user_revision)
@@ -222,7 +222,8 @@ static bool is_still_allowed(const struct subscription *feed, const struct store
 	if (!token)
 		return true;
 	token_touch(token, now_us);
-	return store_state_token(state, token->hash) && (!token->expires_us || now_us < token->expires_us);
+	/* By its revision, too: its secret may have been given to one of another scope. */
+	return current && current->revision == token->revision && (!token->expires_us || now_us < token->expires_us);
 }
 
 /* One thing to say beside silos; false: nothing. */

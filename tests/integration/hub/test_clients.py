@@ -9,6 +9,7 @@ from tests.lib.answers import refused
 from tests.lib.hub import ADMIN, bearer, run_program
 from tests.lib.mariadb import Database
 from tests.lib.waiting import wait_until
+from tests.lib.watcher import Watcher
 
 pytestmark = pytest.mark.hub
 
@@ -115,6 +116,16 @@ def test_one_whose_scope_changes_is_there_all_the_time(make_hub, database, given
     restart(hub, CLIENT_HOSTNAMES="project_me_1 you.cluster")
     wait_until(lambda: tokens(hub)["updater"]["hostnames"] == ["project_me_1", "you.cluster"], what="the new scope")
     assert database.sql("SELECT COUNT(*) FROM change_log WHERE kind = 'token-delete'") == [["0"]]
+
+
+def test_a_stream_ends_when_its_token_is_replaced_by_one_of_another_scope(make_hub, database, given):
+    hub, other = make_hub(database, **given), make_hub(database)
+    are_made(other)
+    watcher = Watcher(other, auth=bearer(given["HOSTSYNC_TOKEN"]))
+    watcher.wait_synced()
+    restart(hub, CLIENT_SILOS="more")
+    wait_until(lambda: watcher.ended, what="the end of the stream that had the former scope")
+    watcher.close()
 
 
 def test_two_secrets_may_be_exchanged(make_hub, database, given):

@@ -99,7 +99,9 @@ def test_another_major_version_is_505_another_minor_one_is_spoken_and_what_is_no
 
 
 @pytest.mark.parametrize("framing", [b"Content-Length: 17\r\nContent-Length: 18\r\n\r\n{\"dnsrecords\":[]} ",
-                                     b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n11\r\n{\"dnsrecords\":[]}\r\n0\r\n\r\n"])
+                                     b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n11\r\n{\"dnsrecords\":[]}\r\n0\r\n\r\n",
+                                     b"Content-Length : 17\r\n\r\n{\"dnsrecords\":[]}", b"Transfer-Encoding : chunked\r\n\r\n11\r\n{\"dnsrecords\":[]}\r\n0\r\n\r\n",
+                                     b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n11\r\n{\"dnsrecords\":[]}\r\n0\r\n\r\n"])
 def test_a_body_whose_end_a_proxy_may_see_elsewhere_is_refused_and_is_the_connections_last(shared_hub, framing):
     before = shared_hub.revision()
     answer = raw(shared_hub, b"PUT /silos/framing HTTP/1.1\r\nHost: x\r\nAuthorization: " + basic(*ADMIN).encode() + b"\r\n" + framing

@@ -231,6 +231,17 @@ def test_all_bodies_together_have_a_limit_of_which_half_is_for_known_credentials
     assert hub.put("/silos/known", body).status == 200
 
 
+def test_a_body_counts_no_longer_than_until_its_answer_begins(make_hub, database):
+    hub = make_hub(database, MAX_BODY=65536, MAX_BODIES=262144)
+    with contextlib.ExitStack() as stack:
+        for _ in range(5):  # a stream lasts for hours
+            connection = hub.connect()
+            stack.callback(connection.close)
+            connection.request("GET", "/watch", b" " * 65536, {"Authorization": basic(*ADMIN)})
+            assert connection.getresponse().status == 200
+        assert held(hub) == 0 and hub.put("/silos/a", '{"dnsrecords":[]}'.ljust(65536)).status == 201
+
+
 def test_a_flood_of_bodies_takes_bounded_memory(make_hub, database):
     hub = make_hub(database)
     before = hub.memory_kb()

@@ -128,7 +128,7 @@ def test_a_token_patches_what_its_scope_names(shared_hub):
     shared_hub.put("/silos/scoped", {"dnsrecords": records(A, A6, B)})
     before = shared_hub.revision()
     for scope, words in (({"verbs": ["read"]}, "no verb"), ({"verbs": ["update"], "silos": ["other"]}, "not for silo"),
-                         ({"verbs": ["update"], "hostnames": ["b"]}, '"a"'), ({"verbs": ["update"], "family": 6}, '"a"')):
+                         ({"verbs": ["update"], "hostnames": ["b"]}, "its own hostnames"), ({"verbs": ["update"], "family": 6}, '"a"')):
         token = make_token(shared_hub, "admin", "never", **scope)
         refused(patch(shared_hub, "scoped", set=[("a", "192.0.2.9")], auth=token), words)
         refused(patch(shared_hub, "scoped", remove=[("a", None)], auth=token), words)
@@ -149,6 +149,9 @@ def test_a_token_that_may_not_read_is_not_told_what_else_the_silo_holds(shared_h
         answer = patch(shared_hub, "unread", set=change, auth=token)
         assert (answer.status, answer.body) == (204, b"") and answer.headers["ETag"] == shared_hub.get("/silos/unread").headers["ETag"]
     assert held(shared_hub.get("/silos/unread")) == [A, B, C]
+    own = make_token(shared_hub, "admin", "own-writer", verbs=["update"], silos=["unread"], hostnames=["own"])
+    said = problem(shared_hub.put("/silos/unread", {"dnsrecords": []}, auth=own), 403, "forbidden")["detail"]
+    assert '"others"' in said and '"a"' not in said
 
 
 def test_the_limit_of_records_is_the_silos(make_hub, database):
@@ -158,6 +161,10 @@ def test_the_limit_of_records_is_the_silos(make_hub, database):
     assert said["errors"][0]["field"] == "set" and "3" in said["detail"]
     assert held(hub.get("/silos/small")) == [A, B]
     assert held(patch(hub, "small", set=[C, ("d", "192.0.2.5")], remove=[("a", None)])) == [B, C, ("d", "192.0.2.5")]
+    hub.stop()
+    fewer = make_hub(database, MAX_RECORDS=1)  # one that is over a limit that came later can be made smaller
+    assert held(patch(fewer, "small", remove=[("d", None)])) == [B, C]
+    problem(patch(fewer, "small", set=[("e", "192.0.2.6")]), 422, "invalid")
 
 
 def test_patches_of_one_silo_at_once_lose_nothing(make_hub, database):
