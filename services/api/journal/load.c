@@ -217,7 +217,7 @@ int journal_load(const struct db_settings *settings, struct store *store, struct
 	if (!err)
 		err = load_tables(db, state, &hub, ret_why);
 	db_close(db);
-	if (err) {
+	if (err || !store) {
 		store_state_free(state);
 		return err;
 	}

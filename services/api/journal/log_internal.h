@@ -67,8 +67,9 @@ struct changelog {
 #define TEXT(s) DB_STRING_VALUE(s)
 
 /* The whole hub out of the database: all users, tokens and silos of one instant, over a connection of its own. Replaces
- * what the store has. Logs progress once a second, and success. Errors as db.h, with a reason; ERR_UNAVAILABLE also
- * while the tables do not fit together, as in the middle of restoring a dump. */
+ * what the store has; `store` NULL: only looks whether it could. Logs progress once a second, and success. Errors as
+ * db.h, with a reason; ERR_UNAVAILABLE also while the tables do not fit together, as in the middle of restoring a dump.
+ */
 int journal_load(const struct db_settings *settings, struct store *store, struct why *ret_why);
 
 /* Whether the log has the transaction whose first entry has this revision. */
