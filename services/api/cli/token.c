@@ -59,7 +59,7 @@ static int run_add(struct cmd *cmd)
 	token_make_secret(secret, token->hash);
 	token_set_subject(token, cmd->args[0], cmd->args[1]);
 	subject_of(cmd, subject);
-	change.token = token;
+	change.token = TAKE_PTR(token);
 	int code = cmd_submit_take(cmd, subject, &change, &outcome);
 	/* The secret alone on standard output, so that it can go straight into a file. */
 	if (!code) {
