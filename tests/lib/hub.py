@@ -164,7 +164,7 @@ class Hub(Endpoint):
         except OSError:
             return False
 
-    def wait_ready(self, timeout=30):
+    def wait_ready(self, timeout=30 * SLOW):
         wait_until(lambda: self.get("/readyz", auth=None).status == 200, timeout, "readiness of the hub")
 
     def log(self):

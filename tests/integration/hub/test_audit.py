@@ -262,6 +262,7 @@ def test_a_long_log_is_looked_through_in_steps(make_hub, database):
     database.sql(f"START TRANSACTION; SELECT revision INTO @r FROM hub FOR UPDATE; INSERT INTO change_log (revision, batch, kind, subject, owner, former_owner, "
                  f"document, actor, peer, at) SELECT @r + seq, {row} FROM seq_1_to_50000; UPDATE hub SET revision = revision + 50000; COMMIT")
     wait_until(lambda: hub.revision() == 50003, 30 * SLOW, "what was written meanwhile to arrive")
+    hub.wait_ready()  # catching up, it takes no questions to the database
     found = [entry for answer in hub.pages("/audit?user=rare") for entry in answer.json]
     assert [e["subject"] for e in found] == ["r"]
 
