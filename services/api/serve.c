@@ -172,8 +172,8 @@ static void rehashed(void *arg, const char *old_hash, const char *new_hash)
 	snprintf(change.former_hash, sizeof change.former_hash, "%s", old_hash);
 	int err = queue_post_take(hub->queue, &change);
 	if (err)
-		log_warn("a password's hash of former parameters stays for now", LOG_STR("user", self.name),
-			 LOG_ERR(err));
+		log_warn("a password keeps its hash of former parameters until the next log-in",
+			 LOG_STR("user", self.name), LOG_ERR(err));
 	else
 		log_info("a password gets a hash of today's parameters", LOG_STR("user", self.name));
 }

@@ -64,7 +64,7 @@ def handshake(hub, **options):
 
 
 def put(hub, silo, records):
-    """A busy machine may refuse a change for now."""
+    """A busy machine may refuse a change with 503."""
     wait_until(lambda: hub.put_silo(silo, records).status in (200, 201), 60 * SLOW, f"silo {silo}")
 
 
