@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import signal
 
 
 def children(parent):
@@ -15,3 +16,13 @@ def children(parent):
             if int(its_parent) == parent and state != "Z":
                 found[int(name)] = directory
     return found
+
+
+def freeze(process):
+    """Returns when it stands still: SIGSTOP reaches one thread after the other, and meanwhile the others go on."""
+    process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+
+
+def thaw(process):
+    process.send_signal(signal.SIGCONT)

@@ -12,8 +12,8 @@
 #define SILOS_FIRST(next) ((!a->kind == !b->kind) ? (next) : !b->kind - !a->kind)
 #define BY_REVISION BY(revision, SILOS_FIRST(BY(owner, BY_ID)))
 
-/* A tree in one of these orders. TREE_append() is RB_INSERT() for what mostly comes last, as what is loaded and each new
- * change do: that takes one comparison, not twenty. (RB_GENERATE_STATIC needs a macro that glibc does not have.) */
+/* A tree in one of these orders. TREE_append() is RB_INSERT() for what mostly comes last, as what is loaded and each
+ * new change do: that takes one comparison, not twenty. (RB_GENERATE_STATIC needs a macro that glibc does not have.) */
 #define GENERATE(tree, node, link, order)                                                                              \
 	static int compare_##tree(const struct node *a, const struct node *b)                                          \
 	{                                                                                                              \
