@@ -68,34 +68,24 @@ static bool is_limited(const struct connections *connections, const struct socka
 	return true;
 }
 
-/* Keyed, so that nobody can choose addresses that fall together. */
-static unsigned hash(const struct connections *connections, const struct network_key *key)
+/* With the lock held, as the next one. NULL: there is none yet; or, if it is to be made, no memory. */
+static struct network *find_network(struct connections *connections, const struct network_key *key, bool make)
 {
 	unsigned char out[crypto_shorthash_BYTES];
-	unsigned value;
-
-	crypto_shorthash(out, (const unsigned char *)key, sizeof *key, connections->hash_key);
-	memcpy(&value, out, sizeof value);
-	return value;
-}
-
-/* With the lock held, as the next ones. */
-static struct network *find_network(struct connections *connections, const struct network_key *key)
-{
 	struct network *network;
+	unsigned hash;
 
-	HASH_FIND_BYHASHVALUE(hh, connections->networks, key, sizeof *key, hash(connections, key), network);
-	return network;
-}
-
-static struct network *make_network(struct connections *connections, const struct network_key *key)
-{
-	struct network *network = calloc(1, sizeof *network);
-
+	/* Keyed, so that nobody can choose addresses that fall together. */
+	crypto_shorthash(out, (const unsigned char *)key, sizeof *key, connections->hash_key);
+	memcpy(&hash, out, sizeof hash);
+	HASH_FIND_BYHASHVALUE(hh, connections->networks, key, sizeof *key, hash, network);
+	if (network || !make)
+		return network;
+	network = calloc(1, sizeof *network);
 	if (!network)
 		return NULL;
 	network->key = *key;
-	HASH_ADD_BYHASHVALUE(hh, connections->networks, key, sizeof network->key, hash(connections, key), network);
+	HASH_ADD_BYHASHVALUE(hh, connections->networks, key, sizeof network->key, hash, network);
 	if (network->hh.tbl)
 		return network;
 	free(network);
@@ -104,23 +94,13 @@ static struct network *make_network(struct connections *connections, const struc
 
 static bool join_network(struct connections *connections, const struct network_key *key, struct connection *connection)
 {
-	struct network *network = find_network(connections, key);
+	struct network *network = find_network(connections, key, true);
 
-	if (!network)
-		network = make_network(connections, key);
 	if (!network || network->connections >= connections->settings->connections_per_address_max)
 		return false;
 	network->connections++;
 	connection->network = network;
 	return true;
-}
-
-static void leave_network(struct connections *connections, struct network *network)
-{
-	if (!network || --network->connections)
-		return;
-	HASH_DEL(connections->networks, network);
-	free(network);
 }
 
 bool connections_have_room(struct connections *connections, const struct sockaddr *peer)
@@ -132,7 +112,7 @@ bool connections_have_room(struct connections *connections, const struct sockadd
 	if (!is_limited(connections, peer, &key))
 		return true;
 	pthread_mutex_lock(&connections->lock);
-	const struct network *network = find_network(connections, &key);
+	const struct network *network = find_network(connections, &key, false);
 	bool room = !network || network->connections < connections->settings->connections_per_address_max;
 	pthread_mutex_unlock(&connections->lock);
 	return room;
@@ -169,9 +149,13 @@ void connection_end(struct connections *connections, struct connection *connecti
 {
 	if (!connection)
 		return;
+	struct network *network = connection->network;
 	pthread_mutex_lock(&connections->lock);
 	DL_DELETE(connections->list, connection);
-	leave_network(connections, connection->network);
+	if (network && !--network->connections) {
+		HASH_DEL(connections->networks, network);
+		free(network);
+	}
 	atomic_fetch_sub(connections->open, 1);
 	pthread_mutex_unlock(&connections->lock);
 	free(connection);

@@ -47,55 +47,41 @@ static struct span take_last(struct span *text, char separator, bool *ret_more)
 	return trim(last);
 }
 
-/* "fe80::1%eth0": a zone means something to the machine that wrote it only (RFC 4007, 11). It follows the address of
- * IPv6, and is not empty. */
-static size_t without_zone(struct span text)
-{
-	const char *percent = memchr(text.at, '%', text.len);
-
-	if (!percent || percent + 1 == text.at + text.len || !memchr(text.at, ':', (size_t)(percent - text.at)))
-		return text.len;
-	return (size_t)(percent - text.at);
-}
-
-/* Unlike a record's address, a proxy may well write an IPv4-mapped one, or one with a zone. */
+/* Unlike a record's address, a proxy may well write an IPv4-mapped one, or one with a zone ("fe80::1%eth0"), which
+ * means something to the machine that wrote it only (RFC 4007, 11). */
 static bool parse_address(struct span text, struct ipaddr *ret_ip)
 {
-	struct sockaddr_in6 mapped = {.sin6_family = AF_INET6};
+	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
+	const char *percent = memchr(text.at, '%', text.len);
 	char copy[INET6_ADDRSTRLEN];
 
-	text.len = without_zone(text);
-	if (ipaddr_parse(text.at, text.len, ret_ip, NULL) == ERR_OK)
-		return true;
+	if (!memchr(text.at, ':', text.len))
+		return ipaddr_parse(text.at, text.len, ret_ip, NULL) == ERR_OK;
+	if (percent && percent + 1 < text.at + text.len)
+		text.len = (size_t)(percent - text.at);
 	if (text.len >= sizeof copy)
 		return false;
 	memcpy(copy, text.at, text.len);
 	copy[text.len] = '\0';
-	return inet_pton(AF_INET6, copy, &mapped.sin6_addr) == 1 && IN6_IS_ADDR_V4MAPPED(&mapped.sin6_addr) &&
-	       ipaddr_from_sockaddr((const struct sockaddr *)&mapped, ret_ip) == ERR_OK;
+	return inet_pton(AF_INET6, copy, &v6.sin6_addr) == 1 &&
+	       ipaddr_from_sockaddr((const struct sockaddr *)&v6, ret_ip) == ERR_OK;
 }
 
 /* ":" and digits, or ":_" and an obfuscated port (RFC 7239, 6.2), or nothing. */
 static bool is_port(struct span text)
 {
-	static const char obfuscated[] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ._-";
-	size_t allowed = 10;
-	size_t first = 1;
+	static const char characters[] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ._-";
+	bool obfuscated = text.len > 1 && text.at[1] == '_';
+	size_t first = obfuscated ? 2 : 1, allowed = obfuscated ? sizeof characters - 1 : 10;
 
 	if (!text.len)
 		return true;
-	if (text.at[0] != ':' || text.len < 2)
+	if (text.at[0] != ':' || text.len <= first || (!obfuscated && text.len > 6))
 		return false;
-	if (text.at[1] == '_') {
-		allowed = sizeof obfuscated - 1;
-		first = 2;
-	} else if (text.len > 6) {
-		return false;
-	}
 	for (size_t i = first; i < text.len; i++)
-		if (!memchr(obfuscated, text.at[i], allowed))
+		if (!memchr(characters, text.at[i], allowed))
 			return false;
-	return text.len > first;
+	return true;
 }
 
 /* 192.0.2.7, 192.0.2.7:4711, [2001:db8::7], [2001:db8::7]:4711, and as X-Forwarded-For has it 2001:db8::7. */

@@ -42,11 +42,8 @@ static int split_address(const char *address, char *ret_host, size_t host_size, 
 	const char *colon = strrchr(address, ':');
 	const char *host = address;
 	size_t host_len = colon ? (size_t)(colon - address) : 0;
-	unsigned port = 0;
-
-	if (colon && strlen(colon) <= 6 && strspn(colon + 1, "0123456789") == strlen(colon + 1))
-		for (const char *digit = colon + 1; *digit; digit++)
-			port = port * 10 + (unsigned)(*digit - '0');
+	bool digits = colon && strspn(colon + 1, "0123456789") == strlen(colon + 1);
+	unsigned long port = digits ? strtoul(colon + 1, NULL, 10) : 0;
 	bool bracketed = host_len >= 2 && host[0] == '[' && host[host_len - 1] == ']';
 	if (bracketed) {
 		host++;
@@ -57,7 +54,7 @@ static int split_address(const char *address, char *ret_host, size_t host_size, 
 			       "\"%s\" is not an address to listen on: write 127.0.0.1:8080, or [::]:8080 for all",
 			       address);
 	snprintf(ret_host, host_size, "%.*s", (int)host_len, host);
-	snprintf(ret_port, port_size, "%u", port);
+	snprintf(ret_port, port_size, "%lu", port);
 	if (strcmp(ret_host, "*") == 0)
 		ret_host[0] = '\0';
 	return ERR_OK;
@@ -189,16 +186,6 @@ static bool accept_all(struct listener *listener, int fd)
 	}
 }
 
-static void complain(struct listener *listener)
-{
-	int64_t now = clock_mono_ms();
-
-	if (listener->complained && now - listener->complained < LOG_EVERY_MS)
-		return;
-	listener->complained = now;
-	log_warn("cannot accept a connection", LOG_STR("reason", strerror(errno)));
-}
-
 static void *listener_main(void *arg)
 {
 	struct listener *listener = arg;
@@ -216,10 +203,13 @@ static void *listener_main(void *arg)
 		for (size_t i = 0; room && i < listener->count; i++)
 			if (listener->sockets[i].revents)
 				room = accept_all(listener, listener->sockets[i].fd);
-		if (!room) {
-			complain(listener);
-			poll(stop, 1, PAUSE_MS);
+		if (room)
+			continue;
+		if (!listener->complained || now - listener->complained >= LOG_EVERY_MS) {
+			log_warn("cannot accept a connection", LOG_STR("reason", strerror(errno)));
+			listener->complained = now;
 		}
+		poll(stop, 1, PAUSE_MS);
 	}
 	/* Closed right behind the last accept(): what comes in between the two is reset by the kernel. */
 	for (size_t i = 0; i < listener->count; i++) {

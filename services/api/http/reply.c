@@ -81,16 +81,14 @@ void reply_body_take(struct reply *reply, const char *content_type, char *body, 
 	reply_body_shared(reply, content_type, body, len, body, free);
 }
 
-int reply_body(struct reply *reply, const char *content_type, const void *body, size_t len)
+static void keep(void *owner)
 {
-	char *copy = malloc(len + 1);
+	(void)owner;
+}
 
-	if (!copy)
-		return ERR_NOMEM;
-	memcpy(copy, body, len);
-	copy[len] = '\0';
-	reply_body_take(reply, content_type, copy, len);
-	return ERR_OK;
+void reply_body_static(struct reply *reply, const char *content_type, const char *body, size_t len)
+{
+	reply_body_shared(reply, content_type, body, len, NULL, keep);
 }
 
 void reply_stream_take(struct reply *reply, const char *content_type, const struct stream_class *class, void *stream)
@@ -174,6 +172,6 @@ void reply_problem(struct reply *reply, int err, const struct why *why)
 	reply->status = err_info(err)->http_status;
 	if (text)
 		reply_body_take(reply, "application/problem+json", text, strlen(text));
-	else if (reply_body(reply, "application/problem+json", fallback, sizeof fallback - 1))
-		drop_body(reply);
+	else
+		reply_body_static(reply, "application/problem+json", fallback, sizeof fallback - 1);
 }

@@ -42,11 +42,11 @@ void reply_status(struct reply *reply, int status);
  * headers. */
 int reply_header(struct reply *reply, const char *name, const char *value);
 int reply_etag(struct reply *reply, uint64_t revision);
-/* Copies the body; Content-Length is exact. ERR_NOMEM. */
-int reply_body(struct reply *reply, const char *content_type, const void *body, size_t len);
-/* The same without a copy: `body` is from malloc(). */
+/* A finished body, which is never copied: of static memory; */
+void reply_body_static(struct reply *reply, const char *content_type, const char *body, size_t len);
+/* from malloc(); */
 void reply_body_take(struct reply *reply, const char *content_type, char *body, size_t len);
-/* The same of memory that somebody else owns; `release` is called with `owner`, by any thread. */
+/* of memory that somebody else owns: `release` is called with `owner`, by any thread. */
 void reply_body_shared(struct reply *reply, const char *content_type, const char *body, size_t len, void *owner,
 		       void (*release)(void *owner));
 /* A body without a length that goes on until the stream says STREAM_END. */

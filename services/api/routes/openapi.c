@@ -4,5 +4,6 @@
 int handle_openapi(struct call *call, struct reply *reply)
 {
 	(void)call;
-	return reply_body(reply, "application/json", openapi_json, openapi_json_len);
+	reply_body_static(reply, "application/json", openapi_json, openapi_json_len);
+	return ERR_OK;
 }

@@ -21,26 +21,25 @@ void sse_release(struct sse_event *event)
 	event->text_len = event->head_len = event->written = 0;
 }
 
-static void copy_part(struct sse_event *event, const char *part, size_t len, struct sse_buffer *to)
-{
-	size_t room = to->max - to->used, count = len < room ? len : room;
-
-	memcpy(to->data + to->used, part, count);
-	to->used += count;
-	event->written += count;
-}
-
 bool sse_write(struct sse_event *event, struct sse_buffer *to)
 {
-	size_t head = event->head_len, tail = head + body_len(event), end = tail + event->text_len - head;
+	const struct {
+		const char *at;
+		size_t len;
+	} parts[] = {{event->text, event->head_len},
+		     {event->body ? event->body->json : "", body_len(event)},
+		     {event->text + event->head_len, event->text_len - event->head_len}};
+	size_t written = event->written;
 
-	if (event->written < head)
-		copy_part(event, event->text + event->written, head - event->written, to);
-	if (event->written >= head && event->written < tail)
-		copy_part(event, event->body->json + event->written - head, tail - event->written, to);
-	if (event->written >= tail && event->written < end)
-		copy_part(event, event->text + head + event->written - tail, end - event->written, to);
-	if (event->written < end)
+	for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+		size_t skip = written < parts[i].len ? written : parts[i].len;
+		size_t left = parts[i].len - skip, room = to->max - to->used, count = left < room ? left : room;
+		memcpy(to->data + to->used, parts[i].at + skip, count);
+		to->used += count;
+		event->written += count;
+		written -= skip;
+	}
+	if (!sse_is_written(event))
 		return false;
 	sse_release(event); /* the document is let go */
 	return to->used < to->max;

@@ -35,7 +35,7 @@ struct subscription {
 	bool snapshot;      /* everything is being told, from revision 0: no `id` before its end, so that who is cut off
 			       begins anew */
 	char identity[HUB_IDENTITY_LEN + 1];
-	bool greeted, reset_due, synced, beat, over;
+	bool reset_due, synced, beat, over;
 	uint32_t farewell_ms;   /* 0: none is due */
 	struct sse_event event; /* the one being written */
 
@@ -229,10 +229,7 @@ static bool is_still_allowed(const struct subscription *feed, const struct store
 /* One thing to say beside silos; false: nothing. */
 static bool say_other(struct subscription *feed)
 {
-	if (!feed->greeted) {
-		feed->greeted = true;
-		sse_say(&feed->event, ": silodns\nretry: %d\n\n", RETRY_MS);
-	} else if (feed->farewell_ms) {
+	if (feed->farewell_ms) {
 		sse_say(&feed->event, ": the hub is stopping\nretry: %" PRIu32 "\n\n", feed->farewell_ms);
 		feed->over = true;
 	} else if (feed->reset_due) {
@@ -295,24 +292,24 @@ static bool say_next(struct subscription *feed, const struct store_state *state,
 	return say_caught_up(feed);
 }
 
-size_t subscription_read(struct subscription *feed, char *ret_data, size_t max)
+ssize_t subscription_read(struct subscription *feed, char *ret_data, size_t max)
 {
 	uint64_t news = store_news(feed->store);
 	struct sse_buffer to = {ret_data, max, 0};
 
 	/* Whoever was told something is asked once more, before it waits: most often nothing has come since. */
-	if (news == feed->told_news && !feed->beat && !feed->farewell_ms && sse_is_written(&feed->event))
+	if (news == feed->told_news && !feed->beat && !feed->farewell_ms && !feed->over && sse_is_written(&feed->event))
 		return 0;
-	if (!sse_write(&feed->event, &to) || feed->over)
-		return to.used;
-	const struct store_state *state = store_view(feed->store);
-	while (sse_write(&feed->event, &to) && !feed->over)
-		if (!say_next(feed, state, &to)) {
-			feed->told_news = feed->ahead.since ? NEVER : news;
-			break;
-		}
-	store_view_end(feed->store);
-	return to.used;
+	if (sse_write(&feed->event, &to) && !feed->over) {
+		const struct store_state *state = store_view(feed->store);
+		while (sse_write(&feed->event, &to) && !feed->over)
+			if (!say_next(feed, state, &to)) {
+				feed->told_news = feed->ahead.since ? NEVER : news;
+				break;
+			}
+		store_view_end(feed->store);
+	}
+	return !to.used && feed->over ? STREAM_END : (ssize_t)to.used;
 }
 
 void subscription_beat(struct subscription *feed)
@@ -323,11 +320,6 @@ void subscription_beat(struct subscription *feed)
 void subscription_bid_farewell(struct subscription *feed, uint32_t retry_ms)
 {
 	feed->farewell_ms = retry_ms;
-}
-
-bool subscription_is_over(const struct subscription *feed)
-{
-	return feed->over && sse_is_written(&feed->event);
 }
 
 /* --- opening ------------------------------------------------------------------------------------------------------ */
@@ -369,6 +361,7 @@ int subscription_open(struct store *store, const struct subscription_wish *wish,
 		return ERR_NOMEM;
 	feed->store = store;
 	feed->told_news = NEVER;
+	sse_say(&feed->event, ": silodns\nretry: %d\n\n", RETRY_MS);
 	feed->who = wish->who;
 	token_ref(feed->who.token);
 	feed->name_count = wish->name_count;

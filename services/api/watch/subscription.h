@@ -16,6 +16,7 @@
 
 #include "api/auth/authenticator.h"
 #include "api/store/store.h"
+#include "common/base/stream.h"
 
 #define FEED_NAMES_MAX 64 /* silos that one watcher may name */
 
@@ -42,12 +43,11 @@ uint32_t subscription_owner(const struct subscription *feed);
  * it stays so. May be called from any thread. */
 bool subscription_is_ahead(const struct subscription *feed);
 
-/* Writes up to `max` bytes; returns how many. 0: nothing yet, or subscription_is_over(). Never waits. */
-size_t subscription_read(struct subscription *feed, char *ret_data, size_t max);
+/* Writes up to `max` bytes; returns how many. 0: nothing yet; STREAM_END: nothing more will come. Never waits. */
+ssize_t subscription_read(struct subscription *feed, char *ret_data, size_t max);
 
 void subscription_beat(struct subscription *feed); /* a sign of life is due, with the revision */
 /* After what is being written: tells when to come back, and is over. */
 void subscription_bid_farewell(struct subscription *feed, uint32_t retry_ms);
-bool subscription_is_over(const struct subscription *feed); /* nothing more will come: end the stream */
 
 #endif

@@ -34,21 +34,20 @@ struct interest {
 struct watcher {
 	struct watchers *watch;
 	pthread_t server; /* the thread of the HTTP pool that serves the connection */
-	atomic_uint holders;
 	/* Guarded by the watch's lock. */
 	struct watcher *prev, *next; /* in the order of `beat_at` */
 	int64_t beat_at;
-	bool ahead; /* see subscription_is_ahead() */
-	/* The thread's alone. */
-	struct watcher *next_picked;
-	bool is_picked;
+	bool ahead;                  /* see subscription_is_ahead() */
+	struct watcher *next_picked; /* the thread's alone */
 
-	/* Suspending and resuming must not overtake each other: guards all below. Taken after the watch's lock, or
+	/* Suspending and picking must not overtake each other: guards all below. Taken after the watch's lock, or
 	 * alone. */
 	pthread_mutex_t lock;
 	struct subscription *feed;
 	struct waiter waiter;
-	bool suspended;
+	/* WAITING: its connection is suspended; PICKED: and somebody is about to resume it. A connection cannot end
+	 * while it is suspended: so whoever has picked a watcher may use it until it has resumed it. */
+	_Atomic enum { AWAKE, WAITING, PICKED } state;
 
 	size_t interest_count;
 	struct interest interests[];
@@ -68,12 +67,13 @@ struct watchers {
 
 	/* The thread's alone. */
 	struct store_point seen;
-	struct watcher *picked; /* with one reference each */
+	struct watcher *picked; /* to be resumed */
 };
 
 /* --- topics ------------------------------------------------------------------------------------------------------- */
 
-/* What one may wait for, as a hash of it: should two be alike, a watcher is woken, and told nothing. */
+/* What one may wait for, as a hash of it: a silo's id, or a user's (all silos of that owner; 0: of all owners). Should
+ * two be alike, a watcher is woken, and told nothing. */
 static uint64_t topic_hash(const struct watchers *watch, const void *what, size_t len)
 {
 	uint64_t hash;
@@ -82,23 +82,10 @@ static uint64_t topic_hash(const struct watchers *watch, const void *what, size_
 	return hash;
 }
 
-static uint64_t topic_silo(const struct watchers *watch, const char *id)
-{
-	return topic_hash(watch, id, strlen(id));
-}
-
-/* All of an owner's silos; 0: of all owners. */
-static uint64_t topic_owner(const struct watchers *watch, uint32_t owner)
-{
-	return topic_hash(watch, &owner, sizeof owner);
-}
-
 /* --- watchers ----------------------------------------------------------------------------------------------------- */
 
-static void let_go(struct watcher *watcher)
+static void free_watcher(struct watcher *watcher)
 {
-	if (atomic_fetch_sub(&watcher->holders, 1) != 1)
-		return;
 	pthread_mutex_destroy(&watcher->lock);
 	subscription_close(watcher->feed);
 	free(watcher);
@@ -106,13 +93,15 @@ static void let_go(struct watcher *watcher)
 
 static int register_watcher(struct watchers *watch, struct watcher *watcher, const struct subscription_wish *wish)
 {
+	const uint32_t owner = subscription_owner(watcher->feed);
+
 	if (atomic_load(&watch->draining))
 		return ERR_UNAVAILABLE;
 	for (size_t i = 0; i < watcher->interest_count; i++) {
 		struct interest *interest = &watcher->interests[i];
 		interest->watcher = watcher;
-		interest->topic = wish->name_count ? topic_silo(watch, wish->names[i])
-						   : topic_owner(watch, subscription_owner(watcher->feed));
+		interest->topic = wish->name_count ? topic_hash(watch, wish->names[i], strlen(wish->names[i]))
+						   : topic_hash(watch, &owner, sizeof owner);
 		DL_APPEND(watch->interests[interest->topic % TOPIC_BUCKETS], interest);
 	}
 	watcher->beat_at = clock_mono_ms() + BEAT_MS;
@@ -135,7 +124,6 @@ int watchers_open(struct watchers *watch, const struct subscription_wish *wish, 
 	watcher->watch = watch;
 	watcher->interest_count = count;
 	watcher->server = pthread_self();
-	atomic_init(&watcher->holders, 1);
 	pthread_mutex_init(&watcher->lock, NULL);
 	int err = subscription_open(watch->store, wish, &watcher->feed);
 	if (!err) {
@@ -144,7 +132,7 @@ int watchers_open(struct watchers *watch, const struct subscription_wish *wish, 
 		pthread_mutex_unlock(&watch->lock);
 	}
 	if (err) {
-		let_go(watcher);
+		free_watcher(watcher);
 		return err;
 	}
 	*ret_watcher = watcher;
@@ -165,11 +153,9 @@ static ssize_t watcher_read(void *stream, char *ret_data, size_t max)
 	pthread_mutex_lock(&watcher->lock);
 	if (atomic_load(&watcher->watch->draining))
 		subscription_bid_farewell(watcher->feed, FAREWELL_MIN_MS + randombytes_uniform(FAREWELL_SPREAD_MS));
-	ssize_t used = (ssize_t)subscription_read(watcher->feed, ret_data, max);
-	if (!used && subscription_is_over(watcher->feed)) {
-		used = STREAM_END;
-	} else if (!used) {
-		watcher->suspended = true;
+	ssize_t used = subscription_read(watcher->feed, ret_data, max);
+	if (!used) {
+		watcher->state = WAITING;
 		watcher->waiter.suspend(watcher->waiter.handle);
 	}
 	pthread_mutex_unlock(&watcher->lock);
@@ -188,35 +174,29 @@ static void watcher_close(void *stream)
 	watch->count--;
 	watch->ahead_count -= watcher->ahead;
 	pthread_mutex_unlock(&watch->lock);
-	let_go(watcher);
+	free_watcher(watcher);
 }
 
 const struct stream_class watcher_stream = {watcher_attach, watcher_read, watcher_close};
 
-/* A connection cannot end while it is suspended: so a watcher that is suspended is not closed. */
-static void resume_watcher(struct watcher *watcher)
-{
-	pthread_mutex_lock(&watcher->lock);
-	if (watcher->suspended)
-		watcher->waiter.resume(watcher->waiter.handle);
-	watcher->suspended = false;
-	pthread_mutex_unlock(&watcher->lock);
-}
-
-/* --- the thread --------------------------------------------------------------------------------------------------- */
+/* --- waking them -------------------------------------------------------------------------------------------------- */
 
 /* With the watch's lock held, as the next four. */
 static void pick(struct watchers *watch, struct watcher *watcher)
 {
-	if (watcher->is_picked)
+	if (watcher->state == PICKED)
 		return;
-	watcher->is_picked = true;
-	atomic_fetch_add(&watcher->holders, 1);
-	LL_PREPEND2(watch->picked, watcher, next_picked);
+	pthread_mutex_lock(&watcher->lock);
+	if (watcher->state == WAITING) {
+		watcher->state = PICKED;
+		LL_PREPEND2(watch->picked, watcher, next_picked);
+	}
+	pthread_mutex_unlock(&watcher->lock);
 }
 
-static void pick_topic(struct watchers *watch, uint64_t topic)
+static void pick_topic(struct watchers *watch, const void *what, size_t len)
 {
+	uint64_t topic = topic_hash(watch, what, len);
 	struct interest *interest;
 
 	DL_FOREACH (watch->interests[topic % TOPIC_BUCKETS], interest)
@@ -224,37 +204,40 @@ static void pick_topic(struct watchers *watch, uint64_t topic)
 			pick(watch, interest->watcher);
 }
 
-/* Whom a change concerns: who follows the silo, who follows its owner, and who follows all. */
-static void pick_change(struct watchers *watch, const struct document *change)
-{
-	char id[SILO_ID_MAX + 1];
-
-	document_id(change, id);
-	pick_topic(watch, topic_silo(watch, id));
-	pick_topic(watch, topic_owner(watch, change->owner));
-	pick_topic(watch, topic_owner(watch, 0));
-}
-
-/* Of all changes since the last time, by REVISIONS_MAX at a time, so that nobody has to wait for the store's lock. A
- * revision is never parted: a silo that changes hands is two changes. */
-static void pick_concerned(struct watchers *watch)
+static void pick_all(struct watchers *watch)
 {
 	struct watcher *watcher;
+
+	DL_FOREACH (watch->watchers, watcher)
+		pick(watch, watcher);
+}
+
+/* Whom the changes since the last time concern: who follows the silo, its owner, or all. By REVISIONS_MAX at a time, so
+ * that nobody has to wait for the store's lock. A revision is never parted: a silo that changes hands is two changes.
+ */
+static void pick_concerned(struct watchers *watch)
+{
+	const uint32_t everybody = 0;
+	char id[SILO_ID_MAX + 1];
 	struct store_point now;
 
 	do {
 		const struct store_state *state = store_view(watch->store);
 		now = state->point;
-		/* Another user may be another right; another state may be anything. */
-		if (now.user_changes != watch->seen.user_changes || now.replaced != watch->seen.replaced) {
-			DL_FOREACH (watch->watchers, watcher)
-				pick(watch, watcher);
+		/* Another user may be another right; another state may be anything; who drains says farewell. */
+		if (now.user_changes != watch->seen.user_changes || now.replaced != watch->seen.replaced ||
+		    atomic_load(&watch->draining)) {
+			pick_all(watch);
 			watch->seen = now;
 		}
 		uint64_t until = watch->seen.revision + REVISIONS_MAX;
 		for (struct document *change = store_state_since(state, 0, watch->seen.revision);
-		     change && change->revision <= until; change = store_state_later(change, 0))
-			pick_change(watch, change);
+		     change && change->revision <= until; change = store_state_later(change, 0)) {
+			document_id(change, id);
+			pick_topic(watch, id, strlen(id));
+			pick_topic(watch, &change->owner, sizeof change->owner);
+			pick_topic(watch, &everybody, sizeof everybody);
+		}
 		store_view_end(watch->store);
 		watch->seen.revision = until < now.revision ? until : now.revision;
 	} while (watch->seen.revision < now.revision);
@@ -297,8 +280,8 @@ static int compare_server(const struct watcher *a, const struct watcher *b)
 	return a->server < b->server ? -1 : a->server > b->server;
 }
 
-/* Those of one thread one after the other: it then serves many in one go, instead of being woken for each. Returns how
- * many. */
+/* Without the watch's lock. Those of one thread one after the other: it then serves many in one go, instead of being
+ * woken for each. Returns how many. */
 static size_t resume_picked(struct watchers *watch)
 {
 	struct watcher *watcher;
@@ -307,9 +290,8 @@ static size_t resume_picked(struct watchers *watch)
 	LL_SORT2(watch->picked, compare_server, next_picked);
 	for (; (watcher = watch->picked); count++) {
 		watch->picked = watcher->next_picked;
-		watcher->is_picked = false;
-		resume_watcher(watcher);
-		let_go(watcher);
+		watcher->state = AWAKE;
+		watcher->waiter.resume(watcher->waiter.handle);
 	}
 	return count;
 }
@@ -364,13 +346,8 @@ int watchers_start(struct store *store, struct watchers **ret_watch)
 
 void watchers_drain(struct watchers *watch)
 {
-	struct watcher *watcher;
-
 	atomic_store(&watch->draining, true);
-	pthread_mutex_lock(&watch->lock);
-	DL_FOREACH (watch->watchers, watcher)
-		resume_watcher(watcher);
-	pthread_mutex_unlock(&watch->lock);
+	store_wake(watch->store);
 }
 
 void watchers_stop(struct watchers *watch)
