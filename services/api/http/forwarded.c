@@ -125,15 +125,6 @@ static bool parse_forwarded(struct span element, struct ipaddr *ret_ip)
 	return node.at && parse_node(node, ret_ip);
 }
 
-static void tell_element(struct span element, char ret_text[static FORWARDED_ELEMENT_MAX])
-{
-	size_t len = element.len < FORWARDED_ELEMENT_MAX - 1 ? element.len : FORWARDED_ELEMENT_MAX - 1;
-
-	for (size_t i = 0; i < len; i++)
-		ret_text[i] = element.at[i] >= 0x20 && element.at[i] < 0x7f ? element.at[i] : '?';
-	ret_text[len] = '\0';
-}
-
 typedef bool (*parse_fn)(struct span element, struct ipaddr *ret_ip);
 
 /* `path` begins with the connection's own address, a trusted one. */
@@ -151,7 +142,8 @@ static void walk(struct forwarded_path *path, const char *name, const char *head
 		struct span element = take_last(&rest, ',', &more);
 		if (!parse(element, &path->hops[path->count])) {
 			path->end = FORWARDED_UNREADABLE;
-			tell_element(element, path->element);
+			for (size_t i = 0; i < element.len && i < FORWARDED_ELEMENT_MAX - 1; i++)
+				path->element[i] = element.at[i] >= 0x20 && element.at[i] < 0x7f ? element.at[i] : '?';
 			return;
 		}
 		path->count++;

@@ -30,11 +30,6 @@ void reply_release(struct reply *reply)
 	reply->header_count = 0;
 }
 
-void reply_status(struct reply *reply, int status)
-{
-	reply->status = status;
-}
-
 int reply_header(struct reply *reply, const char *name, const char *value)
 {
 	size_t len = strlen(value);

@@ -20,7 +20,7 @@ struct reply_header {
 	char value[REPLY_HEADER_VALUE_MAX];
 };
 
-/* Fields are for the server and tests; handlers use the functions. */
+/* Handlers set the status, and use the functions for the rest. */
 struct reply {
 	int status;               /* 0: 200 */
 	const char *content_type; /* NULL: no body */
@@ -37,7 +37,6 @@ struct reply {
 /* An empty reply, without zeroing the room for its headers. */
 void reply_init(struct reply *reply);
 
-void reply_status(struct reply *reply, int status);
 /* `name` is a literal; the value is copied. The same name again replaces. ERR_TOO_LARGE: a value too long, or too many
  * headers. */
 int reply_header(struct reply *reply, const char *name, const char *value);

@@ -120,18 +120,16 @@ int percent_decode(const char *text, size_t len, char *ret_text, size_t size, si
 	return ERR_OK;
 }
 
-/* Decodes one side of "name=value" to `*at`, which moves on. */
-static int decode_param(struct request *request, const char *text, size_t len, char **at, const char **ret_text)
+/* In its place: what is decoded is never longer. */
+static int decode_param(struct request *request, char *text)
 {
-	size_t decoded;
+	size_t len = strlen(text), decoded;
 
-	if (percent_decode(text, len, *at, len + 1, &decoded))
+	if (percent_decode(text, len, text, len + 1, &decoded))
 		return why_set(&request->why, ERR_MALFORMED, "",
 			       "the query has a '%%' that is not followed by two hexadecimal digits");
-	if (memchr(*at, '\0', decoded))
+	if (memchr(text, '\0', decoded))
 		return why_set(&request->why, ERR_MALFORMED, "", "the query holds a NUL byte");
-	*ret_text = *at;
-	*at += decoded + 1;
 	return ERR_OK;
 }
 
@@ -139,31 +137,26 @@ static int parse_query(struct request *request)
 {
 	if (!request->query || request->params)
 		return ERR_OK;
-	/* Each '&' and '=' makes room for a NUL, but for the last one, and a name without '='. */
 	_cleanup_free_ struct request_param *params =
-		malloc(REQUEST_PARAMS_MAX * sizeof *params + strlen(request->query) + 2 * REQUEST_PARAMS_MAX + 2);
+		malloc(REQUEST_PARAMS_MAX * sizeof *params + strlen(request->query) + 1);
 	if (!params)
 		return ERR_NOMEM;
 
-	char *to = (char *)(params + REQUEST_PARAMS_MAX);
+	char *rest = strcpy((char *)(params + REQUEST_PARAMS_MAX), request->query);
 	size_t count = 0;
-	for (const char *at = request->query, *end; *at; at = *end ? end + 1 : end) {
-		struct request_param param;
-		end = strchrnul(at, '&');
-		if (end == at)
+	for (char *value; (value = strsep(&rest, "&"));) {
+		char *name = strsep(&value, "=");
+		if (!*name && !value)
 			continue;
 		if (count == REQUEST_PARAMS_MAX)
 			return why_set(&request->why, ERR_MALFORMED, "", "the query has more than %d parameters",
 				       REQUEST_PARAMS_MAX);
-		const char *equals = memchr(at, '=', (size_t)(end - at));
-		const char *name_end = equals ? equals : end;
-		const char *value = equals ? equals + 1 : end;
-		int err = decode_param(request, at, (size_t)(name_end - at), &to, &param.name);
-		if (!err)
-			err = decode_param(request, value, (size_t)(end - value), &to, &param.value);
+		int err = decode_param(request, name);
+		if (!err && value)
+			err = decode_param(request, value);
 		if (err)
 			return err;
-		params[count++] = param;
+		params[count++] = (struct request_param){name, value ? value : ""};
 	}
 	request->param_count = count;
 	request->params = TAKE_PTR(params);

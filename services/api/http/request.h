@@ -83,8 +83,8 @@ int request_add_header(struct request *request, const char *name, const char *va
 void request_set_target(struct request *request, const char *target);
 void request_release(struct request *request); /* what it owns */
 
-/* Decodes the percent escapes of `len` bytes into `ret_text` (room for `size` bytes with the final NUL; what does not
- * fit is left out). ERR_MALFORMED: an escape that is none. */
+/* Decodes the percent escapes of `len` bytes into `ret_text` (which may be `text`; room for `size` bytes with the final
+ * NUL; what does not fit is left out). ERR_MALFORMED: an escape that is none. */
 int percent_decode(const char *text, size_t len, char *ret_text, size_t size, size_t *ret_len);
 /* Digits, the first not 0; 0 if it is anything else, or more than 19 of them. */
 uint64_t positive_number(const char *text, size_t len);

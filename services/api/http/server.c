@@ -57,18 +57,19 @@ int server_start(const struct server_settings *settings, const struct server_han
 	if (settings->tls && settings->hsts_ms)
 		snprintf(adapter->hsts, sizeof adapter->hsts, "max-age=%ld", settings->hsts_ms / 1000);
 	int err = listener_open(settings->listen, settings->listen_count, &server->listener, ret_why);
-	if (err) {
-		free(server);
-		return err;
+	if (!err) {
+		err = connections_new(&adapter->settings, &adapter->handler, &counters->connections,
+				      &adapter->connections);
+		if (!err)
+			err = adapter_start(adapter);
+		if (!err)
+			err = listener_start(server->listener, take_connection, sweep, adapter);
+		if (err)
+			why_set(ret_why, err, "", "the HTTP server does not start (log level debug tells more)");
 	}
-	err = connections_new(&adapter->settings, &adapter->handler, &counters->connections, &adapter->connections);
-	if (!err)
-		err = adapter_start(adapter);
-	if (!err)
-		err = listener_start(server->listener, take_connection, sweep, adapter);
 	if (err) {
 		server_stop(server);
-		return why_set(ret_why, err, "", "the HTTP server does not start (log level debug tells more)");
+		return err;
 	}
 	*ret_server = server;
 	return ERR_OK;

@@ -35,18 +35,16 @@ struct server_counters {
 };
 
 struct server_settings {
-	const char *const
-		*listen; /* "127.0.0.1:8080", "[::]:8080" (IPv6 and IPv4), "*:8080"; borrowed by server_start() */
+	/* "127.0.0.1:8080", "[::]:8080" (IPv6 and IPv4), "*:8080"; borrowed by server_start() */
+	const char *const *listen;
 	size_t listen_count;
 	unsigned threads;   /* what waits for the journal or for a password holds none */
-	size_t headers_max; /* bytes of memory of one connection: request line, headers and the reply's headers must
-			       fit, or the request gets 431 or 414 */
+	size_t headers_max; /* bytes of memory of a connection: request line, both sides' headers; else 431 or 414 */
 	size_t body_max;    /* bytes; more gets 413 */
+	size_t bodies_max;  /* bytes of all that are on their way; half of it for known credentials only */
 	unsigned connections_max;
 	unsigned connections_per_address_max; /* where that is limited; 0 = no limit */
-	size_t bodies_max; /* bytes of all bodies that are on their way; half of it for credentials that are known only
-			    */
-	long idle_timeout_ms; /* rounded up to whole seconds */
+	long idle_timeout_ms;                 /* rounded up to whole seconds */
 	long request_timeout_ms;
 	struct tls *tls; /* NULL: plain HTTP; borrowed until server_stop() */
 	long hsts_ms;    /* with TLS only; 0 = none */

@@ -234,29 +234,20 @@ void tls_connection_end(struct tls_connection *connection)
 
 /* --- start and stop ----------------------------------------------------------------------------------------------- */
 
-static int start_thread(struct tls *tls)
-{
-	struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
-
-	tls->epoll = epoll_create1(EPOLL_CLOEXEC);
-	tls->stop = eventfd(0, EFD_CLOEXEC);
-	if (tls->epoll < 0 || tls->stop < 0 || epoll_ctl(tls->epoll, EPOLL_CTL_ADD, tls->stop, &event) ||
-	    pthread_create(&tls->thread, NULL, tls_main, tls))
-		return ERR_SYSTEM;
-	tls->started = true;
-	return ERR_OK;
-}
-
 int tls_start(const struct tls_settings *settings, struct tls **ret_tls, struct why *ret_why)
 {
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
 	struct tls *tls = calloc(1, sizeof *tls);
 
 	if (!tls)
 		return why_set(ret_why, ERR_NOMEM, "", "out of memory");
-	*tls = (struct tls){.settings = *settings, .epoll = -1, .stop = -1};
+	*tls = (struct tls){
+		.settings = *settings, .epoll = epoll_create1(EPOLL_CLOEXEC), .stop = eventfd(0, EFD_CLOEXEC)};
 	pthread_mutex_init(&tls->lock, NULL);
 	int err = load(tls, &tls->current, ret_why);
-	if (!err && start_thread(tls))
+	tls->started = !err && epoll_ctl(tls->epoll, EPOLL_CTL_ADD, tls->stop, &event) == 0 &&
+		       pthread_create(&tls->thread, NULL, tls_main, tls) == 0;
+	if (!err && !tls->started)
 		err = why_set(ret_why, ERR_SYSTEM, "", "cannot start a thread: %s", strerror(errno));
 	if (err) {
 		tls_free(tls);

@@ -95,6 +95,6 @@ int call_finish_delete(struct call *call, struct reply *reply)
 	int err = call_collect(call, reply, &outcome);
 
 	if (!err)
-		reply_status(reply, 204);
+		reply->status = 204;
 	return err;
 }

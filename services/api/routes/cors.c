@@ -38,5 +38,5 @@ void cors_apply(const struct conf_list *origins, const struct request *request, 
 	reply_header(reply, "Access-Control-Allow-Methods", "GET, HEAD");
 	reply_header(reply, "Access-Control-Allow-Headers", "Authorization, If-None-Match, If-Match, Last-Event-ID");
 	reply_header(reply, "Access-Control-Max-Age", PREFLIGHT_S);
-	reply_status(reply, 204);
+	reply->status = 204;
 }

@@ -38,7 +38,7 @@ static void release_document(void *document)
 static int reply_silo(struct reply *reply, int status, struct document *silo)
 {
 	reply_body_shared(reply, "application/json", silo->json, silo->len, document_ref(silo), release_document);
-	reply_status(reply, status);
+	reply->status = status;
 	return reply_etag(reply, silo->revision);
 }
 
@@ -51,7 +51,7 @@ int silo_condition(struct call *call, struct reply *reply, const struct document
 		err = reply_etag(reply, silo->revision);
 	if (!err)
 		err = precondition_status(call->request, silo->revision, &status);
-	reply_status(reply, status);
+	reply->status = status;
 	return err;
 }
 
@@ -149,7 +149,7 @@ static int finish_patch(struct call *call, struct reply *reply)
 		return err;
 	if (token_has_verb(call->principal.token, TOKEN_READ))
 		return reply_silo(reply, 200, body);
-	reply_status(reply, 204);
+	reply->status = 204;
 	return reply_etag(reply, body->revision);
 }
 
