@@ -11,8 +11,8 @@
 
 #include "api/model/document.h"
 
-#define EVENT_TEXT_MAX                                                                                                 \
-	320 /* bytes without the document: more than any event has; what does not fit is left out whole */
+/* Bytes without the document: more than any event has; what does not fit is left out whole. */
+#define EVENT_TEXT_MAX 320
 
 /* What is written: text[0, head_len), the document without its last brace, the rest of text. */
 struct sse_event {

@@ -117,6 +117,7 @@ static bool write_changes(struct subscription *feed, const struct store_state *s
 struct named_news {
 	struct document *document; /* the silo, or the mark of its deletion; NULL: there is neither */
 	uint64_t revision;
+	bool hidden;
 	struct subscription_name *name;
 };
 
@@ -127,27 +128,16 @@ static int compare_news(const void *a, const void *b)
 	return x->revision < y->revision ? -1 : x->revision > y->revision;
 }
 
-static bool is_news(const struct subscription *feed, const struct named_news *news)
-{
-	if (is_hidden(feed, news->name->id, news->document))
-		return news->name->told != TOLD_FORBIDDEN;
-	return news->name->told != TOLD_SOMETHING || news->revision > feed->known;
-}
-
 static void say_named(struct subscription *feed, const struct named_news *news)
 {
 	say_id(feed, news->revision);
 	if (feed->known < news->revision)
 		feed->known = news->revision;
-	news->name->told = TOLD_SOMETHING;
-	if (is_hidden(feed, news->name->id, news->document)) {
-		news->name->told = TOLD_FORBIDDEN;
-		say_absent(feed, "forbidden", news->name->id, news->revision);
-	} else if (news->document && news->document->kind == DOCUMENT_SILO) {
+	news->name->told = news->hidden ? TOLD_FORBIDDEN : TOLD_SOMETHING;
+	if (!news->hidden && news->document && news->document->kind == DOCUMENT_SILO)
 		sse_say_silo(&feed->event, news->document);
-	} else {
-		say_absent(feed, "deleted", news->name->id, news->revision);
-	}
+	else
+		say_absent(feed, news->hidden ? "forbidden" : "deleted", news->name->id, news->revision);
 }
 
 /* All that is new of the named silos, in the order of revisions. True as above. */
@@ -158,11 +148,14 @@ static bool write_names(struct subscription *feed, const struct store_state *sta
 	bool room = true;
 
 	for (size_t i = 0; i < feed->name_count; i++) {
-		struct document *document = store_state_silo(state, feed->names[i].id);
+		struct subscription_name *name = &feed->names[i];
+		struct document *document = store_state_silo(state, name->id);
 		if (!document)
-			document = store_state_deleted(state, feed->names[i].id);
-		news[count] = (struct named_news){document, document ? document->revision : 0, &feed->names[i]};
-		count += is_news(feed, &news[count]);
+			document = store_state_deleted(state, name->id);
+		uint64_t revision = document ? document->revision : 0;
+		bool hidden = is_hidden(feed, name->id, document);
+		if (hidden ? name->told != TOLD_FORBIDDEN : name->told != TOLD_SOMETHING || revision > feed->known)
+			news[count++] = (struct named_news){document, revision, hidden, name};
 	}
 	if (count > 1)
 		qsort(news, count, sizeof news[0], compare_news);

@@ -40,14 +40,12 @@ struct watcher {
 	bool ahead;                  /* see subscription_is_ahead() */
 	struct watcher *next_picked; /* the thread's alone */
 
-	/* Suspending and picking must not overtake each other: guards all below. Taken after the watch's lock, or
-	 * alone. */
-	pthread_mutex_t lock;
-	struct subscription *feed;
+	struct subscription *feed; /* the server's thread's, but for subscription_is_ahead() */
 	struct waiter waiter;
-	/* WAITING: its connection is suspended; PICKED: and somebody is about to resume it. A connection cannot end
-	 * while it is suspended: so whoever has picked a watcher may use it until it has resumed it. */
-	_Atomic enum { AWAKE, WAITING, PICKED } state;
+	atomic_bool beat_due;
+	/* AWAKE: it reads. WAITING: its connection is suspended. CALLED: there is something for it to read. Whoever
+	 * calls one that waits has to resume it, and may use it until then: a suspended connection cannot end. */
+	_Atomic enum watcher_state { AWAKE, WAITING, CALLED } state;
 
 	size_t interest_count;
 	struct interest interests[];
@@ -84,19 +82,11 @@ static uint64_t topic_hash(const struct watchers *watch, const void *what, size_
 
 /* --- watchers ----------------------------------------------------------------------------------------------------- */
 
-static void free_watcher(struct watcher *watcher)
-{
-	pthread_mutex_destroy(&watcher->lock);
-	subscription_close(watcher->feed);
-	free(watcher);
-}
-
-static int register_watcher(struct watchers *watch, struct watcher *watcher, const struct subscription_wish *wish)
+/* With the watch's lock held. */
+static void register_watcher(struct watchers *watch, struct watcher *watcher, const struct subscription_wish *wish)
 {
 	const uint32_t owner = subscription_owner(watcher->feed);
 
-	if (atomic_load(&watch->draining))
-		return ERR_UNAVAILABLE;
 	for (size_t i = 0; i < watcher->interest_count; i++) {
 		struct interest *interest = &watcher->interests[i];
 		interest->watcher = watcher;
@@ -111,7 +101,6 @@ static int register_watcher(struct watchers *watch, struct watcher *watcher, con
 	watch->ahead_count += watcher->ahead;
 	if (watcher->ahead)
 		store_wake(watch->store); /* the thread is to look after it */
-	return ERR_OK;
 }
 
 int watchers_open(struct watchers *watch, const struct subscription_wish *wish, struct watcher **ret_watcher)
@@ -124,15 +113,16 @@ int watchers_open(struct watchers *watch, const struct subscription_wish *wish, 
 	watcher->watch = watch;
 	watcher->interest_count = count;
 	watcher->server = pthread_self();
-	pthread_mutex_init(&watcher->lock, NULL);
 	int err = subscription_open(watch->store, wish, &watcher->feed);
-	if (!err) {
-		pthread_mutex_lock(&watch->lock);
-		err = register_watcher(watch, watcher, wish);
-		pthread_mutex_unlock(&watch->lock);
-	}
+	pthread_mutex_lock(&watch->lock);
+	if (!err && atomic_load(&watch->draining))
+		err = ERR_UNAVAILABLE;
+	if (!err)
+		register_watcher(watch, watcher, wish);
+	pthread_mutex_unlock(&watch->lock);
 	if (err) {
-		free_watcher(watcher);
+		subscription_close(watcher->feed);
+		free(watcher);
 		return err;
 	}
 	*ret_watcher = watcher;
@@ -149,17 +139,20 @@ static void watcher_attach(void *stream, const struct waiter *waiter)
 static ssize_t watcher_read(void *stream, char *ret_data, size_t max)
 {
 	struct watcher *watcher = stream;
+	enum watcher_state awake = AWAKE;
 
-	pthread_mutex_lock(&watcher->lock);
+	atomic_store(&watcher->state, AWAKE); /* what it was called for before is there to be read */
+	if (atomic_exchange(&watcher->beat_due, false))
+		subscription_beat(watcher->feed);
 	if (atomic_load(&watcher->watch->draining))
 		subscription_bid_farewell(watcher->feed, FAREWELL_MIN_MS + randombytes_uniform(FAREWELL_SPREAD_MS));
 	ssize_t used = subscription_read(watcher->feed, ret_data, max);
-	if (!used) {
-		watcher->state = WAITING;
-		watcher->waiter.suspend(watcher->waiter.handle);
-	}
-	pthread_mutex_unlock(&watcher->lock);
-	return used;
+	if (used)
+		return used;
+	watcher->waiter.suspend(watcher->waiter.handle);
+	if (!atomic_compare_exchange_strong(&watcher->state, &awake, WAITING))
+		watcher->waiter.resume(watcher->waiter.handle); /* called meanwhile */
+	return 0;
 }
 
 static void watcher_close(void *stream)
@@ -174,24 +167,19 @@ static void watcher_close(void *stream)
 	watch->count--;
 	watch->ahead_count -= watcher->ahead;
 	pthread_mutex_unlock(&watch->lock);
-	free_watcher(watcher);
+	subscription_close(watcher->feed);
+	free(watcher);
 }
 
 const struct stream_class watcher_stream = {watcher_attach, watcher_read, watcher_close};
 
 /* --- waking them -------------------------------------------------------------------------------------------------- */
 
-/* With the watch's lock held, as the next four. */
+/* With the watch's lock held, as the next ones. */
 static void pick(struct watchers *watch, struct watcher *watcher)
 {
-	if (watcher->state == PICKED)
-		return;
-	pthread_mutex_lock(&watcher->lock);
-	if (watcher->state == WAITING) {
-		watcher->state = PICKED;
+	if (watcher->state != CALLED && atomic_exchange(&watcher->state, CALLED) == WAITING)
 		LL_PREPEND2(watch->picked, watcher, next_picked);
-	}
-	pthread_mutex_unlock(&watcher->lock);
 }
 
 static void pick_topic(struct watchers *watch, const void *what, size_t len)
@@ -268,9 +256,7 @@ static void pick_beats(struct watchers *watch)
 		DL_DELETE(watch->watchers, watcher);
 		DL_APPEND(watch->watchers, watcher);
 		watcher->beat_at = now + BEAT_MS;
-		pthread_mutex_lock(&watcher->lock);
-		subscription_beat(watcher->feed);
-		pthread_mutex_unlock(&watcher->lock);
+		atomic_store(&watcher->beat_due, true);
 		pick(watch, watcher);
 	}
 }
@@ -290,7 +276,6 @@ static size_t resume_picked(struct watchers *watch)
 	LL_SORT2(watch->picked, compare_server, next_picked);
 	for (; (watcher = watch->picked); count++) {
 		watch->picked = watcher->next_picked;
-		watcher->state = AWAKE;
 		watcher->waiter.resume(watcher->waiter.handle);
 	}
 	return count;
