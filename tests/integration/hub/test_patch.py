@@ -4,15 +4,11 @@ import concurrent.futures
 
 import pytest
 
-from tests.lib.answers import problem, refused
+from tests.lib.answers import problem, records, refused
 from tests.lib.hub import make_token
 from tests.lib.watcher import Watcher
 
 pytestmark = pytest.mark.hub
-
-
-def records(*pairs):
-    return [{"hostname": hostname, "ip": ip} if ip else {"hostname": hostname} for hostname, ip in pairs]
 
 
 def patch(hub, silo, body=None, set=(), remove=(), **more):

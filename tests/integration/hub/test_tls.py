@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from tests.lib.answers import put_at_last
 from tests.lib.certificates import Authority, openssl
 from tests.lib.hostskeeper import Keeper, block
 from tests.lib.hub import ADMIN, SLOW, Hub, clean_environment, run_api, run_program
@@ -63,11 +64,6 @@ def handshake(hub, **options):
     return context.wrap_socket(socket.create_connection(("127.0.0.1", hub.port), 20), server_hostname="localhost")
 
 
-def put(hub, silo, records):
-    """A busy machine may refuse a change with 503."""
-    wait_until(lambda: hub.put_silo(silo, records).status in (200, 201), 60 * SLOW, f"silo {silo}")
-
-
 def presented(hub):
     """The name in the certificate that a new connection is shown."""
     with handshake(hub) as sock:
@@ -108,7 +104,7 @@ def cpu_seconds(hub):
 def test_requests_of_any_size_and_streams_go_over_tls(tls_hub, version):
     silo = f"big-{version.name}"
     records = {f"host-{i:04}": f"192.0.{i >> 8}.{i & 255}" for i in range(5000)}  # many TLS records, in both directions
-    put(tls_hub, silo, records)
+    put_at_last(tls_hub, silo, records)
     with handshake(tls_hub, minimum_version=version, maximum_version=version) as sock:
         assert sock.version() == version.name.replace("_", ".")
         for _ in range(3):
@@ -119,7 +115,7 @@ def test_requests_of_any_size_and_streams_go_over_tls(tls_hub, version):
             assert f"strict-transport-security: max-age={HSTS}\r\n".encode() in answer.lower()
     watcher = Watcher(tls_hub, silo).wait_synced()
     assert watcher.records(silo) == records
-    put(tls_hub, silo, {"h": "192.0.2.1"})
+    put_at_last(tls_hub, silo, {"h": "192.0.2.1"})
     watcher.wait_for(lambda w: w.records(silo) == {"h": "192.0.2.1"})
     watcher.close()
 
@@ -175,7 +171,7 @@ def test_the_health_check_of_its_own_machine_works(tls_hub):
 
 def test_hostsync_and_updater_trust_the_right_authority_and_name_only(tls_hub, authority, certificate, tmp_path):
     other = Authority(tmp_path / "other")
-    put(tls_hub, "served", {"web.test": "192.0.2.7"})
+    put_at_last(tls_hub, "served", {"web.test": "192.0.2.7"})
     (tmp_path / "d").mkdir()
     account = {"USER": ADMIN[0], "PASSWORD": ADMIN[1]}
     with Keeper(tmp_path / "d", tls_hub, "served", TLS_CA=str(authority.file), **account) as keeper:
@@ -206,7 +202,7 @@ def test_a_renewed_certificate_is_taken_up_and_no_connection_is_cut(renewable, a
         assert hub.get("/ping", auth=None, connection=kept).status == 200
     assert hub.get("/ping", auth=None, connection=kept).status == 200
     assert hub.get("/readyz", auth=None).json["certificate_expires"] > expires
-    put(hub, "a", {"h": "192.0.2.1"})
+    put_at_last(hub, "a", {"h": "192.0.2.1"})
     watcher.wait_for(lambda w: w.records("a") == {"h": "192.0.2.1"})
     watcher.close()
     kept.close()
