@@ -11,7 +11,6 @@ import time
 import pytest
 
 from tests.lib import needs
-from tests.lib.fakehub import Scripted
 from tests.lib.hostskeeper import BEGIN, Keeper, block, messages
 from tests.lib.keptfile import *  # noqa: F403
 from tests.lib.waiting import wait_until
@@ -53,16 +52,6 @@ def test_an_outage_is_outlived_and_told_once(keeper, hub, follow):
     hub.start()
     keeper.wait_text(LOCAL + block(("a", [("db", "192.0.2.8")])), 20)
     keeper.wait_event("hub is back")
-
-
-@pytest.mark.parametrize("follow", ["watch", "poll"])
-def test_sigterm_ends_it_while_the_hub_does_not_answer(keeper, hub, follow):
-    hub.rules.append(Scripted(delay=30))
-    keeper.start(INTERVAL="1h", TIMEOUT="30s", FOLLOW=follow)
-    hub.wait_for_requests(1)
-    begin = time.monotonic()
-    assert keeper.stop() == 0
-    assert time.monotonic() - begin < 5
 
 
 def test_a_damaged_block_is_put_back_at_once(keeper):

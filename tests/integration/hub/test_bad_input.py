@@ -133,7 +133,7 @@ def test_a_mapped_address_is_told_how_to_write_it(shared_hub):
 
 
 @pytest.mark.parametrize("given,canonical", [("2001:DB8:0:0:1:0:0:1", "2001:db8::1:0:0:1"), ("2001:db8:0:1:1:1:1:1", "2001:db8:0:1:1:1:1:1"),
-                                             ("FE80::0001", "fe80::1"), ("192.0.2.1", "192.0.2.1"), ("10.0.0.0", "10.0.0.0"), ("::1", "::1")])
+                                             ("FE80::0001", "fe80::1"), ("1:0:0:2:0:0:0:3", "1:0:0:2::3"), ("64:ff9b::1.2.3.4", "64:ff9b::102:304"), ("192.0.2.1", "192.0.2.1"), ("10.0.0.0", "10.0.0.0"), ("::1", "::1")])
 def test_a_good_address_is_kept_in_canonical_form(shared_hub, given, canonical):
     answer = shared_hub.put("/silos/goodaddress", record(ip=given))
     assert answer.status in (200, 201) and answer.json["dnsrecords"][0]["ip"] == canonical

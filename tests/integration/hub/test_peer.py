@@ -6,20 +6,14 @@ import re
 import pytest
 
 from tests.lib.answers import problem, raw
-from tests.lib.hub import Hub
-from tests.lib.mariadb import Database
 
 pytestmark = pytest.mark.hub
 
 
 @pytest.fixture(scope="module")
-def proxied_hub(mariadb, tmp_path_factory):
+def proxied_hub(make_shared_hub):
     """One that trusts 127.0.0.1 as a proxy, and another one behind it."""
-    database = Database(mariadb)
-    hub = Hub(tmp_path_factory.mktemp("hub"), database, TRUSTED_PROXIES="127.0.0.1,10.0.0.0/8").start()
-    yield hub
-    hub.finish()
-    database.drop()
+    return make_shared_hub(TRUSTED_PROXIES="127.0.0.1,10.0.0.0/8")
 
 
 def explain(hub, *headers):

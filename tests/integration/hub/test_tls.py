@@ -13,8 +13,7 @@ import pytest
 from tests.lib.answers import put_at_last
 from tests.lib.certificates import Authority, openssl
 from tests.lib.hostskeeper import Keeper, block
-from tests.lib.hub import ADMIN, SLOW, Hub, clean_environment, run_api, run_program
-from tests.lib.mariadb import Database
+from tests.lib.hub import ADMIN, SLOW, clean_environment, run_api, run_program
 from tests.lib.nobody import nobody  # noqa: F401
 from tests.lib.waiting import wait_until
 from tests.lib.watcher import Watcher
@@ -34,13 +33,10 @@ def certificate(authority):
 
 
 @pytest.fixture(scope="module")
-def tls_hub(mariadb, authority, certificate, tmp_path_factory):
-    database = Database(mariadb)
-    hub = Hub(tmp_path_factory.mktemp("hub"), database, ca=authority.file, TLS_CERT_FILE=certificate[0], TLS_KEY_FILE=certificate[1], HSTS="1d")
+def tls_hub(make_shared_hub, authority, certificate):
+    hub = make_shared_hub(start=False, ca=authority.file, TLS_CERT_FILE=certificate[0], TLS_KEY_FILE=certificate[1], HSTS="1d")
     hub.settings["LISTEN"] += f",127.0.0.2:{hub.port}"
-    yield hub.start()
-    hub.finish()
-    database.drop()
+    return hub.start()
 
 
 def put_in_place(directory, pair):

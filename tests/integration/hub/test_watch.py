@@ -47,6 +47,7 @@ def test_everything_is_told_once_then_each_change(hub, watch):
     hub.delete("/silos/b")
     watcher.wait_for(lambda w: w.told("deleted") == [{"id": "b", "revision": 5}])
     assert watcher.last_id == "5" and watcher.retry == 2000 and len(watcher.events) == 5
+    assert [(e.kind, e.data.get("id"), e.id) for e in watch(hub).wait_synced().events] == [("silo", "a", ""), ("synced", None, "5")]
 
 
 def test_a_change_is_told_within_milliseconds(hub, watch):
@@ -66,6 +67,7 @@ def test_named_silos_only_whether_they_exist_or_not(hub, watch):
     hub.put_silo("b", {"h": "192.0.2.2"})
     watcher = watch(hub, "b", "missing", "b").wait_synced()
     assert [(e.kind, e.data.get("id")) for e in watcher.events] == [("deleted", "missing"), ("silo", "b"), ("synced", None)]
+    assert watcher.told("deleted") == [{"id": "missing", "revision": 0}]
     hub.put_silo("a", {"h": "192.0.2.3"})
     hub.put_silo("missing", {"h": "192.0.2.4"})
     watcher.wait_for(lambda w: w.records("missing") == {"h": "192.0.2.4"})
