@@ -3,7 +3,6 @@
 import contextlib
 import ctypes
 import os
-import pathlib
 import shutil
 import signal
 import tempfile

@@ -103,7 +103,8 @@ def test_a_clock_that_was_wrong_makes_no_difference_wrong(make_hub, database):
     ("from=yesterday", "from"), ("from=", "from"), ("from=2026-11-25", "from"), ("from=2026-11-25T14:03:07", "from"),
     ("from=2026-11-25T14:03:07%2B00:00", "from"), ("from=2026-11-25t14:03:07z", "from"), ("from=2026-02-29T00:00:00Z", "from"),
     ("from=2026-13-01T00:00:00Z", "from"), ("from=2026-11-25T24:00:00Z", "from"), ("from=2026-11-25T23:59:60Z", "from"),
-    ("from=1969-12-31T23:59:59Z", "from"), ("until=2026-11-25T14:03:07.Z", "until"), ("until=2026-11-25T14:03:07.1234567890Z", "until"),
+    ("from=1969-12-31T23:59:59Z", "from"), ("from=2024", "from"), ("from=2024-03-01T00:00:00Z%20", "from"),
+    ("from=2024-00-01T00:00:00Z", "from"), ("from=2024-03-00T00:00:00Z", "from"), ("from=2024-03-01T00:60:00Z", "from"), ("from=0000-01-01T00:00:00Z", "from"), ("until=2026-11-25T14:03:07.Z", "until"), ("until=2026-11-25T14:03:07.1234567890Z", "until"),
     ("until=2026-11-25%2014:03:07Z", "until"), ("from=2026-11-25T00:00:00Z&until=2026-11-25T00:00:00Z", "until")])
 def test_a_query_that_makes_no_sense_is_refused_with_a_sentence(shared_hub, query, field):
     shared_hub.put_silo("asked", {})

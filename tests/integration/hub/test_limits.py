@@ -371,7 +371,7 @@ def test_a_watcher_that_has_vanished_without_a_word_is_gone_in_bounded_time(make
 
 
 def test_passwords_that_wait_hold_no_thread(make_hub, database):
-    hub = make_hub(database, THREADS=2, LIMIT_EXEMPT="none", LIMIT_LOGINS=0)
+    hub = make_hub(database, THREADS=2, LIMIT_EXEMPT="none", LIMIT_LOGINS=0, DRAIN_TIMEOUT="0ms")
     assert hub.get("/silos").status == 200
     with WrongLogins(hub, addresses=50, rate=400):
         wait_until(lambda: hub.metric("silodns_password_verifications_waiting") > 20, what="many that wait")
@@ -380,7 +380,7 @@ def test_passwords_that_wait_hold_no_thread(make_hub, database):
 
 
 def test_the_right_password_from_where_it_was_right_before_goes_first(make_hub, database):
-    hub = make_hub(database, LIMIT_EXEMPT="none", LIMIT_LOGINS=0)
+    hub = make_hub(database, LIMIT_EXEMPT="none", LIMIT_LOGINS=0, DRAIN_TIMEOUT="0ms")
     alice, bob = hub.add_user("alice"), hub.add_user("bob")
     assert ask(hub, "127.0.0.8", "/silos", auth=alice).status == 200
     with WrongLogins(hub, addresses=200, rate=400) as flood:
@@ -417,7 +417,7 @@ def cost_of_wrong_log_ins(hub, addresses=1000, rate=1000, turns=3, seconds=0.3):
 
 @pytest.mark.skipif(SLOW > 1, reason="a sanitizer's speed says nothing")
 def test_a_flood_of_wrong_log_ins_slows_others_by_less_than_a_fifth(make_hub, database):
-    hub = make_hub(database, LIMIT_EXEMPT="127.0.0.1", LOG_LEVEL="warn")
+    hub = make_hub(database, LIMIT_EXEMPT="127.0.0.1", LOG_LEVEL="warn", DRAIN_TIMEOUT="0ms")
     hub.put_silo("rate", {"h": "192.0.2.1"})
     tries = []
     for _ in range(3):  # a machine may be busy with something else

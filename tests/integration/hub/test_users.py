@@ -251,7 +251,6 @@ def test_a_user_that_does_not_exist_costs_the_same_verification(make_hub, databa
     for n in range(3):
         assert cost(("real", f"wrong-password-{n}"), 401) == cost(("nobody", f"wrong-password-{n}"), 401) == 1
     assert cost(real, 200) == 1 and cost(real, 200) == 0, "one that was right is remembered"
-    assert hub.get("/silos", auth=("real", "wrong")).body == hub.get("/silos", auth=("nobody", "wrong")).body
 
 
 def test_many_with_the_same_credentials_at_once_cost_one_verification(make_hub, database):

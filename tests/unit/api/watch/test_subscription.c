@@ -147,19 +147,6 @@ static void test_who_knows_more_than_the_store_waits_until_it_has_caught_up(void
 	assert_string_equal(tell(f, 4096), ID("5") SILO("c", "5") HUB("synced", "5"));
 }
 
-static void test_who_knows_more_than_the_database_is_reset(void **state)
-{
-	struct fixture *f = *state;
-	const char *const names[] = {"a"};
-
-	put(f, "a", 1);
-	open_feed(f, 1, &(struct subscription_wish){.has_since = true, .since = 3, .names = names, .name_count = 1});
-	assert_string_equal(tell(f, 4096), GREETING);
-	store_confirm(f->store, clock_mono_us() + 1, 60000);
-	assert_false(subscription_is_ahead(f->feed));
-	assert_string_equal(tell(f, 4096), ID("0") HUB("reset", "2") SILO("a", "2") ID("2") HUB("synced", "2"));
-}
-
 static void test_more_deletions_than_are_remembered_are_a_reset_for_whoever_was_away(void **state)
 {
 	struct fixture *f = *state;
@@ -176,23 +163,6 @@ static void test_more_deletions_than_are_remembered_are_a_reset_for_whoever_was_
 	assert_non_null(strstr(tell(f, 4096), "event: reset"));
 	open_feed(f, 1, &(struct subscription_wish){.has_since = true, .since = f->revision - 2});
 	assert_null(strstr(tell(f, 4096), "event: reset"));
-}
-
-static void test_a_store_that_was_replaced_by_another_history_is_a_reset(void **state)
-{
-	struct fixture *f = *state;
-	struct store_state *other = store_state_new();
-	const struct user admin = user(1, "admin", ROLE_ADMIN);
-
-	put(f, "a", 1);
-	open_feed(f, 1, &(struct subscription_wish){0});
-	tell(f, 4096);
-	store_state_put_user_take(other, user_node_new(&admin));
-	store_replace_take(f->store, other, "ffffffffffffffffffffffffffffffff", 2);
-	const char *text = tell(f, 4096);
-	assert_non_null(strstr(text, "id: 0\nevent: reset\ndata: {\"hub\":\"ffffffffffffffffffffffffffffffff\""));
-	assert_non_null(strstr(text, "event: synced"));
-	assert_null(strstr(text, "event: silo"));
 }
 
 static void test_a_sign_of_life_has_the_revision_if_it_has_moved(void **state)
