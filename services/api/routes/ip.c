@@ -50,7 +50,7 @@ static void put_detail(const struct forwarded_path *path, const char *reached, c
 }
 
 /* Nothing that the client wrote itself is told as if it were true: so anyone may ask, from where it matters. */
-static int explain(struct call *call, const char *ip, struct reply *reply)
+static int explain(struct call *call, const char *ip)
 {
 	const struct forwarded_trust *trust = &call->hub->trust;
 	struct forwarded_path path;
@@ -58,14 +58,14 @@ static int explain(struct call *call, const char *ip, struct reply *reply)
 
 	forwarded_explain(&call->request->connection, &call->forwarded, trust, &path);
 	put_detail(&path, ip, detail, sizeof detail);
-	return reply_json_take(reply, 200,
+	return reply_json_take(call->reply, 200,
 			       json_pack("{s:s, s:{s:s?, s:o, s:s, s:s*, s:s}}", "ip", ip, "explain", "header",
 					 path.header, "hops", hops_json(&path, trust), "end",
 					 forwarded_end_name(path.end), "element",
 					 path.end == FORWARDED_UNREADABLE ? path.element : NULL, "detail", detail));
 }
 
-int handle_ip(struct call *call, struct reply *reply)
+int handle_ip(struct call *call)
 {
 	const char *wanted = NULL;
 	char text[IPADDR_TEXT_MAX];
@@ -74,5 +74,5 @@ int handle_ip(struct call *call, struct reply *reply)
 	if (err)
 		return err;
 	ipaddr_format(&call->peer, text);
-	return wanted ? explain(call, text, reply) : reply_json_take(reply, 200, json_pack("{s:s}", "ip", text));
+	return wanted ? explain(call, text) : reply_json_take(call->reply, 200, json_pack("{s:s}", "ip", text));
 }

@@ -2,23 +2,16 @@
 
 #include "api/routes/handlers.h"
 #include "api/routes/precondition.h"
-#include "api/routes/silo_access.h"
 #include "api/store/flapping.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 
-static int check_id(struct call *call)
-{
-	return silo_id_check(call->subject, strlen(call->subject), call->why);
-}
+#define HOSTS_MAX (SILO_RECORDS_MAX * (IPADDR_TEXT_MAX + HOSTNAME_LEN_MAX + 2)) /* bytes */
 
 int silo_to_read(struct call *call, struct document **ret_silo)
 {
 	_cleanup_(document_cleanup) struct document *silo = NULL;
-	int err = check_id(call);
 
-	if (err)
-		return err;
 	if (!token_covers_silo(call->principal.token, call->subject))
 		return why_set(call->why, ERR_FORBIDDEN, "", "this token is not for silo \"%s\"", call->subject);
 	if (store_get(call->hub->store, call->subject, &silo))
@@ -35,23 +28,23 @@ static void release_document(void *document)
 }
 
 /* Its document, shared and not copied, and its ETag. */
-static int reply_silo(struct reply *reply, int status, struct document *silo)
+static int reply_silo(struct call *call, int status, struct document *silo)
 {
-	reply_body_shared(reply, "application/json", silo->json, silo->len, document_ref(silo), release_document);
-	reply_status(reply, status);
-	return reply_etag(reply, silo->revision);
+	reply_body_shared(call->reply, "application/json", silo->json, silo->len, document_ref(silo), release_document);
+	reply_status(call->reply, status);
+	return reply_etag(call->reply, silo->revision);
 }
 
-int silo_condition(struct call *call, struct reply *reply, const struct document *silo)
+int silo_condition(struct call *call, const struct document *silo)
 {
 	int status = 200;
-	int err = reply_header(reply, "Cache-Control", "no-cache");
+	int err = reply_header(call->reply, "Cache-Control", "no-cache");
 
 	if (!err)
-		err = reply_etag(reply, silo->revision);
+		err = reply_etag(call->reply, silo->revision);
 	if (!err)
 		err = precondition_status(call->request, silo->revision, &status);
-	reply_status(reply, status);
+	reply_status(call->reply, status);
 	return err;
 }
 
@@ -73,7 +66,7 @@ static json_t *side_json(const struct flapping_side *side)
 }
 
 /* The silo, and beside its records which of its names are fought over. */
-static int reply_explained(struct call *call, const struct document *silo, struct reply *reply)
+static int reply_explained(struct call *call, const struct document *silo)
 {
 	_cleanup_free_ struct flapping_name *names = calloc(FLAPPING_MAX, sizeof *names);
 	json_auto_t *json = json_loadb(silo->json, silo->len, 0, NULL), *list = json_array();
@@ -89,129 +82,109 @@ static int reply_explained(struct call *call, const struct document *silo, struc
 					side_json(&names[i].sides[0]), side_json(&names[i].sides[1])));
 	}
 	failed |= json_object_set(json, "flapping", list);
-	int err = failed ? ERR_NOMEM : reply_header(reply, "Cache-Control", "no-store");
-	return err ? err : reply_json_take(reply, 200, TAKE_PTR(json));
+	int err = failed ? ERR_NOMEM : reply_header(call->reply, "Cache-Control", "no-store");
+	return err ? err : reply_json_take(call->reply, 200, TAKE_PTR(json));
 }
 
-int handle_silo_get(struct call *call, struct reply *reply)
+int handle_silo_get(struct call *call)
 {
 	_cleanup_(document_cleanup) struct document *silo = NULL;
-	static const char *const known[] = {"explain", NULL};
 	const char *explain = NULL;
-	int err = request_query_only(call->request, known);
+	int err = request_query(call->request, "explain", &explain);
 
-	if (!err)
-		err = request_query(call->request, "explain", &explain);
 	if (!err)
 		err = silo_to_read(call, &silo);
 	if (!err && explain)
-		return reply_explained(call, silo, reply);
+		return reply_explained(call, silo);
 	if (!err)
-		err = silo_condition(call, reply, silo);
-	return err ? err : reply_silo(reply, reply->status, silo);
+		err = silo_condition(call, silo);
+	return err ? err : reply_silo(call, call->reply->status, silo);
 }
 
-static int query_owner(struct call *call, char ret_owner[static USER_NAME_MAX + 1])
+int handle_hosts_get(struct call *call)
 {
-	static const char *const known[] = {"owner", NULL};
-	const char *owner = NULL;
-	int err = request_query_only(call->request, known);
+	_cleanup_(document_cleanup) struct document *body = NULL;
+	_cleanup_(silo_release) struct silo silo = {0};
+	_cleanup_(buf_release) struct buf text = BUF_INIT(HOSTS_MAX);
+	size_t len;
+	int err = silo_to_read(call, &body);
 
 	if (!err)
-		err = request_query(call->request, "owner", &owner);
-	if (err || !owner)
-		return err;
-	err = user_name_check(owner, strlen(owner), call->why);
+		err = silo_condition(call, body);
+	if (!err)
+		err = document_read(body, &silo);
 	if (err)
-		snprintf(call->why->field, sizeof call->why->field, "owner");
-	else
-		snprintf(ret_owner, USER_NAME_MAX + 1, "%s", owner);
-	return err;
+		return err;
+	silo_append_hosts(&silo, &text);
+	char *taken = buf_take(&text, &len);
+	if (!taken)
+		return text.err;
+	reply_body_take(call->reply, "text/plain; charset=utf-8", taken, len);
+	return ERR_OK;
 }
 
-static int finish_put(struct call *call, struct reply *reply)
+static int finish_put(struct call *call)
 {
 	struct outcome outcome;
-	int err = call_collect(call, reply, &outcome);
+	int err = call_collect(call, &outcome);
 	_cleanup_(document_cleanup) struct document *body = outcome.body;
 
-	return err ? err : reply_silo(reply, outcome.created ? 201 : 200, body);
+	return err ? err : reply_silo(call, outcome.created ? 201 : 200, body);
 }
 
 /* Unlike a PUT's, the silo has records that the caller did not send: a token that may not read gets none of them. */
-static int finish_patch(struct call *call, struct reply *reply)
+static int finish_patch(struct call *call)
 {
 	struct outcome outcome;
-	int err = call_collect(call, reply, &outcome);
+	int err = call_collect(call, &outcome);
 	_cleanup_(document_cleanup) struct document *body = outcome.body;
 
 	if (err)
 		return err;
 	if (token_has_verb(call->principal.token, TOKEN_READ))
-		return reply_silo(reply, 200, body);
-	reply_status(reply, 204);
-	return reply_etag(reply, body->revision);
+		return reply_silo(call, 200, body);
+	reply_status(call->reply, 204);
+	return reply_etag(call->reply, body->revision);
 }
 
-static int check_count(struct call *call, const struct silo *silo)
-{
-	size_t max = call->hub->records_max;
-
-	if (silo->count <= max)
-		return ERR_OK;
-	return why_set(
-		call->why, ERR_INVALID, "dnsrecords",
-		"a silo of this hub has at most %zu records (SILODNS_MAX_RECORDS), this one has %zu: make several "
-		"silos of it",
-		max, silo->count);
-}
-
-int handle_silo_put(struct call *call, struct reply *reply)
+int handle_silo_put(struct call *call)
 {
 	_cleanup_(change_release) struct change change = {.kind = CHANGE_SILO_PUT};
-	int err = check_id(call);
+	const char *owner = NULL;
+	size_t max = call->hub->records_max;
+	int err = call_query_user(call, "owner", &owner);
 
-	(void)reply;
-	if (!err)
-		err = query_owner(call, change.new_owner);
 	if (!err)
 		err = precondition_read(call->request, &change.precondition);
 	if (!err)
 		err = silo_parse(call->request->body, call->request->body_len, call->subject, &call->own_ip,
 				 &change.records, call->why);
-	if (!err)
-		err = check_count(call, &change.records);
+	if (!err && change.records.count > max)
+		err = why_set(call->why, ERR_INVALID, "dnsrecords",
+			      "a silo of this hub has at most %zu records (SILODNS_MAX_RECORDS), this one has %zu: "
+			      "make several silos of it",
+			      max, change.records.count);
+	if (!err && owner)
+		snprintf(change.new_owner, sizeof change.new_owner, "%s", owner);
 	return err ? err : call_submit_take(call, &change, finish_put);
 }
 
-/* Of PATCH and DELETE. */
-static int check_change(struct call *call, struct precondition *ret_precondition)
-{
-	int err = check_id(call);
-
-	if (!err)
-		err = request_query_only(call->request, NULL);
-	return err ? err : precondition_read(call->request, ret_precondition);
-}
-
-int handle_silo_patch(struct call *call, struct reply *reply)
+int handle_silo_patch(struct call *call)
 {
 	_cleanup_(change_release) struct change change = {.kind = CHANGE_SILO_PATCH,
 							  .records_max = call->hub->records_max};
-	int err = check_change(call, &change.precondition);
+	int err = precondition_read(call->request, &change.precondition);
 
-	(void)reply;
 	if (!err)
 		err = silo_parse_patch(call->request->body, call->request->body_len, &call->own_ip, &change.records,
 				       &change.removed, call->why);
 	return err ? err : call_submit_take(call, &change, finish_patch);
 }
 
-int handle_silo_delete(struct call *call, struct reply *reply)
+int handle_silo_delete(struct call *call)
 {
 	struct change change = {.kind = CHANGE_SILO_DELETE};
-	int err = check_change(call, &change.precondition);
+	int err = precondition_read(call->request, &change.precondition);
 
-	(void)reply;
 	return err ? err : call_submit_take(call, &change, call_finish_delete);
 }

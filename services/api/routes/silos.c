@@ -39,36 +39,22 @@ static size_t write_silos(const struct silo_page *page, struct buf *text)
 	return used;
 }
 
-static int silo_of_token(struct call *call, const char *id, struct document **ret_body)
-{
-	const struct principal *who = &call->principal;
-	int err = store_get(call->hub->store, id, ret_body);
-
-	if (!err && who->role != ROLE_ADMIN && (*ret_body)->owner != who->user_id) {
-		document_unref(*ret_body);
-		err = ERR_NOT_FOUND;
-	}
-	return err;
-}
-
 /* Of a token for some silos, whose ids are in order. */
-static int list_of_token(struct call *call, const struct token_names *silos, const char *after, size_t limit,
-			 struct silo_page *page)
+static int list_of_token(struct call *call, uint32_t owner, const char *after, size_t limit, struct silo_page *page)
 {
-	struct document *body;
+	const struct token_names *silos = &call->principal.token->silos;
 
 	page->bodies = calloc(silos->count, sizeof(struct document *));
 	if (!page->bodies)
 		return ERR_NOMEM;
-	for (size_t i = 0; i < silos->count; i++) {
-		if ((after && strcmp(silos->items[i], after) <= 0) || silo_of_token(call, silos->items[i], &body))
+	for (size_t i = 0; i < silos->count && !page->more; i++) {
+		_cleanup_(document_cleanup) struct document *body = NULL;
+		if ((after && strcmp(silos->items[i], after) <= 0) ||
+		    store_get(call->hub->store, silos->items[i], &body) || (owner && body->owner != owner))
 			continue;
 		page->more = page->count == limit;
-		if (page->more) {
-			document_unref(body);
-			break;
-		}
-		page->bodies[page->count++] = body;
+		if (!page->more)
+			page->bodies[page->count++] = TAKE_PTR(body);
 	}
 	return ERR_OK;
 }
@@ -80,23 +66,20 @@ static int list_silos(struct call *call, const char *after, size_t limit, struct
 	uint64_t revision;
 
 	if (who->token && who->token->silos.count)
-		return list_of_token(call, &who->token->silos, after, limit, page);
+		return list_of_token(call, owner, after, limit, page);
 	return store_list(call->hub->store, owner, after, limit, &page->bodies, &page->count, &page->more, &revision);
 }
 
-int handle_silos_list(struct call *call, struct reply *reply)
+int handle_silos_list(struct call *call)
 {
-	static const char *const known[] = {"limit", "after", NULL};
 	_cleanup_(silo_page_release) struct silo_page page = {0};
 	_cleanup_(buf_release) struct buf text = BUF_INIT(SIZE_MAX / 4);
 	const char *after = NULL;
 	uint64_t limit = LIST_MAX;
 	char id[SILO_ID_MAX + 1];
 	size_t len;
-	int err = request_query_only(call->request, known);
+	int err = request_query_number(call->request, "limit", LIST_MAX, &limit);
 
-	if (!err)
-		err = request_query_number(call->request, "limit", LIST_MAX, &limit);
 	if (!err)
 		err = request_query(call->request, "after", &after);
 	if (!err)
@@ -108,11 +91,11 @@ int handle_silos_list(struct call *call, struct reply *reply)
 		return text.err;
 	if (page.more || used < page.count) {
 		document_id(page.bodies[used - 1], id);
-		err = request_link_next(call->request, reply, "after", id);
+		err = request_link_next(call->request, call->reply, "after", id);
 	}
 	if (err)
 		return err;
 	char *body = buf_take(&text, &len);
-	reply_body_take(reply, "application/json", body, len);
+	reply_body_take(call->reply, "application/json", body, len);
 	return ERR_OK;
 }

@@ -8,33 +8,13 @@
 #include "common/base/clock.h"
 #include "common/base/jsontext.h"
 
-/* --- which ----------------------------------------------------------------------------------------------------------
- */
-
 /* The user that the path names. */
-static int check_user(struct call *call, struct user *ret_user)
+static int find_user(struct call *call, struct user *ret_user)
 {
-	int err = user_name_check(call->subject, strlen(call->subject), call->why);
-
-	if (!err)
-		err = request_query_only(call->request, NULL);
-	if (err)
-		return err;
 	if (store_user(call->hub->store, call->subject, ret_user))
 		return why_set(call->why, ERR_NOT_FOUND, "", "there is no user \"%s\"", call->subject);
 	return ERR_OK;
 }
-
-static int check_token(struct call *call)
-{
-	struct user user;
-	int err = check_user(call, &user);
-
-	return err ? err : token_name_check(call->second, strlen(call->second), call->why);
-}
-
-/* --- as JSON --------------------------------------------------------------------------------------------------------
- */
 
 /* A json_string() of a time; null for 0. */
 static json_t *time_json(int64_t us)
@@ -63,12 +43,12 @@ static json_t *token_json(const struct token *token)
 	return json;
 }
 
-int handle_tokens_list(struct call *call, struct reply *reply)
+int handle_tokens_list(struct call *call)
 {
 	struct user user;
 	struct token **tokens;
 	size_t count;
-	int err = check_user(call, &user);
+	int err = find_user(call, &user);
 
 	if (!err)
 		err = store_tokens(call->hub->store, user.id, &tokens, &count);
@@ -79,27 +59,23 @@ int handle_tokens_list(struct call *call, struct reply *reply)
 	for (size_t i = 0; i < count; i++)
 		failed |= json_array_append_new(list, token_json(tokens[i]));
 	store_tokens_release(tokens, count);
-	return reply_json_take(reply, 200, failed ? NULL : TAKE_PTR(list));
+	return reply_json_take(call->reply, 200, failed ? NULL : TAKE_PTR(list));
 }
 
-int handle_token_get(struct call *call, struct reply *reply)
+int handle_token_get(struct call *call)
 {
 	char name[CALL_NAME_MAX + 1];
-	struct token *token;
-	int err = check_token(call);
+	_cleanup_(token_cleanup) struct token *token = NULL;
+	struct user user;
+	int err = find_user(call, &user);
 
 	if (err)
 		return err;
 	call_name(call, name);
 	if (store_token_by_subject(call->hub->store, name, &token))
 		return why_set(call->why, ERR_NOT_FOUND, "", "there is no token \"%s\"", name);
-	json_t *json = token_json(token);
-	token_unref(token);
-	return reply_json_take(reply, 200, json);
+	return reply_json_take(call->reply, 200, token_json(token));
 }
-
-/* --- changes --------------------------------------------------------------------------------------------------------
- */
 
 /* What is kept while it is being made. */
 struct made {
@@ -117,17 +93,17 @@ static void made_free(void *arg)
 }
 
 /* The one answer that has a secret in it. */
-static int finish_put(struct call *call, struct reply *reply)
+static int finish_put(struct call *call)
 {
 	const struct made *made = call->kept;
 	struct outcome outcome;
-	int err = call_collect(call, reply, &outcome);
+	int err = call_collect(call, &outcome);
 
 	if (err)
 		return err;
 	json_auto_t *json = token_json(made->token);
 	int failed = json_object_set_new(json, "token", json_string(made->secret));
-	return reply_json_take(reply, 201, failed ? NULL : TAKE_PTR(json));
+	return reply_json_take(call->reply, 201, failed ? NULL : TAKE_PTR(json));
 }
 
 static int make_token(struct call *call, struct made *made)
@@ -143,11 +119,11 @@ static int make_token(struct call *call, struct made *made)
 	return ERR_OK;
 }
 
-int handle_token_put(struct call *call, struct reply *reply)
+int handle_token_put(struct call *call)
 {
-	int err = check_token(call);
+	struct user user;
+	int err = find_user(call, &user);
 
-	(void)reply;
 	if (err)
 		return err;
 	struct made *made = calloc(1, sizeof *made);
@@ -161,11 +137,11 @@ int handle_token_put(struct call *call, struct reply *reply)
 	return call_submit_take(call, &change, finish_put);
 }
 
-int handle_token_delete(struct call *call, struct reply *reply)
+int handle_token_delete(struct call *call)
 {
 	struct change change = {.kind = CHANGE_TOKEN_DELETE};
-	int err = check_token(call);
+	struct user user;
+	int err = find_user(call, &user);
 
-	(void)reply;
 	return err ? err : call_submit_take(call, &change, call_finish_delete);
 }

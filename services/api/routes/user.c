@@ -16,112 +16,79 @@ static json_t *user_json(const struct user *user)
 			 (json_int_t)user->silos);
 }
 
-static int check_name(struct call *call)
-{
-	int err = user_name_check(call->subject, strlen(call->subject), call->why);
-
-	return err ? err : request_query_only(call->request, NULL);
-}
-
-static int reply_user(struct call *call, struct reply *reply, int status)
+static int reply_user(struct call *call, int status)
 {
 	struct user user;
 
 	if (store_user(call->hub->store, call->subject, &user))
 		return why_set(call->why, ERR_NOT_FOUND, "", "there is no user \"%s\"", call->subject);
-	return reply_json_take(reply, status, user_json(&user));
+	return reply_json_take(call->reply, status, user_json(&user));
 }
 
-int handle_user_get(struct call *call, struct reply *reply)
+int handle_user_get(struct call *call)
 {
-	int err = check_name(call);
-
-	return err ? err : reply_user(call, reply, 200);
+	return reply_user(call, 200);
 }
 
-int handle_users_list(struct call *call, struct reply *reply)
+int handle_users_list(struct call *call)
 {
 	_cleanup_free_ struct user *users = NULL;
 	size_t count;
-	int err = request_query_only(call->request, NULL);
+	int err = store_users(call->hub->store, &users, &count);
 
-	if (!err)
-		err = store_users(call->hub->store, &users, &count);
 	if (err)
 		return err;
 	json_auto_t *list = json_array();
 	int failed = 0;
 	for (size_t i = 0; i < count; i++)
 		failed |= json_array_append_new(list, user_json(&users[i]));
-	return reply_json_take(reply, 200, failed ? NULL : TAKE_PTR(list));
+	return reply_json_take(call->reply, 200, failed ? NULL : TAKE_PTR(list));
 }
 
 /* --- PUT ---------------------------------------------------------------------------------------------------------- */
 
-struct user_put {
-	struct change change;
-	const char *password; /* borrowed from the document; NULL: not given */
-	size_t password_len;
-};
-
-static int take_password(const json_t *value, struct user_put *put, struct why *why)
-{
-	if (!json_is_string(value))
-		return why_set(why, ERR_INVALID, "password", "is a string");
-	put->password = json_string_value(value);
-	put->password_len = json_string_length(value);
-	return password_check(put->password, put->password_len, why);
-}
-
-static int take_role(const json_t *value, struct user_put *put, struct why *why)
+static int read_role(const json_t *value, struct change *change, struct why *why)
 {
 	const char *role = json_is_string(value) ? json_string_value(value) : "";
 
-	if (strcmp(role, "admin") != 0 && strcmp(role, "common") != 0)
-		return why_set(why, ERR_INVALID, "role", "is \"admin\" or \"common\"");
-	put->change.role = strcmp(role, "admin") == 0 ? ROLE_ADMIN : ROLE_COMMON;
-	put->change.set_role = true;
-	return ERR_OK;
+	change->set_role = true;
+	change->role = strcmp(role, "admin") == 0 ? ROLE_ADMIN : ROLE_COMMON;
+	return change->role == ROLE_ADMIN || strcmp(role, "common") == 0
+		       ? ERR_OK
+		       : why_set(why, ERR_INVALID, "role", "is \"admin\" or \"common\"");
 }
 
-static int take_quota(const json_t *value, struct user_put *put, struct why *why)
+static int read_quota(const json_t *value, struct change *change, struct why *why)
 {
 	json_int_t quota = json_is_integer(value) ? json_integer_value(value) : -1;
 
 	if (quota < 0 || quota > QUOTA_MAX)
 		return why_set(why, ERR_INVALID, "quota", "is a whole number from 0 to %d", QUOTA_MAX);
-	put->change.quota = (uint32_t)quota;
-	put->change.set_quota = true;
+	change->quota = (uint32_t)quota;
+	change->set_quota = true;
 	return ERR_OK;
 }
 
-static const struct {
-	const char *name;
-	int (*take)(const json_t *value, struct user_put *put, struct why *why);
-} members[] = {{"password", take_password}, {"role", take_role}, {"quota", take_quota}};
-
-static int take_member(const char *name, const json_t *value, struct user_put *put, struct why *why)
-{
-	for (size_t i = 0; i < sizeof members / sizeof members[0]; i++)
-		if (strcmp(members[i].name, name) == 0)
-			return members[i].take(value, put, why);
-	return why_set(why, ERR_INVALID, name, "is not a member of a user: password, role and quota are");
-}
-
-/* `*ret_document` holds the password that `put` borrows. */
-static int parse_user(struct call *call, struct user_put *put, json_t **ret_document)
+/* All but the password, which is only checked: its hash comes later. */
+static int read_user(json_t *document, struct change *change, struct why *why)
 {
 	const char *name;
 	json_t *value;
-	int err =
-		jsontext_parse_object(call->request->body, call->request->body_len,
-				      "{\"password\":\"…\",\"role\":\"common\",\"quota\":5}", ret_document, call->why);
+	int err = ERR_OK;
 
-	if (err)
-		return err;
-	json_object_foreach(*ret_document, name, value)
+	json_object_foreach(document, name, value)
 	{
-		err = take_member(name, value, put, call->why);
+		if (strcmp(name, "role") == 0)
+			err = read_role(value, change, why);
+		else if (strcmp(name, "quota") == 0)
+			err = read_quota(value, change, why);
+		else if (strcmp(name, "password") != 0)
+			err = why_set(why, ERR_INVALID, name,
+				      "is not a member of a user: password, role and quota are");
+		else if (!json_is_string(value))
+			err = why_set(why, ERR_INVALID, name, "is a string");
+		else
+			err = password_check(json_string_value(value), json_string_length(value), why);
 		if (err)
 			return err;
 	}
@@ -129,21 +96,19 @@ static int parse_user(struct call *call, struct user_put *put, json_t **ret_docu
 }
 
 /* ERR_PENDING: the handler is called again when there is a hash. */
-static int hash_password(struct call *call, struct user_put *put)
+static int hash_password(struct call *call, const json_t *password, char ret_hash[static PASSWORD_HASH_MAX])
 {
 	struct password_hashing *hashing = call->kept;
+	const char *hash;
 	int err;
 
-	if (!put->password)
-		return ERR_OK;
 	if (hashing) {
-		const char *hash;
 		err = password_hash_result(hashing, &hash);
 		if (!err)
-			snprintf(put->change.password_hash, sizeof put->change.password_hash, "%s", hash);
+			snprintf(ret_hash, PASSWORD_HASH_MAX, "%s", hash);
 	} else {
-		err = password_hash_begin(authenticator_verifier(call->hub->authenticator), put->password,
-					  put->password_len, call->request->waiter, &hashing);
+		err = password_hash_begin(authenticator_verifier(call->hub->authenticator), json_string_value(password),
+					  json_string_length(password), call->request->waiter, &hashing);
 		if (err == ERR_PENDING) {
 			call_keep_take(call, hashing, password_hashing_free);
 			call->finish = handle_user_put;
@@ -153,37 +118,36 @@ static int hash_password(struct call *call, struct user_put *put)
 	return err ? why_set(call->why, err, "", "too many passwords are being set; try again in a moment") : ERR_OK;
 }
 
-static int finish_put(struct call *call, struct reply *reply)
+static int finish_put(struct call *call)
 {
 	struct outcome outcome;
-	int err = call_collect(call, reply, &outcome);
+	int err = call_collect(call, &outcome);
 
-	return err ? err : reply_user(call, reply, outcome.created ? 201 : 200);
+	return err ? err : reply_user(call, outcome.created ? 201 : 200);
 }
 
-int handle_user_put(struct call *call, struct reply *reply)
+int handle_user_put(struct call *call)
 {
+	static const char example[] = "{\"password\":\"…\",\"role\":\"common\",\"quota\":5}";
 	json_auto_t *document = NULL;
-	struct user_put put = {.change = {.kind = CHANGE_USER_PUT}};
-	int err = check_name(call);
+	struct change change = {.kind = CHANGE_USER_PUT};
+	int err = jsontext_parse_object(call->request->body, call->request->body_len, example, &document, call->why);
 
-	(void)reply;
 	if (!err)
-		err = parse_user(call, &put, &document);
+		err = read_user(document, &change, call->why);
 	if (err)
 		return err;
-	if (call->principal.role != ROLE_ADMIN && (put.change.set_role || put.change.set_quota))
+	if (call->principal.role != ROLE_ADMIN && (change.set_role || change.set_quota))
 		return why_set(call->why, ERR_FORBIDDEN, "",
 			       "only an admin may change role and quota; the password is yours to change");
-	err = hash_password(call, &put);
-	return err ? err : call_submit_take(call, &put.change, finish_put);
+	const json_t *password = json_object_get(document, "password");
+	err = password ? hash_password(call, password, change.password_hash) : ERR_OK;
+	return err ? err : call_submit_take(call, &change, finish_put);
 }
 
-int handle_user_delete(struct call *call, struct reply *reply)
+int handle_user_delete(struct call *call)
 {
 	struct change change = {.kind = CHANGE_USER_DELETE};
-	int err = check_name(call);
 
-	(void)reply;
-	return err ? err : call_submit_take(call, &change, call_finish_delete);
+	return call_submit_take(call, &change, call_finish_delete);
 }

@@ -69,16 +69,13 @@ static int read_since(struct call *call, struct subscription_wish *wish)
 	return ERR_OK;
 }
 
-int handle_watch(struct call *call, struct reply *reply)
+int handle_watch(struct call *call)
 {
-	static const char *const known[] = {"silo", "since", "lastEventId", "Last-Event-ID", "hub", NULL};
 	struct names names = {.count = 0};
 	struct subscription_wish wish = {.who = call->principal};
 	struct watcher *watcher;
-	int err = request_query_only(call->request, known);
+	int err = read_names(call, &names);
 
-	if (!err)
-		err = read_names(call, &names);
 	if (!err)
 		err = read_since(call, &wish);
 	if (!err)
@@ -96,6 +93,6 @@ int handle_watch(struct call *call, struct reply *reply)
 	if (err)
 		return why_set(call->why, err, "", "%s",
 			       err == ERR_UNAVAILABLE ? "the hub is stopping" : "out of memory");
-	reply_stream_take(reply, "text/event-stream", &watcher_stream, watcher);
-	return reply_header(reply, "X-Accel-Buffering", "no"); /* nginx would wait for more */
+	reply_stream_take(call->reply, "text/event-stream", &watcher_stream, watcher);
+	return reply_header(call->reply, "X-Accel-Buffering", "no"); /* nginx would wait for more */
 }

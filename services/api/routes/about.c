@@ -1,14 +1,32 @@
-#include <string.h>
-
+/* What the hub tells anyone about itself. */
 #include "api/routes/handlers.h"
+#include "api/routes/openapi.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/jsontext.h"
 
-int handle_healthz(struct call *call, struct reply *reply)
+int handle_index(struct call *call)
 {
-	(void)call;
-	return reply_json_take(reply, 200, json_pack("{s:s}", "status", "ok"));
+	return reply_json_take(call->reply, 200,
+			       json_pack("{s:s}", "message",
+					 "silodns " SILODNS_VERSION
+					 ": see docs/http.md of the silodns sources for what "
+					 "this hub answers; GET /ping needs no credentials"));
+}
+
+int handle_ping(struct call *call)
+{
+	return reply_json_take(call->reply, 200, json_pack("{s:s}", "message", "PONG"));
+}
+
+int handle_openapi(struct call *call)
+{
+	return reply_body(call->reply, "application/json", openapi_json, openapi_json_len);
+}
+
+int handle_healthz(struct call *call)
+{
+	return reply_json_take(call->reply, 200, json_pack("{s:s}", "status", "ok"));
 }
 
 /* Why this process should get no requests now; NULL: it should. */
@@ -25,7 +43,7 @@ static const char *unready_reason(struct hub *hub, const struct queue_status *jo
 	return NULL;
 }
 
-int handle_readyz(struct call *call, struct reply *reply)
+int handle_readyz(struct call *call)
 {
 	struct hub *hub = call->hub;
 	struct queue_status journal;
@@ -46,5 +64,5 @@ int handle_readyz(struct call *call, struct reply *reply)
 	err |= jsontext_set(json, "revision", loaded, json_integer((json_int_t)store_revision(hub->store)));
 	err |= jsontext_set(json, "database", true, json_string(journal.database_up ? "up" : "down"));
 	err |= jsontext_set(json, "certificate_expires", hub->tls, json_string(expires));
-	return err ? ERR_NOMEM : reply_json_take(reply, reason ? 503 : 200, TAKE_PTR(json));
+	return err ? ERR_NOMEM : reply_json_take(call->reply, reason ? 503 : 200, TAKE_PTR(json));
 }
