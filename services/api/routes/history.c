@@ -87,27 +87,21 @@ static void log_page_free(void *arg)
 	free(page);
 }
 
-static int check_database(struct call *call)
-{
-	struct queue_status journal;
-
-	queue_status(call->hub->queue, &journal);
-	return journal.database_up ? ERR_OK
-				   : why_set(call->why, ERR_UNAVAILABLE, "",
-					     "the database, which has the log, is away (%s)", journal.reason);
-}
-
 /* Each entry is added by `add`, which ends with add_entry(); then `finish` goes on, and ends with reply_page(). */
 static int begin_page(struct call *call, const struct history_query *query, history_fn add, handler_fn *finish)
 {
 	/* Not newer than what the rights are judged by. */
 	uint64_t newest = store_revision(call->hub->store);
-	int err = check_database(call);
-	struct log_page *page = err ? NULL : calloc(1, sizeof *page);
+	struct log_page *page = calloc(1, sizeof *page);
+	struct queue_status journal;
 
 	if (!page)
-		return err ? err : ERR_NOMEM;
+		return ERR_NOMEM;
 	call_keep_take(call, page, log_page_free);
+	queue_status(call->hub->queue, &journal);
+	if (!journal.database_up)
+		return why_set(call->why, ERR_UNAVAILABLE, "", "the database, which has the log, is away (%s)",
+			       journal.reason);
 	page->text = BUF_INIT(SIZE_MAX / 4); /* (the page has its bound) */
 	page->reading = (struct history_reading){.query = *query,
 						 .user_id = call->principal.user_id,
@@ -116,7 +110,7 @@ static int begin_page(struct call *call, const struct history_query *query, hist
 						 .arg = &page->text};
 	if (query->before.revision > newest)
 		page->reading.query.before.revision = newest + 1;
-	err = history_begin(call->hub->history, &page->reading, call->request->waiter, call->why);
+	int err = history_begin(call->hub->history, &page->reading, call->request->waiter, call->why);
 	if (err == ERR_PENDING)
 		call->finish = finish;
 	return err;
@@ -136,7 +130,6 @@ static int add_entry(struct buf *text, const json_t *entry)
 static int reply_page(struct call *call, const char *before)
 {
 	struct log_page *page = call->kept;
-	size_t len;
 	int err = page->reading.err;
 
 	if (err)
@@ -146,11 +139,7 @@ static int reply_page(struct call *call, const char *before)
 	if (err)
 		return err;
 	buf_append_str(&page->text, page->text.len ? "]" : "[]");
-	if (page->text.err)
-		return page->text.err;
-	char *body = buf_take(&page->text, &len);
-	reply_body_take(call->reply, "application/json", body, len);
-	return ERR_OK;
+	return reply_body_buf(call->reply, "application/json", &page->text);
 }
 
 /* --- what a change made of a silo, whose ten thousand records are not all told ------------------------------------ */
@@ -164,19 +153,12 @@ static int read_silo(const char *document, struct silo *ret_silo)
 	return err && err != ERR_NOMEM ? ERR_INTERNAL : err;
 }
 
-struct difference {
-	json_t *added, *removed;
-};
-
 static int add_record(void *arg, const struct record *record, bool removed)
 {
-	const struct difference *difference = arg;
+	json_t *const *lists = arg;
+	json_t *json = json_pack("{s:s, s:s}", "hostname", record->hostname, "ip", IPADDR_TEXT(&record->ip));
 
-	return json_array_append_new(
-		       removed ? difference->removed : difference->added,
-		       json_pack("{s:s, s:s}", "hostname", record->hostname, "ip", IPADDR_TEXT(&record->ip)))
-		       ? ERR_NOMEM
-		       : ERR_OK;
+	return json_array_append_new(lists[removed], json) ? ERR_NOMEM : ERR_OK;
 }
 
 /* Sets "added" and, if it is known what was before, "removed". ERR_NOMEM, ERR_INTERNAL. */
@@ -186,13 +168,13 @@ static int set_records(json_t *entry, const struct history_documents *documents)
 	_cleanup_(silo_release) struct silo after = {0};
 	json_auto_t *added = json_array();
 	json_auto_t *removed = json_array();
-	struct difference difference = {added, removed};
+	json_t *lists[] = {added, removed};
 	int err = added && removed ? read_silo(documents->before, &before) : ERR_NOMEM;
 
 	if (!err)
 		err = read_silo(documents->after, &after);
 	if (!err)
-		err = silo_diff(&before, &after, add_record, &difference);
+		err = silo_diff(&before, &after, add_record, lists);
 	if (!err && (json_object_set(entry, "added", added) ||
 		     (documents->before_known && json_object_set(entry, "removed", removed))))
 		err = ERR_NOMEM;

@@ -1,4 +1,4 @@
-#include "api/routes/precondition.h"
+#include "api/routes/handlers.h"
 
 #include <inttypes.h>
 #include <string.h>

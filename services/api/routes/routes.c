@@ -5,7 +5,6 @@
 #include <strings.h>
 
 #include "api/routes/admit.h"
-#include "api/routes/cors.h"
 #include "api/routes/handlers.h"
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
@@ -247,7 +246,7 @@ static int handle(struct call *call)
 {
 	call->method = strcmp(call->request->method, "HEAD") == 0 ? "GET" : call->request->method;
 	int err = admit_address(call);
-	if (err || call->reply->status == 204) /* a preflight: cors_apply() has answered it */
+	if (err || call->reply->status == 204) /* a preflight: admit_origin() has answered it */
 		return err;
 	err = find_route(call);
 	return err ? err : handle_route(call);
@@ -261,7 +260,7 @@ int routes_handle(void *arg, struct request *request, struct reply *reply)
 	/* What is said to one user at one time must not be kept for another; handlers may allow more. */
 	reply_header(reply, "Cache-Control", "no-store");
 	reply_header(reply, "X-Content-Type-Options", "nosniff");
-	cors_apply(&hub->cors_origins, request, reply);
+	admit_origin(&hub->cors_origins, request, reply);
 	if (!call && call_new(hub, request, &call)) {
 		reply_problem(reply, ERR_NOMEM, NULL);
 		return ERR_OK;

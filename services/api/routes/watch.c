@@ -12,14 +12,6 @@ struct names {
 	size_t count;
 };
 
-static bool is_known(const struct names *names, const char *name)
-{
-	for (size_t i = 0; i < names->count; i++)
-		if (strcmp(names->items[i], name) == 0)
-			return true;
-	return false;
-}
-
 static int read_names(struct call *call, struct names *names)
 {
 	const char *name;
@@ -29,7 +21,10 @@ static int read_names(struct call *call, struct names *names)
 		int err = silo_id_check(name, strlen(name), call->why);
 		if (err)
 			return err;
-		if (is_known(names, name))
+		size_t i = 0;
+		while (i < names->count && strcmp(names->items[i], name) != 0)
+			i++;
+		if (i < names->count)
 			continue;
 		if (names->count == FEED_NAMES_MAX)
 			return why_set(call->why, ERR_INVALID, "silo",
