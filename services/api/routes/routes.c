@@ -79,18 +79,21 @@ static int split_path(struct call *call)
 
 static bool path_matches(const char *pattern, const struct call *call, int count)
 {
-	int i = 0;
-
-	for (const char *at = pattern, *end; *at; at = end, i++) {
-		size_t len = strcspn(++at, "/");
-		end = at + len;
-		if (i == count)
-			return false;
+	for (int i = 0; i < count; i++) {
 		const char *segment = call->segments[i];
-		if (*at == '{' ? !*segment : strncmp(segment, at, len) != 0 || segment[len])
+		pattern++; /* the slash */
+		if (*pattern == '{') {
+			pattern += *segment ? strcspn(pattern, "/") : 0;
+		} else {
+			for (; *segment && *segment == *pattern && *pattern != '/'; pattern++)
+				segment++;
+			if (*segment)
+				return false;
+		}
+		if (*pattern != (i + 1 < count ? '/' : '\0'))
 			return false;
 	}
-	return i == count;
+	return count > 0;
 }
 
 static int refuse_method(struct call *call, const char *path)
@@ -215,6 +218,8 @@ static int check_names(struct call *call)
 	const char *path = call->route->path;
 	int err = ERR_OK;
 
+	if (!call->subject[0]) /* it has none */
+		return ERR_OK;
 	if (strstr(path, "{id}"))
 		err = silo_id_check(call->subject, strlen(call->subject), call->why);
 	if (strstr(path, "{name}"))
