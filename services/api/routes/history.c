@@ -146,7 +146,7 @@ static int reply_page(struct call *call, const char *before)
 
 static int read_silo(const char *document, struct silo *ret_silo)
 {
-	int err = document ? silo_read_canonical(document, ret_silo) : ERR_OK;
+	int err = document ? silo_read_canonical(document, strlen(document), ret_silo) : ERR_OK;
 
 	if (err == ERR_MALFORMED)
 		err = silo_parse(document, strlen(document), NULL, NULL, ret_silo, NULL);
