@@ -30,6 +30,11 @@ void reply_release(struct reply *reply)
 	reply->header_count = 0;
 }
 
+void reply_status(struct reply *reply, int status)
+{
+	reply->status = status;
+}
+
 int reply_header(struct reply *reply, const char *name, const char *value)
 {
 	size_t len = strlen(value);
@@ -74,6 +79,17 @@ void reply_body_shared(struct reply *reply, const char *content_type, const char
 void reply_body_take(struct reply *reply, const char *content_type, char *body, size_t len)
 {
 	reply_body_shared(reply, content_type, body, len, body, free);
+}
+
+int reply_body_buf(struct reply *reply, const char *content_type, struct buf *text)
+{
+	size_t len;
+	char *body = buf_take(text, &len);
+
+	if (!body)
+		return text->err;
+	reply_body_take(reply, content_type, body, len);
+	return ERR_OK;
 }
 
 static void keep(void *owner)

@@ -9,6 +9,7 @@
 
 #include <jansson.h>
 
+#include "common/base/buf.h"
 #include "common/base/err.h"
 #include "common/base/stream.h"
 
@@ -20,7 +21,7 @@ struct reply_header {
 	char value[REPLY_HEADER_VALUE_MAX];
 };
 
-/* Handlers set the status, and use the functions for the rest. */
+/* Fields are for the server and tests; handlers use the functions. */
 struct reply {
 	int status;               /* 0: 200 */
 	const char *content_type; /* NULL: no body */
@@ -37,6 +38,7 @@ struct reply {
 /* An empty reply, without zeroing the room for its headers. */
 void reply_init(struct reply *reply);
 
+void reply_status(struct reply *reply, int status);
 /* `name` is a literal; the value is copied. The same name again replaces. ERR_TOO_LARGE: a value too long, or too many
  * headers. */
 int reply_header(struct reply *reply, const char *name, const char *value);
@@ -45,6 +47,8 @@ int reply_etag(struct reply *reply, uint64_t revision);
 void reply_body_static(struct reply *reply, const char *content_type, const char *body, size_t len);
 /* from malloc(); */
 void reply_body_take(struct reply *reply, const char *content_type, char *body, size_t len);
+/* of a buffer, which is empty afterwards: its error; */
+int reply_body_buf(struct reply *reply, const char *content_type, struct buf *text);
 /* of memory that somebody else owns: `release` is called with `owner`, by any thread. */
 void reply_body_shared(struct reply *reply, const char *content_type, const char *body, size_t len, void *owner,
 		       void (*release)(void *owner));
