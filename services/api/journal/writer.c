@@ -259,6 +259,16 @@ static int connect_database(struct writer *w, struct why *ret_why)
 	return err;
 }
 
+static void refuse_take(struct writer *w, struct pending *taken[], size_t count, int err, const char *reason)
+{
+	for (size_t i = 0; i < count; i++) {
+		document_unref(taken[i]->outcome.body);
+		taken[i]->outcome = (struct outcome){0};
+		taken[i]->err = why_set(&taken[i]->outcome.why, err, "", "%s", reason);
+	}
+	queue_finish_take(w->queue, taken, count, false);
+}
+
 /* What run_transaction() could not do: try again, split, or refuse. */
 static void handle_failure_take(struct writer *w, struct pending *taken[], size_t count, int err)
 {
@@ -285,8 +295,8 @@ static void handle_failure_take(struct writer *w, struct pending *taken[], size_
 	if (broken || count == 1 || err == ERR_UNAVAILABLE || err == ERR_DEADLOCK) {
 		log_error("changes refused by the database", LOG_ERR(err), LOG_STR("reason", reason),
 			  LOG_U64("changes", count));
-		queue_refuse_take(w->queue, taken, count, err == ERR_DEADLOCK ? ERR_UNAVAILABLE : err,
-				  err == ERR_INTERNAL ? "the database refused the change; see the hub's log" : reason);
+		refuse_take(w, taken, count, err == ERR_DEADLOCK ? ERR_UNAVAILABLE : err,
+			    err == ERR_INTERNAL ? "the database refused the change; see the hub's log" : reason);
 		w->deadlocks = 0;
 		if (err == ERR_TOO_LARGE && !broken)
 			disconnect(w); /* a new connection is given the limit as it is then */
@@ -348,8 +358,8 @@ static void *writer_main(void *arg)
 		}
 	}
 	queue_close(w->queue, "the hub is shutting down");
-	queue_refuse_take(w->queue, w->doubt.taken, w->doubt.count, ERR_UNKNOWN_OUTCOME,
-			  "the hub is shutting down during an interrupted commit: read before you try again");
+	refuse_take(w, w->doubt.taken, w->doubt.count, ERR_UNKNOWN_OUTCOME,
+		    "the hub is shutting down during an interrupted commit: read before you try again");
 	disconnect(w);
 	return NULL;
 }
