@@ -28,6 +28,7 @@ struct touched_silo {
 
 struct transaction {
 	struct store *store;
+	const struct store_state *state;         /* its view, while a change is decided */
 	uint64_t id;                             /* random: recognises the transaction in the log */
 	uint64_t base;                           /* the store's revision, on which it is decided */
 	uint64_t revision;                       /* of the newest change, or `base` */

@@ -38,13 +38,6 @@ struct writer {
 
 /* --- transactions ------------------------------------------------------------------------------------------------- */
 
-static void transaction_cleanup(struct transaction **transaction)
-{
-	if (*transaction)
-		transaction_release(*transaction);
-	free(*transaction);
-}
-
 /* Brings memory to what the database has, whatever that takes. Not while the hub's row is locked. */
 static int follow(struct writer *w)
 {
@@ -147,27 +140,24 @@ static size_t decide(struct writer *w, struct transaction *transaction, struct p
  */
 static int run_transaction(struct writer *w, struct pending *taken[], size_t *count)
 {
-	_cleanup_(transaction_cleanup) struct transaction *transaction = malloc(sizeof *transaction);
+	_cleanup_(transaction_release) struct transaction transaction = {.count = 0};
 	bool locks = w->contended || changelog_needs_lock(w->log);
-
-	if (!transaction)
-		return ERR_NOMEM;
-	transaction_init(transaction, w->store);
 	int err = locks ? lock(w) : ERR_OK;
+
 	if (err)
 		return err;
-	transaction->base = transaction->revision = store_revision(w->store);
-	*count = decide(w, transaction, taken, *count);
-	if (!transaction->count)
-		return finish_unchanged(w, locks, transaction->base, taken, *count);
-	err = changelog_write(w->log, transaction);
+	transaction_init(&transaction, w->store);
+	*count = decide(w, &transaction, taken, *count);
+	if (!transaction.count)
+		return finish_unchanged(w, locks, transaction.base, taken, *count);
+	err = changelog_write(w->log, &transaction);
 	if (err == ERR_STOPPED) { /* another process was ahead */
 		changelog_rollback(w->log);
 		w->contended = true;
 		err = follow(w);
 		return err ? err : ERR_STOPPED;
 	}
-	return err ? err : commit(w, transaction, taken, *count);
+	return err ? err : commit(w, &transaction, taken, *count);
 }
 
 /* With a connection again: did the transaction in doubt land? If it did, its changes come by the log like anybody
