@@ -135,7 +135,6 @@ static void write_process(struct buf *text, int64_t started_us)
 	struct rusage usage = {0};
 
 	getrusage(RUSAGE_SELF, &usage);
-#include "api/auth/password.h"
 	const struct single_value values[] = {
 		{"process_resident_memory_bytes", "gauge", "Resident memory.", resident_bytes()},
 		{"process_cpu_seconds_total", "counter", "Processor time, user and system.",
