@@ -191,7 +191,6 @@ static int decide_silo(struct transaction *transaction, struct change *change, c
 		add_change(transaction, change, current->owner, 0, outcome);
 		document_unref(current);
 		silo->now = NULL;
-		silo->records = NULL;
 		return ERR_OK;
 	}
 	err = decide_records(change, current, &records, &outcome->why);
@@ -210,7 +209,6 @@ static int decide_silo(struct transaction *transaction, struct change *change, c
 		wanted->revision = change->revision;
 		document_unref(current);
 		silo->now = document_ref(wanted);
-		silo->records = records;
 	}
 	outcome->records = records->count;
 	outcome->body = document_ref(silo->now);

@@ -20,10 +20,9 @@
 /* What the transaction makes of one silo. */
 struct touched_silo {
 	UT_hash_handle hh;
-	const char *id;             /* borrowed from a change */
-	struct document *before;    /* as in the store; NULL: not there; owned */
-	struct document *now;       /* NULL: deleted; owned */
-	const struct silo *records; /* of `now`, borrowed from a change; NULL if now == before or deleted */
+	const char *id;          /* borrowed from a change */
+	struct document *before; /* as in the store; NULL: not there; owned */
+	struct document *now;    /* NULL: deleted; owned */
 };
 
 struct transaction {
