@@ -90,11 +90,11 @@ static bool path_matches(const char *pattern, const struct path *path)
 	size_t i = 0;
 
 	for (const char *at = pattern, *end; *at; at = end, i++) {
-		size_t len = strcspn(++at, "/");
-		end = at + len;
+		end = strchrnul(++at, '/');
 		if (i == path->count)
 			return false;
 		const char *segment = path->segments[i];
+		size_t len = (size_t)(end - at);
 		if (*at == '{' ? !*segment : strncmp(segment, at, len) != 0 || segment[len])
 			return false;
 	}
