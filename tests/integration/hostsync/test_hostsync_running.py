@@ -168,12 +168,6 @@ def test_a_symbolic_link_stays_one(keeper, tmp_path):
     assert keeper.hosts.is_symlink() and (real / "hosts").read_text() == LOCAL + block(("a", DB))
 
 
-def test_what_a_killed_hostsync_left_is_cleaned_up(keeper):
-    (keeper.directory / ".hosts.silodns-tmp-abcdef").write_text("half a fi")
-    assert keeper.once().returncode == 0
-    assert keeper.leftovers() == []
-
-
 @needs.mounts
 def test_a_full_disk_leaves_the_file_alone(keeper, hub):
     namespace(keeper)

@@ -104,6 +104,7 @@ def test_wrong_credentials_and_an_absent_hub(fresh):
 
 @pytest.mark.parametrize("change", [{"SILO": None}, {"HOSTNAMES": None}, {"URL": "ftp://x"}, {"SOURCE": "dice"},
                                     {"SOURCE": "interface:"}, {"SOURCE": "url:"}, {"SOURCE": "command:"}, {"SOURCE": "off"},
+                                    *({"SOURCE": bad} for bad in ("server:x", "interface:a/b", "interface:0123456789abcdef", "url:ftp://a", "url:a.example", "server nonsense", "off server")),
                                     {"HOSTNAMES": "-a"}, {"INTERVAL": "0"}, {"SORCE": "server"},
                                     {"URL": "http://hub.example.net"}, {"TOKEN": "beside-user-and-password"}])
 def test_bad_settings_are_refused_with_a_reason(fresh, change):

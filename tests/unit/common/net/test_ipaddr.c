@@ -1,4 +1,3 @@
-
 #include "../../unit.h"
 
 #include <arpa/inet.h>
