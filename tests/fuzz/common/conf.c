@@ -46,14 +46,11 @@ static const struct conf_option options[] = {
 	OPTION("ONCE", CONF_BOOL, once, .required = false),
 };
 
-static const char *const foreign[] = {"DB_HOST", NULL};
-
 static const struct conf_program program = {.name = "silodns-fuzz",
 					    .summary = "",
 					    .usage = "",
 					    .options = options,
-					    .option_count = sizeof options / sizeof options[0],
-					    .foreign = foreign};
+					    .option_count = sizeof options / sizeof options[0]};
 
 static void check_settings(const struct settings *settings)
 {

@@ -56,8 +56,6 @@ static const struct conf_option options[] = {
 	OPTION("ONCE", CONF_BOOL, once, "Once.", .required = false),
 };
 
-static const char *const foreign[] = {"DB_HOST", "DB_PASSWORD_FILE", NULL};
-
 static const struct conf_program program = {
 	.name = "silodns-test",
 	.summary = "Tests.",
@@ -65,7 +63,6 @@ static const struct conf_program program = {
 	.epilog = "Exit codes: 0.\n",
 	.options = options,
 	.option_count = sizeof(options) / sizeof(options[0]),
-	.foreign = foreign,
 };
 
 static char messages[8192], dir[] = "/tmp/test_conf.XXXXXX";
