@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import signal
 import stat
 import subprocess
 import time
@@ -29,14 +28,6 @@ def test_changes_are_followed_and_the_etag_is_used(keeper, hub):
     assert keeper.stop() == 0
     assert len(keeper.events("hosts file written")) == 2
     assert keeper.text() == LOCAL + block(("a", [("db", "192.0.2.8")]))
-
-
-def test_sighup_asks_at_once(keeper, hub):
-    keeper.start(INTERVAL="1h", FOLLOW="poll")
-    keeper.wait_text(LOCAL + block(("a", DB)))
-    hub.set("a", [("db", "192.0.2.8")])
-    keeper.process.send_signal(signal.SIGHUP)
-    keeper.wait_text(LOCAL + block(("a", [("db", "192.0.2.8")])))
 
 
 @pytest.mark.parametrize("follow", ["watch", "poll"])

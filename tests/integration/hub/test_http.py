@@ -22,10 +22,6 @@ def test_ping_answers_pong_to_anyone(shared_hub, method):
     assert (answer.status, answer.json) == (200, {"message": "PONG"})
 
 
-def test_ip_is_the_callers_address(shared_hub):
-    assert shared_hub.get("/ip", auth=None).json == {"ip": "127.0.0.1"}
-
-
 def test_healthz_and_readyz_tell_what_they_promise(shared_hub):
     assert shared_hub.get("/healthz", auth=None).json == {"status": "ok"}
     ready = shared_hub.get("/readyz", auth=None)
