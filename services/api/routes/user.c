@@ -131,26 +131,22 @@ static int parse_user(struct call *call, struct user_put *put, json_t **ret_docu
 /* ERR_PENDING: the handler is called again when there is a hash. */
 static int hash_password(struct call *call, struct user_put *put)
 {
-	struct password_hashing *hashing = call->kept;
-	int err;
+	char *hash = call->kept;
+	int err = call->login.err;
 
 	if (!put->password)
 		return ERR_OK;
-	if (hashing) {
-		const char *hash;
-		err = password_hash_result(hashing, &hash);
-		if (!err)
-			snprintf(put->change.password_hash, sizeof put->change.password_hash, "%s", hash);
-	} else {
-		err = password_hash_begin(authenticator_verifier(call->hub->authenticator), put->password,
-					  put->password_len, call->request->waiter, &hashing);
-		if (err == ERR_PENDING) {
-			call_keep_take(call, hashing, password_hashing_free);
-			call->finish = handle_user_put;
-			return err;
-		}
+	if (!hash) {
+		call_keep_take(call, hash = malloc(PASSWORD_HASH_MAX), free);
+		call->finish = handle_user_put;
+		err = hash ? verifier_hash(authenticator_verifier(call->hub->authenticator), put->password,
+					   put->password_len, &call->login, hash)
+			   : ERR_NOMEM;
 	}
-	return err ? why_set(call->why, err, "", "too many passwords are being set; try again in a moment") : ERR_OK;
+	if (err)
+		return why_set(call->why, err, "", "too many passwords are being set; try again in a moment");
+	memcpy(put->change.password_hash, hash, PASSWORD_HASH_MAX);
+	return ERR_OK;
 }
 
 static int finish_put(struct call *call, struct reply *reply)
