@@ -30,7 +30,7 @@ static int check_token(struct call *call)
 	struct user user;
 	int err = check_user(call, &user);
 
-	return err ? err : token_name_check(call->second, strlen(call->second), call->why);
+	return err ? err : user_name_check(call->second, strlen(call->second), call->why);
 }
 
 /* --- as JSON --------------------------------------------------------------------------------------------------------
