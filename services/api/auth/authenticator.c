@@ -77,46 +77,33 @@ static void count_guess(struct authenticator *auth, const char *user,
 static int refuse(struct authenticator *auth, const char *user, const unsigned char guess[static sizeof(uint64_t)],
 		  struct authenticator_call *call, const char *reason, struct why *why)
 {
-	if (!call->login->confirmed) {
-		int err = verifier_await_confirmation(auth->verifier, call->login);
-		return err == ERR_PENDING ? err : why_set(why, err, "", "the hub is stopping");
-	}
+	if (!call->login->confirmed)
+		return verifier_await_confirmation(auth->verifier, call->login, why);
 	count_guess(auth, user, guess, call);
 	return why_set(why, ERR_UNAUTHORIZED, "", "%s", reason);
 }
 
-/* --- both kinds --------------------------------------------------------------------------------------------------- */
-
-/* Whether the password is right. ERR_RATE: unknown so far, and `known_only`. */
-static int verify(struct authenticator *auth, const struct user *user, const struct credentials *credentials,
-		  const struct login_key *key, const struct authenticator_call *call, bool known_only, bool *ret_right)
-{
-	struct login_waiter *waiter = call->login;
-
-	if (waiter->settled && login_key_equal(&waiter->key, key)) {
-		*ret_right = waiter->right;
-		return waiter->err;
-	}
-	if (known_only)
-		return login_cache_find(auth->cache, key, ret_right) ? ERR_OK : ERR_RATE;
-	waiter->key = *key;
-	waiter->settled = false;
-	bool good = !call->limited || ratelimit_is_good(auth->limits, call->peer, call->now_us);
-	return verifier_verify(auth->verifier, user, credentials, good, waiter, ret_right);
-}
+/* --- who it is --------------------------------------------------------------------------------------------------- */
 
 static int check_password(struct authenticator *auth, const char *header, const struct user *user,
 			  const struct credentials *credentials, struct authenticator_call *call, struct why *why)
 {
 	enum ratelimit_login may = ask_limits(auth, credentials->user, call);
+	struct login_waiter *waiter = call->login;
 	struct login_key key;
 	bool right = false;
+	int err = ERR_OK;
 
 	if (may == LIMITS_LOGIN_LOCKED)
 		return refuse_locked_out(call, why);
 	login_cache_key(auth->cache, header, user, &key);
-	int err = verify(auth, user, credentials, &key, call, may == LIMITS_LOGIN_KNOWN, &right);
-	if (err == ERR_RATE) {
+	if (waiter->settled && login_key_equal(&waiter->key, &key)) {
+		err = waiter->err;
+		right = waiter->right;
+	} else if (may == LIMITS_LOGIN_OPEN) {
+		bool good = !call->limited || ratelimit_is_good(auth->limits, call->peer, call->now_us);
+		err = verifier_verify(auth->verifier, user, credentials, &key, good, waiter, &right);
+	} else if (!login_cache_find(auth->cache, &key, &right)) {
 		count_guess(auth, credentials->user, key.header, call);
 		return refuse_locked_out(call, why);
 	}
@@ -156,8 +143,8 @@ static int check_credentials(struct authenticator *auth, const char *authorizati
 
 	memset(ret_user, 0, sizeof *ret_user);
 	call->login->asked_us = call->now_us;
-	call->login->confirmed =
-		verifier_is_confirmed(auth->verifier, call->now_us); /* before the memory is looked at */
+	/* Before the memory is looked at. */
+	call->login->confirmed = verifier_is_confirmed(auth->verifier, call->now_us);
 	int err = credentials_parse(authorization, &credentials, why);
 	if (err)
 		return err;

@@ -78,6 +78,7 @@ static void settle(struct verifier *v, struct job *job, int err, bool right)
 		login_cache_put(v->cache, &job->key, right);
 	DL_DELETE(v->jobs, job);
 	while ((waiter = job->waiters)) {
+		waiter->key = job->key;
 		waiter->err = err;
 		waiter->right = right;
 		waiter->settled = true;
@@ -167,13 +168,6 @@ static void *verifier_main(void *arg)
 
 /* --- start and end ------------------------------------------------------------------------------------------------ */
 
-static void verifier_free(struct verifier *v)
-{
-	pthread_cond_destroy(&v->work);
-	pthread_mutex_destroy(&v->lock);
-	free(v);
-}
-
 int verifier_start(struct store *store, struct login_cache *cache, struct verifier **ret_verifier)
 {
 	struct verifier *v = calloc(1, sizeof *v);
@@ -189,11 +183,13 @@ int verifier_start(struct store *store, struct login_cache *cache, struct verifi
 	int err = password_hash(random, sizeof random - 1, v->decoy);
 	if (!err && pthread_create(&v->thread, NULL, verifier_main, v))
 		err = ERR_SYSTEM;
-	if (err)
-		verifier_free(v);
-	else
-		*ret_verifier = v;
-	return err;
+	if (err) {
+		v->draining = true; /* as if it had: there is no thread */
+		verifier_stop(v);
+		return err;
+	}
+	*ret_verifier = v;
+	return ERR_OK;
 }
 
 void verifier_drain(struct verifier *v)
@@ -212,7 +208,9 @@ void verifier_stop(struct verifier *v)
 	if (!v)
 		return;
 	verifier_drain(v);
-	verifier_free(v);
+	pthread_cond_destroy(&v->work);
+	pthread_mutex_destroy(&v->lock);
+	free(v);
 }
 
 void verifier_on_rehash(struct verifier *v, void (*fn)(void *arg, const char *old_hash, const char *new_hash),
@@ -258,17 +256,17 @@ static int add_job(struct verifier *v, const struct job *wanted, const char *pas
 	return wait_in(&job->waiters, waiter);
 }
 
-int verifier_verify(struct verifier *v, const struct user *user, const struct credentials *credentials, bool good,
-		    struct login_waiter *waiter, bool *ret_right)
+int verifier_verify(struct verifier *v, const struct user *user, const struct credentials *credentials,
+		    const struct login_key *key, bool good, struct login_waiter *waiter, bool *ret_right)
 {
-	struct job wanted = {.good = good, .key = waiter->key}, *job;
+	struct job wanted = {.good = good, .key = *key}, *job;
 	int err = ERR_OK;
 
 	memcpy(wanted.hash, user->id ? user->password_hash : v->decoy, sizeof wanted.hash);
 	pthread_mutex_lock(&v->lock);
-	if (!login_cache_find(v->cache, &waiter->key, ret_right)) {
+	if (!login_cache_find(v->cache, key, ret_right)) {
 		DL_FOREACH (v->jobs, job)
-			if (login_key_equal(&job->key, &waiter->key))
+			if (login_key_equal(&job->key, key))
 				break;
 		err = job ? wait_in(&job->waiters, waiter)
 			  : add_job(v, &wanted, credentials->password, credentials->password_len, waiter);
@@ -296,12 +294,13 @@ bool verifier_is_confirmed(const struct verifier *v, int64_t since_us)
 	       clock_mono_us() - since_us > CONFIRMED_MAX_US;
 }
 
-int verifier_await_confirmation(struct verifier *v, struct login_waiter *waiter)
+int verifier_await_confirmation(struct verifier *v, struct login_waiter *waiter, struct why *ret_why)
 {
 	pthread_mutex_lock(&v->lock);
 	bool first =
 		!v->unconfirmed; /* else the thread looks within TURN_MS: a flood does not make it look more often */
-	int err = v->draining ? ERR_UNAVAILABLE : wait_in(&v->unconfirmed, waiter);
+	int err = v->draining ? why_set(ret_why, ERR_UNAVAILABLE, "", "the hub is stopping")
+			      : wait_in(&v->unconfirmed, waiter);
 	if (first)
 		pthread_cond_signal(&v->work);
 	pthread_mutex_unlock(&v->lock);

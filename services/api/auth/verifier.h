@@ -27,9 +27,9 @@ struct login_waiter {
 	struct waiter waiter; /* set by the server */
 	int64_t asked_us;     /* clock_mono_us() */
 	bool confirmed;       /* the memory was, since `asked_us`, before it was looked at */
-	struct login_key key; /* of the credentials that are verified */
 	/* The verifier's own, guarded by its lock until the waiter is resumed. */
 	struct login_waiter *prev, *next;
+	struct login_key key; /* of what was verified; zeros for a new password */
 	bool settled, right;
 	int err;
 };
@@ -50,11 +50,11 @@ void verifier_on_rehash(struct verifier *verifier, void (*fn)(void *arg, const c
 /* Passwords that wait, those being verified or hashed, too; and verified since the start, right or wrong. */
 void verifier_count(struct verifier *verifier, size_t *ret_waiting, uint64_t *ret_verified);
 
-/* Verifies for `waiter->key`, whose user `user` is; id 0: takes as long, and is false. ERR_OK: it is known already, and
+/* Verifies a password; of a user with the id 0, that takes as long, and is false. ERR_OK: it is known already, and
  * `ret_right` set. ERR_PENDING: the waiter's `err` and `right` will be; ERR_BUSY, too many wait (good ones may be twice
  * as many); ERR_NOMEM. */
 int verifier_verify(struct verifier *verifier, const struct user *user, const struct credentials *credentials,
-		    bool good, struct login_waiter *waiter, bool *ret_right);
+		    const struct login_key *key, bool good, struct login_waiter *waiter, bool *ret_right);
 
 /* As password_hash(), as somebody good. ERR_PENDING: the waiter's `err` will be ERR_NOMEM, ERR_BUSY (the hub stops), or
  * ERR_OK: then `ret_hash` is set, which must last until the waiter is resumed. Or ERR_BUSY, ERR_NOMEM. */
@@ -65,6 +65,6 @@ int verifier_hash(struct verifier *verifier, const char *password, size_t len, s
  * is away, or about to count as that. */
 bool verifier_is_confirmed(const struct verifier *verifier, int64_t since_us);
 /* Until that is so. ERR_PENDING, or ERR_UNAVAILABLE: the hub stops. */
-int verifier_await_confirmation(struct verifier *verifier, struct login_waiter *waiter);
+int verifier_await_confirmation(struct verifier *verifier, struct login_waiter *waiter, struct why *ret_why);
 
 #endif
