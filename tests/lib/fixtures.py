@@ -1,5 +1,6 @@
 """What the suites in which the real programs run have in common: each conftest.py takes all of it."""
 
+import contextlib
 import ctypes
 import os
 import pathlib
@@ -9,7 +10,7 @@ import tempfile
 
 import pytest
 
-from tests.lib import leaks
+from tests.lib import leaks, processes
 from tests.lib.hub import SLOW, Hub
 from tests.lib.mariadb import Database, MariaDB
 
@@ -35,24 +36,20 @@ def pytest_runtest_call(item):
     signal.alarm(0)
 
 
-def living_children():
+def command_lines_of_children():
     """{pid: command line} of this process."""
-    children = {}
-    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, parent = stat.read_text().rsplit(")", 1)[1].split()[:2]
-            if int(parent) == os.getpid() and state != "Z":
-                children[int(stat.parent.name)] = stat.with_name("cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except OSError:  # it has just ended
-            pass
-    return children
+    commands = {}
+    for pid, directory in processes.children(os.getpid()).items():
+        with contextlib.suppress(OSError):  # it has just ended
+            commands[pid] = (directory / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+    return commands
 
 
 @pytest.fixture(autouse=True)
 def no_process_is_left_behind():
-    before = living_children()
+    before = command_lines_of_children()
     yield
-    left = {pid: command for pid, command in living_children().items() if pid not in before}
+    left = {pid: command for pid, command in command_lines_of_children().items() if pid not in before}
     for pid in left:
         os.kill(pid, signal.SIGKILL)
     assert not left, f"still running after the test: {left}"

@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 
-from tests.lib import leaks
+from tests.lib import leaks, processes
 from tests.lib.waiting import wait_until
 
 
@@ -91,16 +91,16 @@ class MariaDB:
 
     def _end(self, how):
         if self.process and self.process.poll() is None:
-            self.process.send_signal(signal.SIGCONT)
+            processes.thaw(self.process)
             self.process.send_signal(how)
         if self.process:
             self.process.wait(60)
 
     def pause(self):
-        self.process.send_signal(signal.SIGSTOP)
+        processes.freeze(self.process)
 
     def resume(self):
-        self.process.send_signal(signal.SIGCONT)
+        processes.thaw(self.process)
 
 
 class Session:

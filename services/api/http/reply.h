@@ -12,7 +12,7 @@
 #include "common/base/err.h"
 #include "common/base/stream.h"
 
-#define REPLY_HEADERS_MAX 10       /* as many as a CORS preflight over a rate limit has */
+#define REPLY_HEADERS_MAX 12       /* as many as a CORS preflight over a rate limit has by TLS, in the end */
 #define REPLY_HEADER_VALUE_MAX 384 /* bytes, with the final NUL */
 
 struct reply_header {

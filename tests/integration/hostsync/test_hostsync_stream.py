@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.lib import needs
+from tests.lib import needs, processes
 from tests.lib.fakehub import Scripted
 from tests.lib.hostskeeper import BINARY, Keeper, block
 from tests.lib.hub import SLOW
@@ -342,10 +342,10 @@ def test_the_health_check_is_true_while_the_hub_is_silent_refuses_or_holds_back_
     is_well(False)
     hub.rules.clear()
     is_well(True)
-    keeper.process.send_signal(signal.SIGSTOP)
+    processes.freeze(keeper.process)
     status = tmp_path / "state" / "hostsync.json"
     old = json.loads(status.read_text()) | {"time": "2020-01-01T00:00:00.000000Z"}
     status.write_text(json.dumps(old))
     assert keeper.run("--check").returncode == 1
-    keeper.process.send_signal(signal.SIGCONT)
+    processes.thaw(keeper.process)
     is_well(True)

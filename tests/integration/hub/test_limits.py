@@ -252,7 +252,7 @@ def test_a_flood_of_bodies_takes_bounded_memory(make_hub, database):
         wait_until(lambda: held(hub) > 25 << 20, what="the bodies")
         grown = hub.memory_kb() - before
         assert hub.get("/silos").status == 200
-    # 32 MiB of bodies; and as one grows, each thread may hold a second copy of it (Ulfius' realloc()). All would be 190 MiB.
+    # 32 MiB of bodies; and as one grows, each thread may hold a second copy of it (realloc()). All would be 190 MiB.
     assert SLOW > 1 or grown < 64 << 10, f"{grown} kB"
 
 

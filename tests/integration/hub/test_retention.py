@@ -1,12 +1,12 @@
 """What the history need not remember is removed: slowly, without anybody waiting for it, and never what others go on from."""
 
-import signal
 import statistics
 import time
 
 import pytest
 
 from tests.integration.hub.test_history import history, records
+from tests.lib import processes
 from tests.lib.answers import timed
 from tests.lib.hub import SLOW
 from tests.lib.waiting import wait_until
@@ -97,9 +97,9 @@ def test_no_change_waits_while_a_large_log_is_pruned(make_hub, database):
     wait_until(lambda: oldest(database) > 1, 30 * SLOW, "pruning to begin")
     calm, pruning = [], []
     for _ in range(6):
-        pruner.signal(signal.SIGSTOP)
+        processes.freeze(pruner.process)
         calm += puts(hub, 100)
-        pruner.signal(signal.SIGCONT)
+        processes.thaw(pruner.process)
         begun = oldest(database)
         while oldest(database) < min(begun + 2000, 60000):
             pruning += puts(hub, 25)
@@ -137,7 +137,7 @@ def test_a_hub_that_slept_while_the_log_was_pruned_past_it_reloads_and_ends_at_t
     sleeper = make_hub(database, HISTORY_AGE=0)
     assert sleeper.revision() == awake.revision()
     slept_at = sleeper.revision()
-    sleeper.signal(signal.SIGSTOP)
+    processes.freeze(sleeper.process)
     try:
         awake.put_silo("changed", {"h": "192.0.2.2"})
         awake.put_silo("new", {"h": "192.0.2.3"})
@@ -148,7 +148,7 @@ def test_a_hub_that_slept_while_the_log_was_pruned_past_it_reloads_and_ends_at_t
         make_hub(database, HISTORY_AGE="90d")
         wait_until(lambda: oldest(database) > slept_at + 1, 60 * SLOW, "the log to be pruned past the sleeper")
     finally:
-        sleeper.signal(signal.SIGCONT)
+        processes.thaw(sleeper.process)
     wait_until(lambda: sleeper.revision() == awake.revision(), 30 * SLOW, "the sleeper to arrive")
     assert "loading all of it again" in sleeper.log()
     for path in ("/silos", "/users"):

@@ -1,5 +1,6 @@
 """scripts/run, which is what `make run` comes to: the whole system out of one directory."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -14,7 +15,7 @@ import time
 import pytest
 
 from scripts.runlib.changes import GONE, Changes
-from tests.lib import needs
+from tests.lib import needs, processes
 from tests.lib.hub import BUILD, REPO, SLOW, check_sanitizers, clean_environment
 from tests.lib.mariadb import free_port
 from tests.lib.waiting import wait_until
@@ -26,14 +27,10 @@ NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
 def children(pid):
     """{name: pid} of the programs that a scripts/run started."""
     found = {}
-    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
-        try:
-            words = stat.read_text().rsplit(")", 1)[1].split()
-            if int(words[1]) == pid and words[0] != "Z":
-                executable = os.path.basename(os.readlink(stat.with_name("exe")))
-                found |= {name: int(stat.parent.name) for name, program in PROGRAMS.items() if program == executable}
-        except OSError:  # it has just ended
-            pass
+    for child, directory in processes.children(pid).items():
+        with contextlib.suppress(OSError):  # it has just ended
+            executable = os.path.basename(os.readlink(directory / "exe"))
+            found |= {name: child for name, program in PROGRAMS.items() if program == executable}
     return found
 
 
