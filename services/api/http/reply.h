@@ -9,6 +9,7 @@
 
 #include <jansson.h>
 
+#include "common/base/buf.h"
 #include "common/base/err.h"
 #include "common/base/stream.h"
 
@@ -46,6 +47,8 @@ int reply_etag(struct reply *reply, uint64_t revision);
 int reply_body(struct reply *reply, const char *content_type, const void *body, size_t len);
 /* The same without a copy: `body` is from malloc(). */
 void reply_body_take(struct reply *reply, const char *content_type, char *body, size_t len);
+/* The same of a buffer, which is empty afterwards; its error. */
+int reply_body_buf(struct reply *reply, const char *content_type, struct buf *text);
 /* The same of memory that somebody else owns; `release` is called with `owner`, by any thread. */
 void reply_body_shared(struct reply *reply, const char *content_type, const char *body, size_t len, void *owner,
 		       void (*release)(void *owner));
