@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "api/auth/credentials.h"
 #include "api/auth/login_cache.h"
@@ -96,7 +95,7 @@ static int check_password(struct authenticator *auth, const char *header, const 
 
 	if (may == LIMITS_LOGIN_LOCKED)
 		return refuse_locked_out(call, why);
-	login_cache_key(auth->cache, header, user, &key);
+	login_cache_key(auth->cache, credentials_encoded(header), user, &key);
 	if (waiter->settled && login_key_equal(&waiter->key, &key)) {
 		err = waiter->err;
 		right = waiter->right;
@@ -158,8 +157,9 @@ static int check_credentials(struct authenticator *auth, const char *authorizati
 static bool is_recognised(struct authenticator *auth, const char *authorization, struct authenticator_call *call,
 			  struct user *ret_user)
 {
-	return authorization && strncasecmp(authorization, "Basic", 5) == 0 &&
-	       login_cache_user(auth->cache, auth->store, authorization, ret_user) &&
+	const char *encoded = authorization ? credentials_encoded(authorization) : NULL;
+
+	return encoded && login_cache_user(auth->cache, auth->store, encoded, ret_user) &&
 	       ask_limits(auth, ret_user->name, call) == LIMITS_LOGIN_OPEN;
 }
 
@@ -192,9 +192,10 @@ bool authenticator_is_known(struct authenticator *auth, const char *authorizatio
 {
 	_cleanup_(credentials_wipe) struct credentials credentials;
 	_cleanup_(token_cleanup) struct token *token = NULL;
+	const char *encoded = authorization ? credentials_encoded(authorization) : NULL;
 	struct user user;
 
-	return authorization && (login_cache_user(auth->cache, auth->store, authorization, &user) ||
-				 (!credentials_parse(authorization, &credentials, NULL) && credentials.is_token &&
-				  !store_token(auth->store, credentials.token_hash, &token)));
+	return (encoded && login_cache_user(auth->cache, auth->store, encoded, &user)) ||
+	       (!credentials_parse(authorization, &credentials, NULL) && credentials.is_token &&
+		!store_token(auth->store, credentials.token_hash, &token));
 }

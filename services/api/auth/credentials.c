@@ -42,13 +42,19 @@ static int parse_basic(const char *base64, struct credentials *c, struct why *wh
 	return ERR_OK;
 }
 
+const char *credentials_encoded(const char *authorization)
+{
+	return strncasecmp(authorization, "Basic ", 6) == 0 ? authorization + 5 + strspn(authorization + 5, " ") : NULL;
+}
+
 int credentials_parse(const char *authorization, struct credentials *ret_credentials, struct why *ret_why)
 {
 	if (!authorization)
 		return why_set(ret_why, ERR_UNAUTHORIZED, "",
 			       "this needs a user name and a password (HTTP Basic), or a token (Bearer)");
-	if (strncasecmp(authorization, "Basic ", 6) == 0)
-		return parse_basic(authorization + 5 + strspn(authorization + 5, " "), ret_credentials, ret_why);
+	const char *encoded = credentials_encoded(authorization);
+	if (encoded)
+		return parse_basic(encoded, ret_credentials, ret_why);
 	if (strncasecmp(authorization, "Bearer ", 7) == 0 &&
 	    parse_bearer(authorization + 6 + strspn(authorization + 6, " "), ret_credentials))
 		return ERR_OK;

@@ -22,6 +22,8 @@ struct credentials {
 	unsigned char token_hash[TOKEN_HASH_BYTES];
 };
 
+/* What stands behind "Basic", in any case and with any number of spaces; NULL: the header is another one. */
+const char *credentials_encoded(const char *authorization);
 /* `authorization` is the header's value or NULL. ERR_UNAUTHORIZED with a reason that repeats nothing of it. */
 int credentials_parse(const char *authorization, struct credentials *ret_credentials, struct why *ret_why);
 void credentials_wipe(struct credentials *credentials); /* for _cleanup_() */
