@@ -225,7 +225,7 @@ static int check_names(struct call *call)
 	if (strstr(path, "{name}"))
 		err = user_name_check(call->subject, strlen(call->subject), call->why);
 	if (!err && strstr(path, "{token}"))
-		err = token_name_check(call->second, strlen(call->second), call->why);
+		err = user_name_check(call->second, strlen(call->second), call->why);
 	return err;
 }
 
@@ -251,6 +251,8 @@ static int handle(struct call *call)
 {
 	call->method = strcmp(call->request->method, "HEAD") == 0 ? "GET" : call->request->method;
 	int err = admit_address(call);
+	if (!err)
+		err = call->request->err;
 	if (err || call->reply->status == 204) /* a preflight: admit_origin() has answered it */
 		return err;
 	err = find_route(call);
