@@ -76,6 +76,10 @@ int silo_to_json(const struct silo *silo, char **ret_json, size_t *ret_len);
 int silo_read_canonical(const char *json, size_t len, struct silo *ret_silo);
 /* The same, or whatever a person may have made of it, as silo_parse() reads it. */
 int silo_read(const char *json, size_t len, struct silo *ret_silo);
+/* The records of two such documents of one silo, without most of those that both have: silo_diff() finds the same. It
+ * takes a look at each byte, but reads only what lies between the first and the last that differ. */
+int silo_read_difference(const char *before, size_t before_len, const char *after, size_t after_len,
+			 struct silo *ret_before, struct silo *ret_after);
 
 /* Appends the records as lines of a hosts file, "192.0.2.7<TAB>dbserver", one each. `out->err` tells of failure. */
 void silo_append_hosts(const struct silo *silo, struct buf *out);
