@@ -16,7 +16,7 @@
 
 #include "api/auth/authenticator.h"
 #include "api/store/store.h"
-#include "common/base/stream.h"
+#include "common/base/waiter.h"
 
 #define FEED_NAMES_MAX 64 /* silos that one watcher may name */
 
