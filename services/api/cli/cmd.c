@@ -52,7 +52,7 @@ int cmd_run(const struct settings *settings, const struct cmd_word *words, size_
 	    int (*check)(char *const args[], int count, struct why *ret_why), char **args, int arg_count)
 {
 	struct cmd cmd = {.settings = settings, .args = args + 1, .arg_count = arg_count - 1};
-	const struct writer_settings writer_settings = {.db = settings_db(settings), .poll_ms = 1000, .migrate = true};
+	const struct writer_settings writer_settings = {.db = settings->db, .poll_ms = 1000, .migrate = true};
 	struct writer *writer = NULL;
 	struct why why;
 	size_t i = 0;

@@ -46,7 +46,7 @@ uint64_t refusals_lost(const struct refusals *refusals); /* attempts since the s
 
 /* Periodic jobs; `refusals` is a struct refusals. The first, at the end, writes all that wait; the second removes those
  * that are too old or too many. */
-int refusals_write(void *refusals, struct periodic *periodic, int64_t *ret_again_ms);
-int refusals_remove_old(void *refusals, struct periodic *periodic, int64_t *ret_again_ms);
+int refusals_write(void *refusals, struct periodic_step *step);
+int refusals_remove_old(void *refusals, struct periodic_step *step);
 
 #endif

@@ -16,17 +16,16 @@
 
 #define RETENTION_KEEP 100000 /* entries */
 #define RETENTION_STEP 500    /* entries in one statement */
+#define RETENTION_EVERY_MS 60000
 
 struct retention {
-	int64_t age_ms;                /* 0: everything is kept for ever */
-	atomic_uint_fast64_t removed;  /* entries since the start; any thread may read it */
-	uint64_t from, removed_before; /* the job's own: where the next step begins, `removed` when it began anew */
+	int64_t age_ms;               /* 0: everything is kept for ever */
+	atomic_uint_fast64_t removed; /* entries since the start; any thread may read it */
+	uint64_t from, removed_now;   /* the job's own, of this look: where the next step begins, entries */
 };
 
-/* From the end of one look at the whole log to the next: a tenth of the age, but no more than a minute. */
-int64_t retention_every_ms(const struct retention *retention);
-
-/* The periodic job; `retention` is a struct retention. */
-int retention_remove_old(void *retention, struct periodic *periodic, int64_t *ret_again_ms);
+/* The periodic job; `retention` is a struct retention. From the end of one look at the whole log to the next it is a
+ * tenth of the age, but no more than RETENTION_EVERY_MS. */
+int retention_remove_old(void *retention, struct periodic_step *step);
 
 #endif

@@ -190,9 +190,22 @@ static const struct {
 	[CONF_DURATION] = {store_duration, release_plain}, [CONF_BOOL] = {store_bool, release_plain},
 };
 
+/* Whether it is one of "keep|replace". */
+static bool is_choice(const char *choices, const char *text)
+{
+	for (size_t len; *choices; choices += len + (choices[len] == '|')) {
+		len = strcspn(choices, "|");
+		if (strlen(text) == len && strncmp(choices, text, len) == 0)
+			return true;
+	}
+	return false;
+}
+
 int conf_store(const struct conf_option *option, const char *text, void *settings, struct why *ret_why)
 {
 	void *field = (char *)settings + option->offset;
+	if (option->arg && strchr(option->arg, '|') && !is_choice(option->arg, text))
+		return why_set(ret_why, ERR_INVALID, "", "\"%s\" is none of %s", text, option->arg);
 	int err = option->check && option->type != CONF_LIST ? option->check(text, ret_why) : 0;
 	return err < 0 ? err : types[option->type].store(option, text, field, ret_why);
 }

@@ -20,13 +20,6 @@ struct settings {
 	bool once;
 };
 
-static inline int check_mode(const char *value, struct why *ret_why)
-{
-	return strcmp(value, "keep") == 0 || strcmp(value, "replace") == 0
-		       ? 0
-		       : why_set(ret_why, ERR_INVALID, "", "\"%s\" is neither keep nor replace", value);
-}
-
 static inline int check_length(const char *value, struct why *ret_why)
 {
 	return strlen(value) >= 3 ? 0 : why_set(ret_why, ERR_INVALID, "", "shorter than 3 bytes");
@@ -52,7 +45,6 @@ static const struct conf_option options[] = {
 	 AT(mode),
 	 .def = "keep",
 	 .arg = "keep|replace",
-	 .check = check_mode,
 	 .help = "What to do with a name that is there already: a rather long help text, so that it has to be broken "
 		 "into "
 		 "several lines somewhere."},
