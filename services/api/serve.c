@@ -233,13 +233,12 @@ int serve(const struct settings *settings)
 	if (!err)
 		password_on_rehash(authenticator_verifier(hub.authenticator), rehashed, &hub);
 	if (!err)
-		err = refusals_new(settings->history_age_ms, &hub.refusals);
+		err = refusals_new(&hub.refusals);
 	bootstrap.queue = hub.queue;
 	const struct periodic_job jobs[] = {
 		{"bootstrap", BOOTSTRAP_EVERY_MS, bootstrap_make, &bootstrap, false},
 		{"token usage", TOKEN_USAGE_EVERY_MS, token_usage_exchange, hub.store, true},
 		{"refusals", REFUSALS_EVERY_MS, refusals_write, hub.refusals, true},
-		{"old refusals", REFUSALS_REMOVE_EVERY_MS, refusals_remove_old, hub.refusals, false},
 		{"retention", RETENTION_EVERY_MS, retention_remove_old, &hub.retention, false},
 	};
 	if (!err)

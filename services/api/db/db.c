@@ -143,35 +143,27 @@ static const char what_server[] = "SELECT @@GLOBAL.read_only, (SELECT COUNT(*) F
 				  "WHERE VARIABLE_NAME = 'WSREP_CLUSTER_SIZE' AND VARIABLE_VALUE + 0 > 0), "
 				  "@@SESSION.max_allowed_packet";
 
-static int db_look_at_server(struct db *db, bool *ret_read_only)
-{
-	int err = db_text_query(db, what_server);
-	MYSQL_RES *result = err ? NULL : mysql_store_result(db->mysql);
-	MYSQL_ROW row = result ? mysql_fetch_row(result) : NULL;
-
-	if (row) {
-		*ret_read_only = strcmp(row[0], "0") != 0;
-		db->cluster = strcmp(row[1], "0") != 0;
-		db->packet_max = strtoul(row[2], NULL, 10);
-	} else if (!err) {
-		err = db_fail_connection(db);
-	}
-	mysql_free_result(result);
-	return err;
-}
-
 static int db_set_up_session(struct db *db)
 {
-	bool read_only = false;
-
 	for (size_t i = 0; i < sizeof session_setup / sizeof session_setup[0]; i++) {
 		int err = db_text_query(db, session_setup[i].sql);
 		if (err && mysql_errno(db->mysql) != session_setup[i].harmless)
 			return err;
 	}
 	db->error[0] = '\0';
-	int err = db_look_at_server(db, &read_only);
-	return err || !read_only || db->host_count < 2 ? err : db_fail(db, 1290, "the server is read-only");
+	int err = db_text_query(db, what_server);
+	MYSQL_RES *result = err ? NULL : mysql_store_result(db->mysql);
+	MYSQL_ROW row = result ? mysql_fetch_row(result) : NULL;
+	bool read_only = row && strcmp(row[0], "0") != 0;
+
+	if (row) {
+		db->cluster = strcmp(row[1], "0") != 0;
+		db->packet_max = strtoul(row[2], NULL, 10);
+	} else if (!err) {
+		err = db_fail_connection(db);
+	}
+	mysql_free_result(result);
+	return read_only && db->host_count > 1 ? db_fail(db, 1290, "the server is read-only") : err;
 }
 
 static int db_connect(const struct db_settings *settings, size_t host, const char *const *sql, struct db **ret_db,

@@ -38,20 +38,21 @@ static bool wait_until(struct periodic *periodic, int64_t at_ms)
 	return !stopping;
 }
 
-static int try_step(struct periodic *periodic, const struct periodic_job *job, struct periodic_step *step,
-		    struct why *why)
+static int try_step(struct periodic *periodic, const struct periodic_job *job, struct periodic_step *step)
 {
-	int err = periodic->db ? ERR_OK : db_open(periodic->settings, NULL, &periodic->db, why);
+	struct why why = {0};
+	int err = periodic->db ? ERR_OK : db_open(periodic->settings, NULL, &periodic->db, &why);
 
 	step->db = periodic->db;
 	if (!err)
 		err = job->step(job->arg, step);
-	if (err) {
-		step->again_ms = job->every_ms;
-		if (periodic->db)
-			why_set(why, err, "", "%s", db_error(periodic->db));
-		db_close(TAKE_PTR(periodic->db));
-	}
+	if (!err)
+		return ERR_OK;
+	if (err != ERR_UNAVAILABLE && err != ERR_DEADLOCK)
+		log_warn("a periodic job failed: it is tried again", LOG_STR("job", job->name), LOG_ERR(err),
+			 LOG_STR("reason", step->db ? db_error(step->db) : why.text));
+	step->again_ms = job->every_ms;
+	db_close(TAKE_PTR(periodic->db));
 	return err;
 }
 
@@ -60,14 +61,9 @@ static void do_step(struct periodic *periodic, size_t i, bool ending)
 	const struct periodic_job *job = &periodic->jobs[i];
 	struct periodic_step step = {.ending = ending, .again_ms = job->every_ms};
 	bool kept = periodic->db;
-	struct why why;
-	int err = try_step(periodic, job, &step, &why);
 
-	if (err == ERR_UNAVAILABLE && kept) /* it may have been closed while nobody used it */
-		err = try_step(periodic, job, &step, &why);
-	if (err && err != ERR_UNAVAILABLE && err != ERR_DEADLOCK)
-		log_warn("a periodic job failed: it is tried again", LOG_STR("job", job->name), LOG_ERR(err),
-			 LOG_STR("reason", why.text));
+	if (try_step(periodic, job, &step) == ERR_UNAVAILABLE && kept) /* it was closed while nobody used it? */
+		try_step(periodic, job, &step);
 	periodic->due_ms[i] = step.again_ms == PERIODIC_NEVER ? PERIODIC_NEVER : clock_mono_ms() + step.again_ms;
 }
 

@@ -18,16 +18,10 @@
 #define FOLD_BYTES 16
 #define COLUMNS 12
 
-enum { SQL_ADD, SQL_REMOVE_SURPLUS, SQL_REMOVE_OLD };
-
 static const char *const sql[] = {
-	[SQL_ADD] =
-		"INSERT INTO refusal (fold, first_at, last_at, count, error, account, credential, peer, method, "
-		"path, subject, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-		"ON DUPLICATE KEY UPDATE count = count + VALUES(count), last_at = GREATEST(last_at, VALUES(last_at))",
-	[SQL_REMOVE_SURPLUS] = "DELETE FROM refusal WHERE id <= "
-			       "(SELECT id FROM (SELECT id FROM refusal ORDER BY id DESC LIMIT 1 OFFSET ?) AS surplus)",
-	[SQL_REMOVE_OLD] = "DELETE FROM refusal WHERE last_at < ? ORDER BY id LIMIT 10000",
+	"INSERT INTO refusal (fold, first_at, last_at, count, error, account, credential, peer, method, "
+	"path, subject, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+	"ON DUPLICATE KEY UPDATE count = count + VALUES(count), last_at = GREATEST(last_at, VALUES(last_at))",
 };
 
 struct refusal {
@@ -38,7 +32,6 @@ struct refusal {
 };
 
 struct refusals {
-	int64_t age_ms;
 	atomic_uint_fast64_t lost;
 	pthread_mutex_t lock;    /* guards `waiting` */
 	struct refusal *waiting; /* the oldest first; the periodic job alone removes any */
@@ -96,17 +89,16 @@ static void append_take(struct refusals *refusals, struct refusal *refusal)
 
 void refusals_add(struct refusals *refusals, const struct attempt *attempt)
 {
-	int64_t now_us = clock_wall_us();
-	struct refusal *refusal = refusals ? calloc(1, sizeof *refusal) : NULL, *same;
+	struct refusal *refusal, *same;
 
 	if (!refusals)
 		return;
-	if (!refusal) {
+	if (!(refusal = calloc(1, sizeof *refusal))) {
 		lose(refusals, 1);
 		return;
 	}
 	struct history_entry *entry = &refusal->entry;
-	entry->at_us = entry->last_us = now_us;
+	entry->at_us = entry->last_us = clock_wall_us();
 	entry->count = 1;
 	ipaddr_format(&attempt->peer, entry->peer);
 	copy_plain(entry->user, sizeof entry->user, attempt->user);
@@ -121,7 +113,7 @@ void refusals_add(struct refusals *refusals, const struct attempt *attempt)
 	HASH_FIND_STR(refusals->waiting, refusal->fold, same);
 	if (same) {
 		same->entry.count++;
-		same->entry.last_us = now_us;
+		same->entry.last_us = entry->last_us;
 	} else if (HASH_COUNT(refusals->waiting) < REFUSALS_QUEUE_MAX) {
 		append_take(refusals, TAKE_PTR(refusal));
 	} else {
@@ -181,7 +173,7 @@ static int write_rows(struct db *db, const struct db_value *rows, size_t count)
 	int err = db_begin(db);
 
 	if (!err)
-		err = db_bulk(db, SQL_ADD, rows, COLUMNS, count);
+		err = db_bulk(db, 0, rows, COLUMNS, count);
 	return err ? err : db_commit(db);
 }
 
@@ -211,23 +203,12 @@ int refusals_write(void *arg, struct periodic_step *step)
 	return err;
 }
 
-int refusals_remove_old(void *arg, struct periodic_step *step)
-{
-	const struct refusals *refusals = arg;
-	int64_t before_us = refusals->age_ms ? clock_wall_us() - refusals->age_ms * 1000 : 0;
-
-	db_use(step->db, sql);
-	int err = db_exec(step->db, SQL_REMOVE_SURPLUS, &DB_U64_VALUE(REFUSALS_ROWS_MAX), 1);
-	return err ? err : db_exec(step->db, SQL_REMOVE_OLD, &DB_U64_VALUE((uint64_t)before_us), 1);
-}
-
-int refusals_new(int64_t age_ms, struct refusals **ret_refusals)
+int refusals_new(struct refusals **ret_refusals)
 {
 	struct refusals *refusals = calloc(1, sizeof *refusals);
 
 	if (!refusals)
 		return ERR_NOMEM;
-	refusals->age_ms = age_ms;
 	pthread_mutex_init(&refusals->lock, NULL);
 	*ret_refusals = refusals;
 	return ERR_OK;

@@ -7,9 +7,13 @@
 #define PAUSE_MS 50    /* at least, between two steps */
 #define PAUSE_FACTOR 4 /* of what the step took: a fifth of the time, at most, is spent in the database */
 
-enum { SQL_ONLY_ONE, SQL_NEXT_ONE, SQL_LAST_OLD, SQL_REMOVE };
+enum { SQL_SURPLUS_REFUSALS, SQL_OLD_REFUSALS, SQL_ONLY_ONE, SQL_NEXT_ONE, SQL_LAST_OLD, SQL_REMOVE };
 
 static const char *const sql[] = {
+	[SQL_SURPLUS_REFUSALS] =
+		"DELETE FROM refusal WHERE id <= "
+		"(SELECT id FROM (SELECT id FROM refusal ORDER BY id DESC LIMIT 1 OFFSET ?) AS surplus)",
+	[SQL_OLD_REFUSALS] = "DELETE FROM refusal WHERE last_at < ? ORDER BY id LIMIT 10000",
 	[SQL_ONLY_ONE] = "SELECT GET_LOCK(CONCAT('silodns-retention-', DATABASE()), 0)",
 	[SQL_NEXT_ONE] = "DO RELEASE_ALL_LOCKS()", /* it was taken for each step */
 	/* Of the next RETENTION_STEP the last up to which all are too old. From where the last step ended: what was
@@ -22,12 +26,17 @@ static const char *const sql[] = {
 	[SQL_REMOVE] = "DELETE FROM change_log WHERE revision > ? AND revision <= ?",
 };
 
-static int remove_step(struct retention *retention, struct db *db, uint64_t *ret_removed)
+static int remove_refusals(struct db *db, uint64_t cutoff_us)
+{
+	int err = db_exec(db, SQL_SURPLUS_REFUSALS, &DB_U64_VALUE(RETENTION_REFUSALS_MAX), 1);
+
+	return err ? err : db_exec(db, SQL_OLD_REFUSALS, &DB_U64_VALUE(cutoff_us), 1);
+}
+
+static int remove_changes(struct retention *retention, struct db *db, uint64_t cutoff_us, uint64_t *ret_removed)
 {
 	const struct db_value from = DB_U64_VALUE(retention->from), keep = DB_U64_VALUE(RETENTION_KEEP);
-	int64_t cutoff_us = clock_wall_us() - retention->age_ms * 1000;
-	const struct db_value oldest[] = {from, keep, keep, DB_U64_VALUE(RETENTION_STEP),
-					  DB_U64_VALUE((uint64_t)cutoff_us)};
+	const struct db_value oldest[] = {from, keep, keep, DB_U64_VALUE(RETENTION_STEP), DB_U64_VALUE(cutoff_us)};
 	uint64_t mine = 1, last = 0;
 	/* In a cluster of databases such a lock keeps nobody away; there, of two that remove the same entries one gets
 	 * ERR_DEADLOCK, and leaves it until the next time. */
@@ -51,26 +60,26 @@ int retention_remove_old(void *arg, struct periodic_step *step)
 {
 	struct retention *retention = arg;
 	int64_t started = clock_mono_ms(), every_ms = retention->age_ms / 10;
-	uint64_t removed = 0;
+	uint64_t cutoff_us = (uint64_t)(clock_wall_us() - retention->age_ms * 1000), removed = 0;
 
-	if (!retention->age_ms) {
-		step->again_ms = PERIODIC_NEVER;
-		return ERR_OK;
-	}
 	db_use(step->db, sql);
-	int err = remove_step(retention, step->db, &removed);
+	int err = retention->from ? ERR_OK : remove_refusals(step->db, retention->age_ms ? cutoff_us : 0);
+	if (err || !retention->age_ms)
+		return err;
+	err = remove_changes(retention, step->db, cutoff_us, &removed);
+	if (err)
+		return err;
 	if (removed == RETENTION_STEP) { /* there may be more */
 		int64_t pause_ms = (clock_mono_ms() - started) * PAUSE_FACTOR;
 		step->again_ms = pause_ms > PAUSE_MS ? pause_ms : PAUSE_MS;
-		return err;
+		return ERR_OK;
 	}
 	if (retention->removed_now)
 		log_info("old history removed", LOG_U64("entries", retention->removed_now));
-	else if (!err)
+	else
 		log_debug("no old history to remove", LOG_I64("ms", clock_mono_ms() - started));
 	retention->from = retention->removed_now = 0;
-	step->again_ms = every_ms > RETENTION_EVERY_MS ? RETENTION_EVERY_MS
-			 : every_ms < EVERY_MIN_MS     ? EVERY_MIN_MS
-						       : every_ms;
-	return err ? err : db_exec(step->db, SQL_NEXT_ONE, NULL, 0);
+	if (every_ms < step->again_ms)
+		step->again_ms = every_ms < EVERY_MIN_MS ? EVERY_MIN_MS : every_ms;
+	return db_exec(step->db, SQL_NEXT_ONE, NULL, 0);
 }

@@ -1,10 +1,11 @@
 /*
- * Removes what the change log need not remember any more: entries older than the settings say, the oldest first, and
- * never one of the newest RETENTION_KEEP, by which other hubs and watchers go on where they were. What is left has no
- * gap. (By the order of commits, not by clocks alone: an entry with a time that is too late keeps those behind it.)
+ * Removes what need not be remembered any more. Of the change log: entries older than the settings say, the oldest
+ * first, and never one of the newest RETENTION_KEEP, by which other hubs and watchers go on where they were. What is
+ * left has no gap. (By the order of commits, not by clocks alone: an entry with a time that is too late keeps those
+ * behind it.) Of the refusals: those as old, and all but the newest RETENTION_REFUSALS_MAX.
  *
  * A periodic job of small steps with pauses between them, so that no change waits for it. However many hubs there are,
- * one at a time does it.
+ * one at a time shortens the log.
  */
 #ifndef SILODNS_API_HISTORY_RETENTION_H
 #define SILODNS_API_HISTORY_RETENTION_H
@@ -16,6 +17,7 @@
 
 #define RETENTION_KEEP 100000 /* entries */
 #define RETENTION_STEP 500    /* entries in one statement */
+#define RETENTION_REFUSALS_MAX 100000
 #define RETENTION_EVERY_MS 60000
 
 struct retention {

@@ -20,15 +20,12 @@ static const char *const sql[] = {
 };
 
 /* The two kinds; their names are the tokens'. One updates its hostnames, the other reads. */
-static const struct kind {
-	const char *name;
-	bool updates;
-} kinds[] = {{"updater", true}, {"hostsync", false}};
-enum { KIND_COUNT = sizeof kinds / sizeof kinds[0] };
+enum { UPDATER, HOSTSYNC, KINDS };
+static const char *const kind_names[KINDS] = {"updater", "hostsync"};
 
-static const char *secret_of(const struct settings *settings, const struct kind *kind)
+static const char *secret_of(const struct settings *settings, size_t kind)
 {
-	return kind->updates ? settings->updater_token : settings->hostsync_token;
+	return kind == UPDATER ? settings->updater_token : settings->hostsync_token;
 }
 
 /* --- what a token is to be ---------------------------------------------------------------------------------------- */
@@ -50,30 +47,31 @@ static json_t *names_json(const struct conf_list *list)
 }
 
 /* NULL: no memory. */
-static char *scope_text(const struct settings *settings, const struct kind *kind)
+static char *scope_text(const struct settings *settings, bool updates)
 {
 	json_auto_t *scope = json_object();
-	json_t *hostnames = kind->updates ? names_json(&settings->client_hostnames) : NULL;
 	int err = jsontext_set(scope, "verbs", true,
-			       kind->updates ? json_pack("[s, s]", "read", "update") : json_pack("[s]", "read"));
+			       updates ? json_pack("[s, s]", "read", "update") : json_pack("[s]", "read"));
 
 	err |= jsontext_set(scope, "silos", true, names_json(&settings->client_silos));
-	err |= jsontext_set(scope, "hostnames", kind->updates, hostnames);
+	if (updates)
+		err |= jsontext_set(scope, "hostnames", true, names_json(&settings->client_hostnames));
 	return err ? NULL : json_dumps(scope, JSON_COMPACT);
 }
 
-static int make_token(const struct settings *settings, const struct kind *kind, struct token **ret_token,
+/* A token of this owner. */
+static int make_token(const struct settings *settings, size_t kind, const char *owner, struct token **ret_token,
 		      struct why *ret_why)
 {
-	_cleanup_free_ char *text = scope_text(settings, kind);
+	_cleanup_free_ char *text = scope_text(settings, kind == UPDATER);
 	const char *secret = secret_of(settings, kind);
 	int err = text ? token_parse(text, strlen(text), ret_token, ret_why) : ERR_NOMEM;
 
-	if (!err && !token_hash_secret(secret, strlen(secret), (*ret_token)->hash)) {
-		token_unref(*ret_token);
-		err = ERR_INTERNAL; /* the table of settings has checked it */
-	}
-	return err;
+	if (err)
+		return err;
+	token_set_subject(*ret_token, owner, kind_names[kind]);
+	token_hash_secret(secret, strlen(secret), (*ret_token)->hash); /* the table of settings has checked it */
+	return ERR_OK;
 }
 
 int bootstrap_check(const struct settings *settings, struct why *ret_why)
@@ -84,17 +82,17 @@ int bootstrap_check(const struct settings *settings, struct why *ret_why)
 		return why_set(ret_why, ERR_INVALID, "",
 			       "SILODNS_UPDATER_TOKEN and SILODNS_HOSTSYNC_TOKEN are the same secret: make another one "
 			       "for one of them (silodns-api secrets DIR hostsync-token)");
-	for (size_t i = 0; i < KIND_COUNT; i++) {
-		struct token *token;
-		if (!secret_of(settings, &kinds[i]))
+	for (size_t kind = 0; kind < KINDS; kind++) {
+		_cleanup_(token_cleanup) struct token *token = NULL;
+		bool updates = kind == UPDATER;
+		if (!secret_of(settings, kind))
 			continue;
-		if (!settings->client_silos.count || (kinds[i].updates && !settings->client_hostnames.count))
+		if (!settings->client_silos.count || (updates && !settings->client_hostnames.count))
 			return why_set(ret_why, ERR_INVALID, "", "a token of the %s needs SILODNS_CLIENT_SILOS%s",
-				       kinds[i].name, kinds[i].updates ? " and SILODNS_CLIENT_HOSTNAMES" : "");
-		int err = make_token(settings, &kinds[i], &token, ret_why);
+				       kind_names[kind], updates ? " and SILODNS_CLIENT_HOSTNAMES" : "");
+		int err = make_token(settings, kind, "", &token, ret_why);
 		if (err)
 			return err;
-		token_unref(token);
 	}
 	return ERR_OK;
 }
@@ -176,36 +174,27 @@ static int make_silos(struct bootstrap *c, const char *owner, struct why *ret_wh
 
 /* A secret that one kind has, and that the settings give to the other: when each has the other's, the first that is
  * replaced takes the second one's token away, which is no revocation. So both, before either is replaced. */
-static int forget_moved(struct bootstrap *c, struct db *db, const struct kind *kind)
+static int forget_moved(struct bootstrap *c, struct db *db, const struct token *token)
 {
 	_cleanup_(token_cleanup) struct token *current = NULL;
-	const char *secret = secret_of(c->settings, kind);
-	unsigned char hash[TOKEN_HASH_BYTES];
-	char hex[TOKEN_HASH_HEX + 1];
+	char hash[TOKEN_HASH_HEX + 1];
 
-	if (!secret || !token_hash_secret(secret, strlen(secret), hash) || store_token(c->store, hash, &current) ||
-	    strcmp(token_name(current), kind->name) == 0)
+	if (store_token(c->store, token->hash, &current) || strcmp(token_name(current), token_name(token)) == 0)
 		return ERR_OK;
-	sodium_bin2hex(hex, sizeof hex, hash, sizeof hash);
-	return db_exec(db, SQL_FORGET, &DB_TEXT_VALUE(hex, TOKEN_HASH_HEX), 1);
+	sodium_bin2hex(hash, sizeof hash, token->hash, sizeof token->hash);
+	return db_exec(db, SQL_FORGET, &DB_STRING_VALUE(hash), 1);
 }
 
-static int ensure(struct bootstrap *c, struct db *db, const struct kind *kind, const char *owner, struct why *ret_why)
+static int ensure(struct bootstrap *c, struct db *db, struct token *token, const char *owner, struct why *ret_why)
 {
-	_cleanup_(token_cleanup) struct token *token = NULL;
 	_cleanup_(token_cleanup) struct token *current = NULL;
 	char hash[TOKEN_HASH_HEX + 1];
 	uint64_t taken = 0;
-	int err = make_token(c->settings, kind, &token, ret_why);
-
-	if (err)
-		return err;
-	token_set_subject(token, owner, kind->name);
-	sodium_bin2hex(hash, sizeof hash, token->hash, sizeof token->hash);
-	const struct db_value param = DB_TEXT_VALUE(hash, strlen(hash));
 	bool there = store_token(c->store, token->hash, &current) == ERR_OK;
-	if (!there)
-		err = db_query(db, SQL_TAKEN, &param, 1, db_read_u64, &taken);
+
+	sodium_bin2hex(hash, sizeof hash, token->hash, sizeof token->hash);
+	const struct db_value param = DB_STRING_VALUE(hash);
+	int err = there ? ERR_OK : db_query(db, SQL_TAKEN, &param, 1, db_read_u64, &taken);
 	if (!err && taken) {
 		log_warn("a token of the settings was revoked: it stays so; give it another secret",
 			 LOG_STR("token", token->subject));
@@ -225,6 +214,7 @@ static int ensure(struct bootstrap *c, struct db *db, const struct kind *kind, c
 
 static int ensure_all(struct bootstrap *c, struct db *db, struct why *ret_why)
 {
+	struct token *tokens[KINDS] = {NULL};
 	char owner[USER_NAME_MAX + 1];
 	int err = ERR_OK;
 
@@ -232,11 +222,17 @@ static int ensure_all(struct bootstrap *c, struct db *db, struct why *ret_why)
 		return ERR_OK;
 	if (find_owner(c, owner))
 		return why_set(ret_why, ERR_NOT_FOUND, "", "there is no admin whose they could be");
-	for (size_t i = 0; i < KIND_COUNT && !err; i++)
-		err = forget_moved(c, db, &kinds[i]);
-	for (size_t i = 0; i < KIND_COUNT && !err; i++)
-		if (secret_of(c->settings, &kinds[i]))
-			err = ensure(c, db, &kinds[i], owner, ret_why);
+	for (size_t kind = 0; kind < KINDS && !err; kind++)
+		if (secret_of(c->settings, kind))
+			err = make_token(c->settings, kind, owner, &tokens[kind], ret_why);
+	for (size_t kind = 0; kind < KINDS && !err; kind++)
+		if (tokens[kind])
+			err = forget_moved(c, db, tokens[kind]);
+	for (size_t kind = 0; kind < KINDS && !err; kind++)
+		if (tokens[kind])
+			err = ensure(c, db, tokens[kind], owner, ret_why);
+	for (size_t kind = 0; kind < KINDS; kind++)
+		token_unref(tokens[kind]);
 	if (err && !ret_why->text[0])
 		why_set(ret_why, err, "", "%s", db_error(db));
 	return err;
