@@ -96,7 +96,7 @@ int log_list_reply(struct call *call, struct reply *reply, const char *before)
 
 static int read_silo(const char *document, struct silo *ret_silo)
 {
-	int err = document ? silo_read_canonical(document, ret_silo) : ERR_OK;
+	int err = document ? silo_read_canonical(document, strlen(document), ret_silo) : ERR_OK;
 
 	if (err == ERR_MALFORMED)
 		err = silo_parse(document, strlen(document), NULL, NULL, ret_silo, NULL);

@@ -91,7 +91,7 @@ static bool read_stretch(const char *json, size_t from, size_t end, struct silo 
 	memcpy(text, head, sizeof head - 1);
 	memcpy(text + sizeof head - 1, json + from, end - from);
 	memcpy(text + sizeof head - 1 + (end - from), tail, sizeof tail);
-	return silo_read_canonical(text, ret_silo) == ERR_OK;
+	return silo_read_canonical(text, strlen(text), ret_silo) == ERR_OK;
 }
 
 struct differences {

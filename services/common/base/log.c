@@ -152,7 +152,7 @@ static void put_quoted(struct line *line, const char *text)
 {
 	put(line, "\"", 1);
 	for (const char *s = text; *s; s++) {
-		char escape[8];
+		char escape[8] = {*s}; /* what stands for itself, as nearly all does */
 		if (*s == '"' || *s == '\\')
 			snprintf(escape, sizeof(escape), "\\%c", *s);
 		else if (*s == '\n')
@@ -161,8 +161,6 @@ static void put_quoted(struct line *line, const char *text)
 			snprintf(escape, sizeof(escape), "\\t");
 		else if ((unsigned char)*s < ' ')
 			snprintf(escape, sizeof(escape), "\\u%04x", (unsigned)*s);
-		else
-			snprintf(escape, sizeof(escape), "%c", *s);
 		put(line, escape, strlen(escape));
 	}
 	put(line, "\"", 1);

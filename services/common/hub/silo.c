@@ -192,6 +192,13 @@ static int check_members(const struct reading *r, const json_t *object, const ch
 	return ERR_OK;
 }
 
+static bool is_of_a_machine(const struct ipaddr *ip)
+{
+	enum ipaddr_scope scope = ipaddr_scope(ip);
+
+	return scope != IPADDR_UNSPECIFIED && scope != IPADDR_MULTICAST && scope != IPADDR_BROADCAST;
+}
+
 static int read_ip(const struct reading *r, size_t index, const json_t *value, struct ipaddr *ret_ip)
 {
 	char text[128];
@@ -206,11 +213,10 @@ static int read_ip(const struct reading *r, size_t index, const json_t *value, s
 		return refuse_type(r, index, "ip", "a string", value);
 	if (ipaddr_parse(json_string_value(value), json_string_length(value), ret_ip, r->why))
 		return refuse_record(r, ERR_INVALID, index, "ip", r->why->text);
-	enum ipaddr_scope scope = ipaddr_scope(ret_ip);
-	if (scope != IPADDR_UNSPECIFIED && scope != IPADDR_MULTICAST && scope != IPADDR_BROADCAST)
+	if (is_of_a_machine(ret_ip))
 		return ERR_OK;
 	snprintf(text, sizeof text, "\"%s\" is %s: no machine has such an address", json_string_value(value),
-		 ipaddr_scope_name(scope));
+		 ipaddr_scope_name(ipaddr_scope(ret_ip)));
 	return refuse_record(r, ERR_INVALID, index, "ip", text);
 }
 
@@ -312,6 +318,25 @@ static struct silo take(struct silo *silo)
 	return taken;
 }
 
+/* Whether it is the canonical text, as silodns' own programs write it, of a silo to which there is no objection. False:
+ * a JSON library reads it, and finds the words for what is wrong. */
+static bool read_canonical(const char *json, size_t len, const char *id, struct silo *ret_silo)
+{
+	char name[HOSTNAME_LEN_MAX + 1];
+
+	if (!len || silo_read_canonical(json, len, ret_silo))
+		return false;
+	bool good = !silo_id_check(ret_silo->id, strlen(ret_silo->id), NULL) && (!id || strcmp(ret_silo->id, id) == 0);
+	for (size_t i = 0; i < ret_silo->count && good; i++) {
+		const struct record *record = &ret_silo->records[i];
+		good = !hostname_parse(record->hostname, strlen(record->hostname), name, NULL) &&
+		       strcmp(record->hostname, name) == 0 && is_of_a_machine(&record->ip);
+	}
+	if (!good)
+		silo_release(ret_silo);
+	return good;
+}
+
 static int read_silo(const char *json, size_t len, const char *id, const struct ipaddr *default_ip, bool ignore_unknown,
 		     struct silo *ret_silo, struct why *ret_why)
 {
@@ -320,6 +345,9 @@ static int read_silo(const char *json, size_t len, const char *id, const struct 
 	static const char example[] = "{\"dnsrecords\":[{\"hostname\":\"a\",\"ip\":\"192.0.2.7\"}]}";
 	struct why why;
 	const struct reading r = {"dnsrecords", default_ip, why_no_ip(default_ip), ignore_unknown, &silo, &why};
+
+	if (read_canonical(json, len, id, ret_silo))
+		return ERR_OK;
 	int err = jsontext_parse_object(json, len, example, &root, &why);
 
 	if (!err)

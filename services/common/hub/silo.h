@@ -71,9 +71,9 @@ void silo_sort(struct silo *silo);
 
 /* {"id":"a","dnsrecords":[{"hostname":"h","ip":"192.0.2.7"}]}, no white space, no final newline. free() the text. */
 int silo_to_json(const struct silo *silo, char **ret_json, size_t *ret_len);
-/* The document that silo_to_json() wrote (ends in NUL), back again; many times faster than silo_parse(). ERR_NOMEM;
- * ERR_MALFORMED for every other text, be it a silo or not. Id and hostnames are not checked. */
-int silo_read_canonical(const char *json, struct silo *ret_silo);
+/* The document that silo_to_json() wrote, back again; many times faster than a JSON library. ERR_NOMEM; ERR_MALFORMED
+ * for every other text, be it a silo or not. Id, hostnames and the kind of addresses are not checked. */
+int silo_read_canonical(const char *json, size_t len, struct silo *ret_silo);
 
 /* Appends the records as lines of a hosts file, "192.0.2.7<TAB>dbserver", one each. `out->err` tells of failure. */
 void silo_append_hosts(const struct silo *silo, struct buf *out);

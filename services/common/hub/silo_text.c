@@ -115,13 +115,13 @@ static int read_record(struct rest *rest, struct silo *silo)
 	return err || is_in_order(silo) ? err : ERR_MALFORMED;
 }
 
-int silo_read_canonical(const char *json, struct silo *ret_silo)
+int silo_read_canonical(const char *json, size_t len, struct silo *ret_silo)
 {
 	_cleanup_(silo_release) struct silo silo = {0};
-	struct rest rest = {json, json + strlen(json)};
+	struct rest rest = {json, json + len};
 	int err = ERR_OK;
 
-	if (!skip(&rest, before_id) || !take_until_quote(&rest, silo.id, sizeof silo.id) ||
+	if (memchr(json, '\0', len) || !skip(&rest, before_id) || !take_until_quote(&rest, silo.id, sizeof silo.id) ||
 	    !skip(&rest, before_records))
 		return ERR_MALFORMED;
 	for (bool first = true; !err && rest.at < rest.end && *rest.at != ']'; first = false)

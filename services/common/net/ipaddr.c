@@ -114,12 +114,12 @@ static int refuse(const char *text, struct why *why)
 
 int ipaddr_parse(const char *text, size_t len, struct ipaddr *ret_ip, struct why *ret_why)
 {
-	char copy[QUOTE_MAX + 4];
+	char copy[QUOTE_MAX + 4] = "";
 	struct ipaddr ip = {0};
 
 	if (memchr(text, '\0', len))
 		return why_set(ret_why, ERR_INVALID, "", "the address holds a NUL byte");
-	snprintf(copy, sizeof copy, "%.*s", (int)(len < sizeof copy ? len : sizeof copy), text);
+	memcpy(copy, text, len < sizeof copy ? len : sizeof copy - 1);
 	if (len < IPADDR_TEXT_MAX) {
 		if (inet_pton(AF_INET, copy, ip.bytes) == 1 && !has_leading_zero(copy))
 			ip.family = 4;

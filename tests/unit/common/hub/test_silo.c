@@ -257,7 +257,7 @@ static void check_canonical(const char *document, size_t records)
 	char *expected = json_dumps(root, JSON_COMPACT);
 	assert_string_equal(json, expected);
 	assert_int_equal(len, strlen(expected));
-	assert_int_equal(silo_read_canonical(json, &again), ERR_OK);
+	assert_int_equal(silo_read_canonical(json, strlen(json), &again), ERR_OK);
 	assert_string_equal(again.id, silo.id);
 	assert_true(silo_equal(&again, &silo));
 	free(expected);
