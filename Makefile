@@ -122,7 +122,7 @@ $(BUILD)/migrations.c: $(migrations) scripts/embed-migrations
 $(BUILD)/openapi.c: services/api/openapi.json scripts/embed-file
 	$(call say,EMBED,$<)
 	$(Q)mkdir -p $(@D)
-	$(Q)scripts/embed-file api/routes/openapi.h openapi_json $< >$@.tmp && mv $@.tmp $@
+	$(Q)scripts/embed-file api/routes/handlers.h openapi_json $< >$@.tmp && mv $@.tmp $@
 
 $(BUILD)/obj/migrations.o $(BUILD)/obj/openapi.o: $(BUILD)/obj/%.o: $(BUILD)/%.c $(flags_file)
 	$(call say,CC,$<)

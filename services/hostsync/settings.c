@@ -128,7 +128,6 @@ const struct conf_program hostsync_program = {
 		  "SIGHUP asks the hub at once.\n",
 	.options = options,
 	.option_count = sizeof(options) / sizeof(options[0]),
-	.foreign = conf_all_names,
 };
 
 static void lower(struct conf_list *list)

@@ -101,7 +101,6 @@ const struct conf_program updater_program = {
 		"SIGINT; SIGHUP looks at once.\n",
 	.options = options,
 	.option_count = sizeof options / sizeof options[0],
-	.foreign = conf_all_names,
 };
 
 static int missing(FILE *err_stream, const char *name)

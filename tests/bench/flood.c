@@ -21,7 +21,6 @@
 #define LOGINS_MAX 4000 /* under way */
 #define FIRST_ADDRESS 0x7F640000u
 #define TICK_MS 1
-#define STATUS_MAX 600
 #define NO_ANSWER 0
 
 struct login {
@@ -38,7 +37,7 @@ struct flood {
 	struct login *idle[LOGINS_MAX]; /* stack */
 	size_t idle_count;
 	uint64_t begun;
-	uint64_t statuses[STATUS_MAX];
+	uint64_t statuses[PROGRAM_STATUS_MAX];
 	bool over;
 };
 
@@ -48,7 +47,7 @@ static void end_login(struct flood *flood, struct login *login, unsigned status)
 {
 	close(login->fd);
 	login->fd = -1;
-	flood->statuses[status < STATUS_MAX ? status : NO_ANSWER]++;
+	flood->statuses[status < PROGRAM_STATUS_MAX ? status : NO_ANSWER]++;
 	flood->idle[flood->idle_count++] = login;
 }
 
@@ -118,19 +117,6 @@ static void read_path(struct flood *flood)
 	fflush(stdout);
 }
 
-static void report(const struct flood *flood, double seconds)
-{
-	json_t *answers = json_object();
-
-	for (unsigned i = 0; i < STATUS_MAX; i++) {
-		char name[8];
-		snprintf(name, sizeof name, "%u", i);
-		if (flood->statuses[i])
-			json_object_set_new(answers, name, json_integer((json_int_t)flood->statuses[i]));
-	}
-	program_print_take(json_pack("{s:f, s:o}", "per_second", (double)flood->begun / seconds, "answers", answers));
-}
-
 static void run(struct flood *flood)
 {
 	struct epoll_event events[256], in = {.events = EPOLLIN, .data.ptr = NULL};
@@ -153,7 +139,9 @@ static void run(struct flood *flood)
 				send_request(flood, login);
 		}
 	}
-	report(flood, (double)(clock_mono_us() - began_us) / 1e6);
+	double seconds = (double)(clock_mono_us() - began_us) / 1e6;
+	program_print_take(json_pack("{s:f, s:o}", "per_second", (double)flood->begun / seconds, "answers",
+				     program_statuses(flood->statuses)));
 }
 
 int main(int argc, char **argv)

@@ -27,7 +27,6 @@
 #define GRACE_MS 3000 /* for the last answers */
 #define PATIENCE_MS 20000
 #define CHANGE_EVERY 10 /* requests; MODE_MIXED */
-#define STATUS_MAX 600
 
 enum mode { MODE_GET, MODE_GET_304, MODE_PUT, MODE_PUT_SAME, MODE_MIXED };
 static const char *const mode_names[] = {"get", "get-304", "put", "put-same", "mixed"};
@@ -58,7 +57,7 @@ struct load {
 	int64_t started_us, counted_from_us, until_us;
 	size_t under_way;
 	struct histogram latency; /* answers that came while counting */
-	uint64_t statuses[STATUS_MAX];
+	uint64_t statuses[PROGRAM_STATUS_MAX];
 	char unexpected[512]; /* the first answer that was not as wanted */
 	uint64_t unexpected_count, sent_again;
 };
@@ -179,7 +178,7 @@ static void take_answer(struct load *load, struct slot *slot, int64_t now)
 		fprintf(load->acks, "%llu %u %u\n", (unsigned long long)client->revision, slot->silo, slot->change);
 	if (now < load->counted_from_us || now >= load->until_us)
 		return;
-	load->statuses[client->status > 0 && client->status < STATUS_MAX ? client->status : 0]++;
+	load->statuses[client->status > 0 && client->status < PROGRAM_STATUS_MAX ? client->status : 0]++;
 	histogram_add(&load->latency, now - slot->due_us);
 }
 
@@ -298,19 +297,13 @@ static void open_connections(struct load *load)
 static void report(const struct load *load)
 {
 	double seconds = (double)(load->until_us - load->counted_from_us) / 1e6;
-	json_t *statuses = json_object();
 
-	for (unsigned i = 0; i < STATUS_MAX; i++) {
-		char name[8];
-		snprintf(name, sizeof name, "%u", i);
-		if (load->statuses[i])
-			json_object_set_new(statuses, name, json_integer((json_int_t)load->statuses[i]));
-	}
-	program_print_take(json_pack(
-		"{s:I, s:f, s:o, s:o, s:I, s:s, s:I, s:I}", "answers", (json_int_t)load->latency.count, "per_second",
-		(double)load->latency.count / seconds, "latency_us", histogram_json(&load->latency), "statuses",
-		statuses, "unexpected", (json_int_t)load->unexpected_count, "first_unexpected", load->unexpected,
-		"sent_again", (json_int_t)load->sent_again, "next_change", (json_int_t)load->next_change));
+	program_print_take(
+		json_pack("{s:I, s:f, s:o, s:o, s:I, s:s, s:I, s:I}", "answers", (json_int_t)load->latency.count,
+			  "per_second", (double)load->latency.count / seconds, "latency_us",
+			  histogram_json(&load->latency), "statuses", program_statuses(load->statuses), "unexpected",
+			  (json_int_t)load->unexpected_count, "first_unexpected", load->unexpected, "sent_again",
+			  (json_int_t)load->sent_again, "next_change", (json_int_t)load->next_change));
 }
 
 static void release(struct load *load)

@@ -8,8 +8,6 @@ from tests.cluster.network import Network
 from tests.cluster.several import Several
 from tests.lib.fixtures import *  # noqa: F403
 
-
-
 NODES = HUBS = 3
 FIGURES = []
 

@@ -1,17 +1,14 @@
-"""Three hubs, each at a database node of its own first or all at the same, nginx in front; clients that keep a ledger, watchers, hosts keepers. What each has is compared."""
+"""Three hubs, each at a database node of its own first or all at the same, nginx in front, and all that hangs on them."""
 
 import threading
 
 from tests.cluster.front import Front
-from tests.lib.follower import Follower
-from tests.lib.hostskeeper import Keeper, block
-from tests.lib.hub import ADMIN, Hub
+from tests.lib.hub import Hub, finish_all
 from tests.lib.ledger import OPEN, Ledger, check_agreement
-from tests.lib.waiting import wait_until
+from tests.lib.load import Load
 
 CLIENTS = 6
 NO_LIMITS = {"LIMIT_REQUESTS": 0, "LIMIT_USER_REQUESTS": 0, "MAX_CONNECTIONS_PER_ADDRESS": 0}  # all clients have one address and are one user
-LOCAL = "127.0.0.1\tlocalhost\n"
 
 
 class FrontLedger(Ledger):
@@ -23,9 +20,10 @@ class FrontLedger(Ledger):
         return super()._verdict(answer)
 
 
-class Several:
+class Several(Load):
     def __init__(self, machines, database, directory, own_nodes=True, through_front=True, clients=CLIENTS, deletes=True, all_followed=True, program=None, **settings):
-        self.machines, self.database, self.directory = machines, database, directory
+        super().__init__(directory)
+        self.machines, self.database = machines, database
         nodes = database.cluster.nodes
         self.hubs = []
         for n in range(len(nodes)):
@@ -35,8 +33,7 @@ class Several:
             self.hubs[-1].program = program or self.hubs[-1].program
         self.clients, self.deletes, self.through_front = clients, deletes, through_front
         self.all_followed = all_followed
-        self.front = self.ledger = None
-        self.keepers, self.followers = [], []
+        self.front = None
 
     def start(self):
         starts = [threading.Thread(target=hub.start) for hub in self.hubs]  # all at once, as a cluster does
@@ -50,17 +47,11 @@ class Several:
         self.ledger = FrontLedger(self.front, clients=self.clients, deletes=self.deletes) if self.through_front \
             else Ledger(*self.hubs, clients=self.clients, deletes=self.deletes)
         some = self.ledger.silos[:3]
-        self.followers = [Follower(self.front), Follower(self.front, *some), *(Follower(hub, *([] if self.all_followed else some)) for hub in self.hubs)]
-        self.keepers = [self._keeper(n, follow) for n, follow in enumerate(("watch", "watch", "poll"))]
+        for hub, silos in ((self.front, ()), (self.front, some), *((hub, () if self.all_followed else some) for hub in self.hubs)):
+            self.follow(hub, *silos)
+        for follow in ("watch", "watch", "poll"):
+            self.keep(self.front, follow, INTERVAL="200ms", ALLOW_PLAIN_HTTP="true")
         return self
-
-    def _keeper(self, n, follow):
-        directory = self.directory / f"etc{n}"
-        directory.mkdir()
-        keeper = Keeper(directory, self.front, ",".join(self.ledger.silos), USER=ADMIN[0], PASSWORD=ADMIN[1], INTERVAL="200ms", FOLLOW=follow,
-                        ALLOW_PLAIN_HTTP="true")
-        keeper.hosts.write_text(LOCAL)
-        return keeper.start()
 
     def identities(self):
         return {hub.get("/readyz", auth=None).json.get("hub") for hub in self.hubs}
@@ -73,35 +64,15 @@ class Several:
         tables = self.ledger.check(self.database, hub=self.hubs[0])
         check_agreement(self.database, *self.hubs)
         self.database.check_same()
-        kept = block(*((silo, sorted(tables[silo])) for silo in self.ledger.silos if silo in tables))
-        for keeper in self.keepers:
-            keeper.wait_text(LOCAL + kept, 60)
-        expected = {silo: dict(records) for silo, records in tables.items()}
+        super().check(tables, 60)
         for follower in self.followers:
-            mine = {silo: records for silo, records in expected.items() if not follower.names or silo in follower.names}
-            wait_until(lambda: follower.silos == mine, 60, what=f"the newest state of every silo; {follower.silos} is not {mine}")  # noqa: B023
-            follower.check()
             assert not follower.resets, "a watcher was told to forget everything, though nothing was lost"
         for hub in self.hubs:
             assert "does not continue what is in memory" not in hub.log(), "a hub took a node that was behind for a restored backup"
         assert len(self.identities()) == 1
 
     def close(self):
-        for follower in self.followers:
-            follower.close()
-        if self.ledger:
-            self.ledger.done.set()
-            for thread in self.ledger.threads:
-                thread.join(30)
-        for keeper in self.keepers:
-            keeper.stop()
+        super().close()
         if self.front:
             self.front.close()
-        failures = []
-        for hub in self.hubs:
-            try:
-                hub.finish()
-            except AssertionError as failure:
-                failures.append(failure)
-        if failures:
-            raise failures[0]
+        finish_all(self.hubs)

@@ -38,7 +38,7 @@ class Clients:
     def finish(self):
         """What the load has seen; the watchers have heard of what it has made, in order, and were back soon."""
         load, _ = self.load.communicate(timeout=60)
-        newest = {f"s{n:07}": int(self.front.get(f"/silos/s{n:07}").headers["ETag"].strip('"')) for n in range(SILOS)}
+        newest = {f"s{n:07}": self.front.get(f"/silos/s{n:07}").revision for n in range(SILOS)}
         for watcher in self.watchers:
             (silo,) = watcher.names
             wait_until(lambda: watcher.stream.silos.get(silo, {}).get("revision") == newest[silo], 60, what=f"the newest state of {silo}")  # noqa: B023

@@ -2,6 +2,8 @@
 
 import subprocess
 
+IMAGES = ("silodns/api", "silodns/updater", "silodns/hostsync")
+
 
 def run(*command, check=True, timeout=300, **more):
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=timeout, **more)

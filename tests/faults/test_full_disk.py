@@ -5,10 +5,11 @@ import subprocess
 
 import pytest
 
-from tests.faults.world import LOCAL, rounds
+from tests.faults.world import rounds
 from tests.lib import needs
 from tests.lib.hostskeeper import Keeper
 from tests.lib.hub import ADMIN
+from tests.lib.load import LOCAL
 from tests.lib.waiting import wait_until
 
 DISK_KB = 1024

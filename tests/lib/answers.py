@@ -4,6 +4,33 @@ import contextlib
 import socket
 import time
 
+from tests.lib.hub import SLOW
+from tests.lib.waiting import wait_until
+
+
+def records(*pairs):
+    """As they stand in a document: (hostname, address) each, or one mapping of them; those with None have no address."""
+    pairs = pairs[0].items() if pairs and isinstance(pairs[0], dict) else pairs
+    return [{"hostname": hostname, "ip": ip} if ip else {"hostname": hostname} for hostname, ip in pairs]
+
+
+def document(*pairs):
+    return {"dnsrecords": records(*pairs)}
+
+
+EMPTY = document()
+
+
+def history(hub, silo, query="", **more):
+    answer = hub.get(f"/silos/{silo}/history{query}", **more)
+    assert answer.status == 200, answer
+    return answer.json
+
+
+def put_at_last(hub, silo, records):
+    """A busy machine may refuse a change with 503."""
+    wait_until(lambda: hub.put_silo(silo, records).status in (200, 201), 60 * SLOW, f"silo {silo}")
+
 
 def problem(answer, status, name):
     assert answer.status == status, answer

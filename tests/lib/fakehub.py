@@ -244,7 +244,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if status not in (204, 304):
             self.send_header("Content-Length", str(len(body) + truncate))
         self.end_headers()
-        if self.command != "HEAD" and status not in (204, 304):
+        if status not in (204, 304):
             self.wfile.write(body)
         if truncate:
             self.close_connection = True
@@ -258,8 +258,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _answer(self, path, body):
         hub = self.hub
-        if path == "/ping":
-            return self._json(200, {"message": "PONG"})
         if path == "/ip":
             return self._json(200, {"ip": hub.my_ip or self.client_address[0]})
         if not hub._authorized(self.seen.headers):
@@ -268,9 +266,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         match = re.fullmatch(r"/silos/([A-Za-z0-9][A-Za-z0-9._-]{0,63})", path)
         if not match:
             return self._problem(404, "not-found", f"there is no {path}")
-        methods = {"GET": self._get, "HEAD": self._get, "PUT": self._put, "DELETE": self._delete}
+        methods = {"GET": self._get, "PUT": self._put}
         if self.command not in methods:
-            return self._problem(405, "method", "no such method here", {"Allow": "GET, HEAD, PUT, DELETE"})
+            return self._problem(405, "method", "no such method here", {"Allow": ", ".join(methods)})
         return methods[self.command](match[1], body)
 
     def _silo(self, status, silo_id):
@@ -310,12 +308,3 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if created or hub.silos[silo_id][1] != canonical(records):
             hub.set(silo_id, records)
         return self._silo(201 if created else 200, silo_id)
-
-    def _delete(self, silo_id, _body):
-        if silo_id not in self.hub.silos:
-            return self._problem(404, "not-found", f'there is no silo "{silo_id}"')
-        refused = self._refused_condition(silo_id)
-        if refused:
-            return refused
-        self.hub.delete(silo_id)
-        return 204, b"", {}

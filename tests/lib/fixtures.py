@@ -3,7 +3,6 @@
 import contextlib
 import ctypes
 import os
-import pathlib
 import shutil
 import signal
 import tempfile
@@ -11,7 +10,7 @@ import tempfile
 import pytest
 
 from tests.lib import leaks, processes
-from tests.lib.hub import SLOW, Hub
+from tests.lib.hub import SLOW, Hub, finish_all
 from tests.lib.mariadb import Database, MariaDB
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -101,14 +100,7 @@ def make_hub(tmp_path):
         return hub.start(wait_ready) if start else hub
 
     yield make
-    failures = []
-    for hub in made:
-        try:
-            hub.finish()
-        except AssertionError as failure:
-            failures.append(failure)
-    if failures:
-        raise failures[0]
+    finish_all(made)
 
 
 @pytest.fixture
@@ -117,10 +109,21 @@ def hub(make_hub, database):
 
 
 @pytest.fixture(scope="module")
-def shared_hub(mariadb, tmp_path_factory):
+def make_shared_hub(mariadb, tmp_path_factory):
+    """Starts hubs for all tests of a file."""
+    made = []
+
+    def make(start=True, **settings):
+        made.append(Hub(tmp_path_factory.mktemp("hub"), Database(mariadb), **settings))
+        return made[-1].start() if start else made[-1]
+
+    yield make
+    finish_all(made)
+    for hub in made:
+        hub.database.drop()
+
+
+@pytest.fixture(scope="module")
+def shared_hub(make_shared_hub):
     """One hub for all tests of a file that do not stop it; each uses names of its own."""
-    database = Database(mariadb)
-    hub = Hub(tmp_path_factory.mktemp("hub"), database).start()
-    yield hub
-    hub.finish()
-    database.drop()
+    return make_shared_hub()

@@ -33,6 +33,10 @@ class AnswerWithJson(Answer):
     def json(self):
         return json.loads(self.body)
 
+    @property
+    def revision(self):
+        return int(self.headers["ETag"].strip('"'))
+
 
 def basic(user, password):
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
@@ -184,7 +188,7 @@ class Hub(Endpoint):
         ((revision,),) = self.database.sql("SELECT revision FROM hub")
         assert self.revision() == int(revision)
         stored = self.database.sql("SELECT id, revision FROM silo")
-        told = {silo: int(self.get(f"/silos/{silo}").headers["ETag"].strip('"')) for silo, _ in stored}
+        told = {silo: self.get(f"/silos/{silo}").revision for silo, _ in stored}
         assert told == {silo: int(revision) for silo, revision in stored}
         records = {(silo["id"], r["hostname"], r["ip"]) for silo in self.get("/silos").json for r in silo["dnsrecords"]}
         assert records == {tuple(row) for row in self.database.sql("SELECT silo, hostname, ip FROM record")}
@@ -239,3 +243,15 @@ class Hub(Endpoint):
         leaks.check(log, self.secrets, "the log")
         leaks.check(log, (query for query in self.queries if len(query) > 3), "the log")
         assert not re.search(r"[ {]\"?path\"?[=:]\S*\?", log), "a target is logged with its query"
+
+
+def finish_all(hubs):
+    """Each, whatever another one fails by."""
+    failures = []
+    for hub in hubs:
+        try:
+            hub.finish()
+        except AssertionError as failure:
+            failures.append(failure)
+    if failures:
+        raise failures[0]

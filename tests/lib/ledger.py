@@ -61,7 +61,7 @@ class Ledger:
 
     def _verdict(self, answer):
         if answer.status in (200, 201):
-            return ACKNOWLEDGED, int(answer.headers["ETag"].strip('"'))
+            return ACKNOWLEDGED, answer.revision
         if answer.status == 204:
             return ACKNOWLEDGED, None
         name = answer.json["type"].rsplit(":", 1)[1]

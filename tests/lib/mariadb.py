@@ -1,6 +1,8 @@
 """A private MariaDB server, for one test session: own directory, own socket, own port on 127.0.0.1."""
 
+import atexit
 import contextlib
+import functools
 import os
 import pathlib
 import pwd
@@ -10,9 +12,12 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 
 from tests.lib import leaks, processes
 from tests.lib.waiting import wait_until
+
+AS_ROOT = ["--user=root"] if os.geteuid() == 0 else [f"--user={pwd.getpwuid(os.geteuid()).pw_name}"]
 
 
 def free_port():
@@ -23,6 +28,18 @@ def free_port():
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)):
                 return port
+
+
+@functools.cache
+def installed():
+    """The data directory of a new server, which is made once for all of this run."""
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="silodns-db-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    # A MariaDB that starts removes other servers' temporary tables from the directory that it uses.
+    done = subprocess.run(["mariadb-install-db", "--no-defaults", *AS_ROOT, f"--datadir={directory}/data", "--auth-root-authentication-method=normal", "--skip-test-db"],
+                          env=os.environ | {"TMPDIR": str(directory)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.returncode == 0, done.stdout.decode()[-3000:]
+    return directory / "data"
 
 
 class MariaDB:
@@ -36,26 +53,15 @@ class MariaDB:
         self.socket = str(self.directory / "s")  # short: a socket's path has a limit
         self.port = port or free_port()
         self.process = None
-        self.as_root = ["--user=root"] if os.geteuid() == 0 else [f"--user={pwd.getpwuid(os.geteuid()).pw_name}"]
-        if data:
-            shutil.copytree(data, self.directory / "data")
-            (self.directory / "tmp").mkdir()
-        else:
-            self._install()
+        (self.directory / "tmp").mkdir()
+        # Next to nothing but holes: as quick as it is small
+        subprocess.run(["cp", "-a", "--sparse=always", data or installed(), self.directory / "data"], check=True)
         if start:
             self.start()
 
-    def _install(self):
-        install = ["mariadb-install-db", "--no-defaults", *self.as_root, f"--datadir={self.directory}/data",
-                   "--auth-root-authentication-method=normal", "--skip-test-db"]
-        # A MariaDB that starts removes other servers' temporary tables from the directory that it uses.
-        (self.directory / "tmp").mkdir()
-        done = subprocess.run(install, env=os.environ | {"TMPDIR": str(self.directory / "tmp")}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        assert done.returncode == 0, done.stdout.decode()[-3000:]
-
     def command(self):
         server = shutil.which("mariadbd") or "/usr/sbin/mariadbd"
-        return [*self.wrapper, server, "--no-defaults", *self.as_root, f"--datadir={self.directory}/data", f"--socket={self.socket}",
+        return [*self.wrapper, server, "--no-defaults", *AS_ROOT, f"--datadir={self.directory}/data", f"--socket={self.socket}",
                 f"--tmpdir={self.directory}/tmp", f"--port={self.port}", f"--bind-address={self.address}", "--skip-name-resolve",
                 "--innodb-flush-log-at-trx-commit=1", "--innodb-buffer-pool-size=64M", "--max-connections=200", *self.options]
 

@@ -15,7 +15,7 @@
 enum { SQL_LOCK, SQL_TABLE, SQL_APPLIED, SQL_RECORD };
 
 static const char *const sql[] = {
-	[SQL_LOCK] = "SELECT GET_LOCK(CONCAT('silodns.migrate.', DATABASE()), 0)", /* ends with the connection */
+	[SQL_LOCK] = "SELECT GET_LOCK(CONCAT('silodns.migrate.', DATABASE()), 1)", /* ends with the connection */
 	[SQL_TABLE] = "CREATE TABLE IF NOT EXISTS schema_migration ("
 		      "number INT UNSIGNED NOT NULL PRIMARY KEY, "
 		      "name VARCHAR(128) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, "

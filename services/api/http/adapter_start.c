@@ -22,8 +22,7 @@ struct MHD_Daemon *MHD_start_daemon(unsigned flags, uint16_t port, MHD_AcceptPol
 	va_list options;
 
 	if (starting) {
-		starting->back = handler;
-		starting->back_arg = handler_arg;
+		starting->dispatch = handler;
 		handler = adapter_on_access;
 		handler_arg = starting;
 	}
@@ -67,7 +66,7 @@ static int make_instance(struct adapter *adapter)
 	adapter->made = true;
 	ulfius->allowed_post_processor = U_POST_PROCESS_NONE;
 	ulfius->check_utf8 = 0; /* its copies of header and query are not used */
-	return ulfius_set_default_endpoint(ulfius, adapter_on_request, adapter) == U_OK ? ERR_OK : ERR_NOMEM;
+	return ulfius_set_default_endpoint(ulfius, adapter_on_request, NULL) == U_OK ? ERR_OK : ERR_NOMEM;
 }
 
 /* libmicrohttpd wants one; but each session has had credentials of its own since tls_connection_begin(). */
@@ -80,11 +79,12 @@ static int no_certificate(gnutls_session_t session, const gnutls_datum_t *author
 	return -1;
 }
 
-int adapter_start(struct adapter *adapter, const struct server_settings *settings)
+int adapter_start(struct adapter *adapter)
 {
+	const struct server_settings *settings = &adapter->settings;
 	const unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL | MHD_USE_ITC |
 			       MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG |
-			       (adapter->tls ? MHD_USE_TLS : 0);
+			       (settings->tls ? MHD_USE_TLS : 0);
 	struct MHD_OptionItem options[] = {
 		{MHD_OPTION_EXTERNAL_LOGGER, (intptr_t)log_mhd, NULL}, /* first: it hears about the others */
 		{MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)adapter_on_completed, adapter},
@@ -95,7 +95,7 @@ int adapter_start(struct adapter *adapter, const struct server_settings *setting
 		{MHD_OPTION_CONNECTION_TIMEOUT, (intptr_t)((settings->idle_timeout_ms + 999) / 1000), NULL},
 		{MHD_OPTION_CONNECTION_MEMORY_LIMIT, (intptr_t)settings->headers_max, NULL},
 		{MHD_OPTION_THREAD_POOL_SIZE, settings->threads, NULL},
-		{adapter->tls ? MHD_OPTION_HTTPS_PRIORITIES : MHD_OPTION_END, 0, tls_priorities},
+		{settings->tls ? MHD_OPTION_HTTPS_PRIORITIES : MHD_OPTION_END, 0, tls_priorities},
 		{MHD_OPTION_HTTPS_CERT_CALLBACK, 0, (void *)(intptr_t)no_certificate},
 		{MHD_OPTION_END, 0, NULL},
 	};
@@ -108,7 +108,7 @@ int adapter_start(struct adapter *adapter, const struct server_settings *setting
 	starting = NULL;
 	if (started != U_OK)
 		return ERR_SYSTEM;
-	return adapter->back ? ERR_OK : ERR_INTERNAL;
+	return adapter->dispatch ? ERR_OK : ERR_INTERNAL;
 }
 
 void adapter_add_connection(struct adapter *adapter, int fd, const struct sockaddr *peer, socklen_t peer_len)

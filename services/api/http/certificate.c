@@ -1,11 +1,8 @@
 #include "api/http/certificate.h"
 
 #include <errno.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
 
 #include <gnutls/x509.h>
 #include <sodium.h>
@@ -13,48 +10,19 @@
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 
-#define FILE_MAX ((size_t)256 << 10) /* bytes; a chain has a few thousand */
 #define CHAIN_MAX 16
 
-struct certificate {
-	atomic_uint references;
-	gnutls_certificate_credentials_t credentials;
-	int64_t expires_us;
-};
-
-/* A file's bytes, of which the key's are wiped. */
-struct pem {
-	gnutls_datum_t text;
-};
-
-static void pem_release(struct pem *pem)
+static void wipe(gnutls_datum_t *pem)
 {
-	if (pem->text.data)
-		sodium_memzero(pem->text.data, FILE_MAX + 1);
-	free(pem->text.data);
+	if (pem->data)
+		sodium_memzero(pem->data, pem->size);
+	gnutls_free(pem->data);
 }
 
-static int pem_read(const char *path, struct pem *ret_pem, struct why *ret_why)
+static int read_pem(const char *path, gnutls_datum_t *ret_pem, struct why *ret_why)
 {
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-	unsigned char *data = fd < 0 ? NULL : malloc(FILE_MAX + 1);
-	ssize_t n = 1;
-	size_t len = 0;
-
-	if (fd >= 0 && !data)
-		return why_set(ret_why, ERR_NOMEM, "", "out of memory");
-	ret_pem->text.data = data;
-	while (data && len <= FILE_MAX && n != 0) {
-		n = read(fd, data + len, FILE_MAX + 1 - len);
-		if (n < 0 && errno != EINTR)
-			break;
-		len += n > 0 ? (size_t)n : 0;
-	}
-	if (!data || n < 0)
+	if (gnutls_load_file(path, ret_pem) < 0)
 		return why_set(ret_why, ERR_SYSTEM, "", "%s cannot be read: %s", path, strerror(errno));
-	if (len > FILE_MAX)
-		return why_set(ret_why, ERR_INVALID, "", "%s is longer than %zu bytes", path, FILE_MAX);
-	ret_pem->text.size = (unsigned)len;
 	return ERR_OK;
 }
 
@@ -74,11 +42,11 @@ static int check_dates(const char *path, gnutls_x509_crt_t leaf, int64_t *ret_ex
 	return ERR_OK;
 }
 
-static int inspect_chain(const char *path, const struct pem *pem, int64_t *ret_expires_us, struct why *ret_why)
+static int inspect_chain(const char *path, const gnutls_datum_t *pem, int64_t *ret_expires_us, struct why *ret_why)
 {
 	gnutls_x509_crt_t chain[CHAIN_MAX];
 	unsigned count = CHAIN_MAX;
-	int found = gnutls_x509_crt_list_import(chain, &count, &pem->text, GNUTLS_X509_FMT_PEM,
+	int found = gnutls_x509_crt_list_import(chain, &count, pem, GNUTLS_X509_FMT_PEM,
 						GNUTLS_X509_CRT_LIST_IMPORT_FAIL_IF_EXCEED);
 
 	if (found < 1)
@@ -116,8 +84,8 @@ static void cleanup_certificate(struct certificate **certificate)
 int certificate_load(const char *cert_file, const char *key_file, struct certificate **ret_certificate,
 		     struct why *ret_why)
 {
-	_cleanup_(pem_release) struct pem cert = {0};
-	_cleanup_(pem_release) struct pem key = {0};
+	_cleanup_(wipe) gnutls_datum_t cert = {0};
+	_cleanup_(wipe) gnutls_datum_t key = {0};
 	_cleanup_(cleanup_certificate) struct certificate *certificate = calloc(1, sizeof *certificate);
 
 	if (!certificate)
@@ -125,15 +93,15 @@ int certificate_load(const char *cert_file, const char *key_file, struct certifi
 	atomic_init(&certificate->references, 1);
 	if (gnutls_certificate_allocate_credentials(&certificate->credentials))
 		return why_set(ret_why, ERR_NOMEM, "", "out of memory");
-	int err = pem_read(cert_file, &cert, ret_why);
+	int err = read_pem(cert_file, &cert, ret_why);
 	if (!err)
-		err = pem_read(key_file, &key, ret_why);
+		err = read_pem(key_file, &key, ret_why);
 	if (!err)
 		err = inspect_chain(cert_file, &cert, &certificate->expires_us, ret_why);
 	if (err)
 		return err;
-	int code = gnutls_certificate_set_x509_key_mem2(certificate->credentials, &cert.text, &key.text,
-							GNUTLS_X509_FMT_PEM, NULL, 0);
+	int code = gnutls_certificate_set_x509_key_mem2(certificate->credentials, &cert, &key, GNUTLS_X509_FMT_PEM,
+							NULL, 0);
 	if (code < 0)
 		return refuse_pair(cert_file, key_file, code, ret_why);
 	*ret_certificate = TAKE_PTR(certificate);
@@ -153,14 +121,4 @@ void certificate_unref(struct certificate *certificate)
 	if (certificate->credentials)
 		gnutls_certificate_free_credentials(certificate->credentials);
 	free(certificate);
-}
-
-gnutls_certificate_credentials_t certificate_credentials(const struct certificate *certificate)
-{
-	return certificate->credentials;
-}
-
-int64_t certificate_expires_us(const struct certificate *certificate)
-{
-	return certificate->expires_us;
 }

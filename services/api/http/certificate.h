@@ -5,13 +5,18 @@
 #ifndef SILODNS_API_HTTP_CERTIFICATE_H
 #define SILODNS_API_HTTP_CERTIFICATE_H
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include <gnutls/gnutls.h>
 
 #include "common/base/err.h"
 
-struct certificate;
+struct certificate {
+	gnutls_certificate_credentials_t credentials;
+	int64_t expires_us;     /* wall clock */
+	atomic_uint references; /* for the functions below only */
+};
 
 /*
  * From two PEM files: the certificate, then those that lead from it to its CA; and its private key, without a
@@ -22,8 +27,5 @@ int certificate_load(const char *cert_file, const char *key_file, struct certifi
 		     struct why *ret_why);
 struct certificate *certificate_ref(struct certificate *certificate);
 void certificate_unref(struct certificate *certificate); /* NULL is allowed */
-
-gnutls_certificate_credentials_t certificate_credentials(const struct certificate *certificate); /* borrowed */
-int64_t certificate_expires_us(const struct certificate *certificate);                           /* wall clock */
 
 #endif

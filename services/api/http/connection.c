@@ -21,7 +21,8 @@ struct network {
 };
 
 struct connections {
-	struct connection_settings settings;
+	const struct server_settings *settings;
+	const struct server_handler *handler;
 	unsigned char hash_key[crypto_shorthash_KEYBYTES];
 	atomic_ulong *open;
 	pthread_mutex_t lock; /* guards all below */
@@ -29,14 +30,15 @@ struct connections {
 	struct network *networks;
 };
 
-int connections_new(const struct connection_settings *settings, atomic_ulong *open,
+int connections_new(const struct server_settings *settings, const struct server_handler *handler, atomic_ulong *open,
 		    struct connections **ret_connections)
 {
 	struct connections *connections = calloc(1, sizeof *connections);
 
 	if (!connections)
 		return ERR_NOMEM;
-	connections->settings = *settings;
+	connections->settings = settings;
+	connections->handler = handler;
 	connections->open = open;
 	randombytes_buf(connections->hash_key, sizeof connections->hash_key);
 	pthread_mutex_init(&connections->lock, NULL);
@@ -56,11 +58,10 @@ void connections_free(struct connections *connections)
 
 static bool is_limited(const struct connections *connections, const struct sockaddr *peer, struct network_key *ret_key)
 {
-	const struct connection_settings *settings = &connections->settings;
 	struct ipaddr address;
 
-	if (!settings->per_address_max || !peer || ipaddr_from_sockaddr(peer, &address) ||
-	    !settings->is_limited(settings->arg, &address))
+	if (!connections->settings->connections_per_address_max || !peer || ipaddr_from_sockaddr(peer, &address) ||
+	    !connections->handler->is_limited(connections->handler->arg, &address))
 		return false;
 	*ret_key = (struct network_key){.family = address.family};
 	memcpy(ret_key->bytes, address.bytes, address.family == 4 ? 4 : 8);
@@ -107,7 +108,7 @@ static bool join_network(struct connections *connections, const struct network_k
 
 	if (!network)
 		network = make_network(connections, key);
-	if (!network || network->connections >= connections->settings.per_address_max)
+	if (!network || network->connections >= connections->settings->connections_per_address_max)
 		return false;
 	network->connections++;
 	connection->network = network;
@@ -126,13 +127,13 @@ bool connections_have_room(struct connections *connections, const struct sockadd
 {
 	struct network_key key;
 
-	if (atomic_load(connections->open) >= connections->settings.max)
+	if (atomic_load(connections->open) >= connections->settings->connections_max)
 		return false;
 	if (!is_limited(connections, peer, &key))
 		return true;
 	pthread_mutex_lock(&connections->lock);
 	const struct network *network = find_network(connections, &key);
-	bool room = !network || network->connections < connections->settings.per_address_max;
+	bool room = !network || network->connections < connections->settings->connections_per_address_max;
 	pthread_mutex_unlock(&connections->lock);
 	return room;
 }
@@ -149,7 +150,7 @@ struct connection *connection_begin(struct connections *connections, int fd, con
 		connection->fd = fd;
 		connection_expects_request(connections, connection);
 		pthread_mutex_lock(&connections->lock);
-		room = atomic_load(connections->open) < connections->settings.max &&
+		room = atomic_load(connections->open) < connections->settings->connections_max &&
 		       (!limited || join_network(connections, &key, connection));
 		if (room) {
 			atomic_fetch_add(connections->open, 1);
@@ -185,7 +186,10 @@ void connection_has_request(struct connection *connection)
 
 void connection_expects_request(struct connections *connections, struct connection *connection)
 {
-	atomic_store_explicit(&connection->due_ms, clock_mono_ms() + connections->settings.patience_ms,
+	const struct server_settings *settings = connections->settings;
+
+	atomic_store_explicit(&connection->due_ms,
+			      clock_mono_ms() + settings->idle_timeout_ms + settings->request_timeout_ms,
 			      memory_order_relaxed);
 }
 

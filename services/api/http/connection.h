@@ -14,12 +14,12 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-#include "common/base/err.h"
-#include "common/net/ipaddr.h"
+#include "api/http/server.h"
 
 /* One of them: libmicrohttpd's "socket context". Its own thread's, unless said otherwise. */
 struct connection {
-	void *request;              /* the adapter's: the one under way */
+	struct exchange *exchange;  /* the adapter's: a request that has no reply yet */
+	bool busy;                  /* a request has begun, and its reply has not ended */
 	struct tls_connection *tls; /* owned by the server; NULL: it speaks plain */
 
 	/* For the functions below only. */
@@ -31,16 +31,8 @@ struct connection {
 
 struct connections;
 
-struct connection_settings {
-	unsigned long max;
-	unsigned per_address_max; /* 0: no limit */
-	int64_t patience_ms;      /* from the end of one request, or the connection's begin, to the end of the next */
-	bool (*is_limited)(void *arg, const struct ipaddr *address); /* whether `per_address_max` counts for it */
-	void *arg;
-};
-
-/* `open` counts the connections, for others to read. ERR_NOMEM. */
-int connections_new(const struct connection_settings *settings, atomic_ulong *open,
+/* All three are borrowed; `open` counts the connections, for others to read. ERR_NOMEM. */
+int connections_new(const struct server_settings *settings, const struct server_handler *handler, atomic_ulong *open,
 		    struct connections **ret_connections);
 void connections_free(struct connections *connections); /* when none is left; NULL is allowed */
 

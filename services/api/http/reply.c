@@ -81,6 +81,17 @@ void reply_body_take(struct reply *reply, const char *content_type, char *body, 
 	reply_body_shared(reply, content_type, body, len, body, free);
 }
 
+int reply_body_buf(struct reply *reply, const char *content_type, struct buf *text)
+{
+	size_t len;
+	char *body = buf_take(text, &len);
+
+	if (!body)
+		return text->err;
+	reply_body_take(reply, content_type, body, len);
+	return ERR_OK;
+}
+
 int reply_body(struct reply *reply, const char *content_type, const void *body, size_t len)
 {
 	char *copy = malloc(len + 1);

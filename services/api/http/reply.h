@@ -9,10 +9,11 @@
 
 #include <jansson.h>
 
+#include "common/base/buf.h"
 #include "common/base/err.h"
 #include "common/base/stream.h"
 
-#define REPLY_HEADERS_MAX 10       /* as many as a CORS preflight over a rate limit has */
+#define REPLY_HEADERS_MAX 12       /* as many as a CORS preflight over a rate limit has by TLS, in the end */
 #define REPLY_HEADER_VALUE_MAX 384 /* bytes, with the final NUL */
 
 struct reply_header {
@@ -46,6 +47,8 @@ int reply_etag(struct reply *reply, uint64_t revision);
 int reply_body(struct reply *reply, const char *content_type, const void *body, size_t len);
 /* The same without a copy: `body` is from malloc(). */
 void reply_body_take(struct reply *reply, const char *content_type, char *body, size_t len);
+/* The same of a buffer, which is empty afterwards; its error. */
+int reply_body_buf(struct reply *reply, const char *content_type, struct buf *text);
 /* The same of memory that somebody else owns; `release` is called with `owner`, by any thread. */
 void reply_body_shared(struct reply *reply, const char *content_type, const char *body, size_t len, void *owner,
 		       void (*release)(void *owner));

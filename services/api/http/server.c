@@ -17,76 +17,55 @@
 #define DRAIN_STEP_MS 5
 
 struct server {
-	struct server_handler handler;
-	struct server_counters *counters;
 	struct listener *listener;
-	struct connections *connections;
 	struct adapter adapter;
-	int idle_timeout_ms;
 };
 
 static void take_connection(void *arg, int fd, const struct sockaddr *peer, socklen_t peer_len)
 {
-	struct server *server = arg;
+	struct adapter *adapter = arg;
+	const int timeout_ms = (int)adapter->settings.idle_timeout_ms;
 
-	if (!connections_have_room(server->connections, peer)) {
+	if (!connections_have_room(adapter->connections, peer)) {
 		close(fd);
 		return;
 	}
 	/* A peer that has gone without a word is noticed: what is sent to it, such as a watcher's signs of life, must
 	 * be acknowledged in this time. */
-	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &server->idle_timeout_ms, sizeof server->idle_timeout_ms);
-	adapter_add_connection(&server->adapter, fd, peer, peer_len);
+	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, sizeof timeout_ms);
+	adapter_add_connection(adapter, fd, peer, peer_len);
 }
 
 static void sweep(void *arg)
 {
-	const struct server *server = arg;
+	const struct adapter *adapter = arg;
 
-	connections_sweep(server->connections);
-}
-
-static void prepare_adapter(struct server *server, const struct server_settings *settings)
-{
-	struct adapter *adapter = &server->adapter;
-
-	adapter->handler = &server->handler;
-	adapter->counters = server->counters;
-	adapter->connections = server->connections;
-	adapter->tls = settings->tls;
-	adapter->body_max = settings->body_max;
-	adapter->bodies_max = settings->bodies_max;
-	if (settings->tls && settings->hsts_ms)
-		snprintf(adapter->hsts, sizeof adapter->hsts, "max-age=%ld", settings->hsts_ms / 1000);
+	connections_sweep(adapter->connections);
 }
 
 int server_start(const struct server_settings *settings, const struct server_handler *handler,
 		 struct server_counters *counters, struct server **ret_server, struct why *ret_why)
 {
-	const struct connection_settings limits = {.max = settings->connections_max,
-						   .per_address_max = settings->connections_per_address_max,
-						   .patience_ms =
-							   settings->idle_timeout_ms + settings->request_timeout_ms,
-						   .is_limited = handler->is_limited,
-						   .arg = handler->arg};
 	struct server *server = calloc(1, sizeof *server);
 
 	if (!server)
 		return why_set(ret_why, ERR_NOMEM, "", "out of memory");
-	server->handler = *handler;
-	server->counters = counters;
-	server->idle_timeout_ms = (int)settings->idle_timeout_ms;
+	struct adapter *adapter = &server->adapter;
+	adapter->settings = *settings;
+	adapter->handler = *handler;
+	adapter->counters = counters;
+	if (settings->tls && settings->hsts_ms)
+		snprintf(adapter->hsts, sizeof adapter->hsts, "max-age=%ld", settings->hsts_ms / 1000);
 	int err = listener_open(settings->listen, settings->listen_count, &server->listener, ret_why);
 	if (err) {
 		free(server);
 		return err;
 	}
-	err = connections_new(&limits, &counters->connections, &server->connections);
-	prepare_adapter(server, settings);
+	err = connections_new(&adapter->settings, &adapter->handler, &counters->connections, &adapter->connections);
 	if (!err)
-		err = adapter_start(&server->adapter, settings);
+		err = adapter_start(adapter);
 	if (!err)
-		err = listener_start(server->listener, take_connection, sweep, server);
+		err = listener_start(server->listener, take_connection, sweep, adapter);
 	if (err) {
 		server_stop(server);
 		return why_set(ret_why, err, "", "the HTTP server does not start (log level debug tells more)");
@@ -118,8 +97,9 @@ void server_drain(struct server *server, long drain_ms)
 {
 	atomic_store(&server->adapter.draining, true);
 	listener_close(TAKE_PTR(server->listener));
-	if (!drain(server->counters, drain_ms) && drain_ms > 0)
-		log_warn("stopping with requests under way", LOG_U64("requests", server_in_progress(server->counters)));
+	if (!drain(server->adapter.counters, drain_ms) && drain_ms > 0)
+		log_warn("stopping with requests under way",
+			 LOG_U64("requests", server_in_progress(server->adapter.counters)));
 }
 
 void server_stop(struct server *server)
@@ -127,10 +107,10 @@ void server_stop(struct server *server)
 	if (!server)
 		return;
 	listener_close(server->listener);
-	if (server->adapter.tls)
-		tls_stop(server->adapter.tls);
+	if (server->adapter.settings.tls)
+		tls_stop(server->adapter.settings.tls);
 	adapter_stop(&server->adapter);
-	connections_free(server->connections);
+	connections_free(server->adapter.connections);
 	free(server);
 }
 

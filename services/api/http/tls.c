@@ -21,12 +21,11 @@
 #define EVENTS_MAX 64
 #define TICK_MS 1000 /* how late a handshake's end may be noticed */
 
-/* By which a change of a file is seen, also one behind a symbolic link. */
+/* By which a change of a file is seen, also one behind a symbolic link: nobody can set the time of its last change. */
 struct stamp {
 	dev_t device;
 	ino_t inode;
-	off_t size;
-	struct timespec modified, changed;
+	struct timespec changed;
 };
 
 struct tls {
@@ -65,8 +64,6 @@ static void take_stamps(const struct tls_settings *settings, struct stamp ret_st
 			continue; /* one that has gone differs, too */
 		ret_stamps[i].device = st.st_dev;
 		ret_stamps[i].inode = st.st_ino;
-		ret_stamps[i].size = st.st_size;
-		ret_stamps[i].modified = st.st_mtim;
 		ret_stamps[i].changed = st.st_ctim;
 	}
 }
@@ -75,7 +72,7 @@ static void log_certificate(const struct tls *tls, const char *what, const struc
 {
 	char expires[CLOCK_TEXT_MAX];
 
-	clock_format(certificate_expires_us(certificate), expires);
+	clock_format(certificate->expires_us, expires);
 	log_info(what, LOG_STR("file", tls->settings.cert_file), LOG_STR("expires", expires));
 }
 
@@ -85,23 +82,17 @@ static int load(struct tls *tls, struct certificate **ret_certificate, struct wh
 	return certificate_load(tls->settings.cert_file, tls->settings.key_file, ret_certificate, ret_why);
 }
 
-static void tell_expiry(struct tls *tls)
+void tls_renew(struct tls *tls, bool asked)
 {
 	bool expired = clock_wall_us() >= tls_expires_us(tls);
+	struct certificate *renewed;
+	struct stamp stamps[2];
+	struct why why = {0};
 
 	if (expired && !tls->expiry_told)
 		log_error("the certificate has expired: clients refuse it until it is renewed",
 			  LOG_STR("file", tls->settings.cert_file));
 	tls->expiry_told = expired;
-}
-
-void tls_renew(struct tls *tls, bool asked)
-{
-	struct certificate *renewed;
-	struct stamp stamps[2];
-	struct why why = {0};
-
-	tell_expiry(tls);
 	take_stamps(&tls->settings, stamps);
 	if (!asked && memcmp(stamps, tls->stamps, sizeof stamps) == 0)
 		return;
@@ -120,7 +111,7 @@ void tls_renew(struct tls *tls, bool asked)
 int64_t tls_expires_us(struct tls *tls)
 {
 	pthread_mutex_lock(&tls->lock);
-	int64_t expires_us = certificate_expires_us(tls->current);
+	int64_t expires_us = tls->current->expires_us;
 	pthread_mutex_unlock(&tls->lock);
 	return expires_us;
 }
@@ -130,30 +121,15 @@ int64_t tls_expires_us(struct tls *tls)
 /* With the lock held. The connection's thread goes on with it, and may free it, from now on. */
 static void wake(struct tls *tls, struct tls_connection *connection)
 {
+	epoll_ctl(tls->epoll, EPOLL_CTL_DEL, connection->fd, NULL);
 	DL_DELETE(tls->waiting, connection);
 	MHD_resume_connection(connection->mhd);
-}
-
-/* With the lock held. */
-static void give_up(struct tls *tls, struct tls_connection *connection)
-{
-	epoll_ctl(tls->epoll, EPOLL_CTL_DEL, connection->fd, NULL); /* no event may name it once it is awake */
-	shutdown(connection->fd, SHUT_RDWR);
-	wake(tls, connection);
-}
-
-static void give_up_late(struct tls *tls, int64_t now_ms)
-{
-	struct tls_connection *connection, *next;
-
-	DL_FOREACH_SAFE (tls->waiting, connection, next)
-		if (tls->stopping || now_ms >= connection->deadline_ms)
-			give_up(tls, connection);
 }
 
 static void *tls_main(void *arg)
 {
 	struct tls *tls = arg;
+	struct tls_connection *connection, *next;
 	struct epoll_event events[EVENTS_MAX];
 	bool stopping = false;
 
@@ -163,8 +139,13 @@ static void *tls_main(void *arg)
 		for (int i = 0; i < count; i++)
 			if (events[i].data.ptr)
 				wake(tls, events[i].data.ptr);
-		give_up_late(tls, clock_mono_ms());
 		stopping = tls->stopping;
+		DL_FOREACH_SAFE (tls->waiting, connection, next) {
+			if (!stopping && clock_mono_ms() < connection->deadline_ms)
+				continue;
+			shutdown(connection->fd, SHUT_RDWR);
+			wake(tls, connection);
+		}
 		pthread_mutex_unlock(&tls->lock);
 	}
 	return NULL;
@@ -174,12 +155,11 @@ static void *tls_main(void *arg)
 static bool wait_for_bytes(struct tls_connection *connection)
 {
 	struct tls *tls = connection->tls;
-	struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLONESHOT, .data.ptr = connection};
+	struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP, .data.ptr = connection};
 
 	pthread_mutex_lock(&tls->lock);
 	bool waits = !tls->stopping && clock_mono_ms() < connection->deadline_ms &&
-		     (epoll_ctl(tls->epoll, EPOLL_CTL_MOD, connection->fd, &event) == 0 ||
-		      (errno == ENOENT && epoll_ctl(tls->epoll, EPOLL_CTL_ADD, connection->fd, &event) == 0));
+		     epoll_ctl(tls->epoll, EPOLL_CTL_ADD, connection->fd, &event) == 0;
 	if (waits) {
 		MHD_suspend_connection(connection->mhd);
 		DL_APPEND(tls->waiting, connection);
@@ -206,21 +186,17 @@ static ssize_t pull(gnutls_transport_ptr_t arg, void *data, size_t size)
 static int on_finished(gnutls_session_t session, unsigned type, unsigned when, unsigned incoming,
 		       const gnutls_datum_t *message)
 {
-	gnutls_transport_ptr_t receive, send;
+	struct tls_connection *connection = gnutls_transport_get_ptr(session);
 
-	(void)type;
-	(void)when;
-	(void)message;
-	gnutls_transport_get_ptr2(session, &receive, &send);
+	(void)type, (void)when, (void)message;
 	if (incoming)
-		((struct tls_connection *)receive)->greeted = true;
+		connection->greeted = true;
 	return 0;
 }
 
 struct tls_connection *tls_connection_begin(struct tls *tls, struct MHD_Connection *mhd)
 {
-	const union MHD_ConnectionInfo *fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
-	int socket = fd->connect_fd;
+	int socket = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
 	gnutls_session_t session = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION)->tls_session;
 	struct tls_connection *connection = malloc(sizeof *connection);
 
@@ -243,7 +219,7 @@ struct tls_connection *tls_connection_begin(struct tls *tls, struct MHD_Connecti
 	gnutls_transport_set_pull_function(session, pull);
 	gnutls_handshake_set_hook_function(session, GNUTLS_HANDSHAKE_FINISHED, GNUTLS_HOOK_POST, on_finished);
 	/* Instead of the daemon's, which it gives to every session and which has no certificate. */
-	if (gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, certificate_credentials(connection->certificate)))
+	if (gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, connection->certificate->credentials))
 		shutdown(socket, SHUT_RDWR);
 	return connection;
 }

@@ -21,8 +21,7 @@ enum journal_sql {
 	SQL_FENCE,
 	SQL_UNFENCE,
 	SQL_LOG,
-	SQL_OLDEST,
-	SQL_GONE,
+	SQL_LATEST,
 	SQL_RECORDS,
 	SQL_SILOS,
 	SQL_PUT_SILO,
@@ -67,10 +66,9 @@ struct changelog {
 #define TEXT(s) DB_STRING_VALUE(s)
 
 /* The whole hub out of the database: all users, tokens and silos of one instant, over a connection of its own. Replaces
- * what the store has; `store` NULL: only looks whether it could. Logs progress once a second, and success. Errors as
- * db.h, with a reason; ERR_UNAVAILABLE also while the tables do not fit together, as in the middle of restoring a dump.
- */
-int journal_load(const struct db_settings *settings, struct store *store, struct why *ret_why);
+ * what the store has, unless it is only to be `tried`. Logs progress once a second, and success. Errors as db.h, with a
+ * reason; ERR_UNAVAILABLE also while the tables do not fit together, as in the middle of restoring a dump. */
+int journal_load(const struct db_settings *settings, struct store *store, bool tried, struct why *ret_why);
 
 /* Whether the log has the transaction whose first entry has this revision. */
 int changelog_has(struct changelog *log, uint64_t transaction_id, uint64_t first_revision, bool *ret_there);

@@ -218,15 +218,15 @@ int changelog_reload(struct changelog *log, struct store *store)
 		log_warn("the database does not continue what is in memory: loading all of it again",
 			 LOG_U64("memory_revision", store_revision(store)), LOG_U64("database_revision", hub.revision),
 			 LOG_STR("memory_hub", identity), LOG_STR("database_hub", hub.identity));
-		/* Not before all tables are the backup's. Those that are not restored yet have revisions above that of
-		 * the restored hub's row, which journal_load() refuses; but none above that of a renewed one. */
-		if (strcmp(identity, hub.identity) == 0 && hub.revision < store_revision(store)) {
-			err = journal_load(log->settings, NULL, &log->why);
+		/* Not before all tables are the backup's, as journal_load() sees by the hub's row: above the revision
+		 * of a renewed one there is nothing. */
+		if (hub.revision < store_revision(store)) {
+			err = journal_load(log->settings, store, true, &log->why);
 			if (!err)
 				err = renew_identity(log, &hub, store_revision(store));
 		}
 	}
-	return err ? err : journal_load(log->settings, store, &log->why);
+	return err ? err : journal_load(log->settings, store, false, &log->why);
 }
 
 /* --- writing ------------------------------------------------------------------------------------------------------ */

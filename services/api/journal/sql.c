@@ -34,9 +34,8 @@ const char *const journal_sql[JOURNAL_SQL_COUNT] = {
 	[SQL_LOG] = "INSERT INTO change_log (revision, batch, kind, subject, owner, former_owner, document, actor, "
 		    "peer, at, credential) "
 		    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-	[SQL_OLDEST] = "SELECT CAST(COALESCE(MIN(revision), 0) AS UNSIGNED) FROM change_log",
-	[SQL_GONE] = "SELECT revision, subject, owner, former_owner FROM change_log "
-		     "WHERE revision > ? AND (kind = 'silo-delete' OR former_owner <> 0) ORDER BY revision",
+	[SQL_LATEST] = "SELECT revision, CAST(kind AS UNSIGNED), subject, owner, former_owner, IF(?, document, NULL) "
+		       "FROM change_log WHERE revision > ? AND revision <= ? ORDER BY revision",
 
 	[SQL_RECORDS] = "SELECT silo, hostname, ip FROM record ORDER BY silo",
 	[SQL_SILOS] = "SELECT id, owner, revision FROM silo ORDER BY id",

@@ -52,6 +52,11 @@ void document_unref(struct document *body)
 		free(body);
 }
 
+void document_cleanup(struct document **body)
+{
+	document_unref(*body);
+}
+
 void document_id(const struct document *body, char ret_id[static SILO_ID_MAX + 1])
 {
 	memcpy(ret_id, id_of(body), body->id_len);

@@ -41,7 +41,8 @@ struct document {
 /* Copies. A text that does not begin with the id, as no hub writes one, is kept all the same. NULL: no memory. */
 struct document *document_new(const char *id, const char *json, size_t len, uint32_t owner, uint64_t revision);
 struct document *document_ref(struct document *body);
-void document_unref(struct document *body); /* NULL is allowed */
+void document_unref(struct document *body);    /* NULL is allowed */
+void document_cleanup(struct document **body); /* for _cleanup_() */
 
 /* The silo that the document is. ERR_NOMEM; ERR_MALFORMED, ERR_INVALID: a person wrote it, not a hub. */
 int document_read(const struct document *body, struct silo *ret_silo);

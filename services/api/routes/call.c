@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
@@ -30,7 +31,12 @@ int call_new(struct hub *hub, struct request *request, struct call **ret_call)
 
 	if (!call)
 		return ERR_NOMEM;
-	*call = (struct call){.request = request, .why = &request->why, .hub = hub, .login.waiter = *request->waiter};
+	*call = (struct call){.request = request,
+			      .why = &request->why,
+			      .hub = hub,
+			      .subject = call->segments[1], /* (each second segment of a path is a name) */
+			      .second = call->segments[3],
+			      .login.waiter = *request->waiter};
 	request->state = call;
 	request->release_state = call_free;
 	*ret_call = call;
@@ -42,7 +48,7 @@ void call_name(const struct call *call, char ret_name[static CALL_NAME_MAX + 1])
 	snprintf(ret_name, CALL_NAME_MAX + 1, "%s%s%s", call->subject, call->second[0] ? "/" : "", call->second);
 }
 
-int call_submit_take(struct call *call, struct change *change, handler_fn finish)
+int call_submit_take(struct call *call, struct change *change, handler_fn *finish)
 {
 	char name[CALL_NAME_MAX + 1];
 
@@ -76,25 +82,39 @@ static void log_change(const struct call *call, const struct outcome *outcome)
 		 LOG_U64("records", outcome->records), LOG_MS("ms", request_ms(call->request)));
 }
 
-int call_collect(struct call *call, struct reply *reply, struct outcome *ret_outcome)
+int call_collect(struct call *call, struct outcome *ret_outcome)
 {
 	int err = queue_collect_take(call->hub->queue, TAKE_PTR(call->change), ret_outcome);
 
 	if (err)
 		*call->why = ret_outcome->why;
 	if (err == ERR_PRECONDITION && ret_outcome->revision)
-		reply_etag(reply, ret_outcome->revision);
+		reply_etag(call->reply, ret_outcome->revision);
 	if (!err && ret_outcome->changed)
 		log_change(call, ret_outcome);
 	return err;
 }
 
-int call_finish_delete(struct call *call, struct reply *reply)
+int call_finish_delete(struct call *call)
 {
 	struct outcome outcome;
-	int err = call_collect(call, reply, &outcome);
+	int err = call_collect(call, &outcome);
 
 	if (!err)
-		reply_status(reply, 204);
+		reply_status(call->reply, 204);
+	return err;
+}
+
+int call_query_user(struct call *call, const char *name, const char **ret_user)
+{
+	const char *user = NULL;
+	int err = request_query(call->request, name, &user);
+
+	if (!err && user)
+		err = user_name_check(user, strlen(user), call->why);
+	if (err && user)
+		snprintf(call->why->field, sizeof call->why->field, "%s", name);
+	if (!err)
+		*ret_user = user;
 	return err;
 }

@@ -7,6 +7,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "api/auth/authenticator.h"
 #include "api/auth/ratelimit.h"
@@ -18,11 +19,24 @@
 #include "api/http/tls.h"
 #include "api/jobs/bootstrap.h"
 #include "api/journal/queue.h"
-#include "api/routes/metrics.h"
 #include "api/store/store.h"
 #include "api/watch/watchers.h"
+#include "common/base/err.h"
 #include "common/conf/conf.h"
 #include "common/net/ipaddr.h"
+
+/* What the routes count of the requests that they answer. Atomic, without a lock. */
+#define METRICS_METHODS 7 /* the last one: any other */
+#define METRICS_CLASSES 4 /* 2xx to 5xx */
+
+struct metrics {
+	atomic_uint_fast64_t requests[METRICS_METHODS][METRICS_CLASSES];
+	atomic_uint_fast64_t request_us;         /* sum of all */
+	atomic_uint_fast64_t errors[-ERR_LAST_]; /* by -enum err */
+};
+
+/* One answered request. `method` as it came; `err` 0 or why it was refused. */
+void metrics_count(struct metrics *metrics, const char *method, int status, int err, int64_t took_us);
 
 struct hub {
 	struct store *store; /* to read */

@@ -1,5 +1,7 @@
-#include "api/routes/metrics.h"
-
+/*
+ * GET /metrics, in the text format 0.0.4 of Prometheus: from memory, so it goes on without a database. No label holds
+ * anything that a client chose.
+ */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -47,18 +49,23 @@ static void write_head(struct buf *text, const char *name, const char *type, con
 
 /* --- single values, asked of their rooms -------------------------------------------------------------------------- */
 
-struct single_value {
-	const char *name, *type, *help;
-	double value;
-};
-
-static void write_values(struct buf *text, const struct single_value *values, size_t count)
+static double resident_bytes(void)
 {
-	for (size_t i = 0; i < count; i++) {
-		double value = values[i].value;
-		write_head(text, values[i].name, values[i].type, values[i].help);
-		buf_append_fmt(text, "%s %.*f\n", values[i].name, value == (double)(int64_t)value ? 0 : 6, value);
-	}
+	_cleanup_fclose_ FILE *file = fopen("/proc/self/statm", "re");
+	unsigned long size, resident = 0;
+
+	if (!file || fscanf(file, "%lu %lu", &size, &resident) != 2)
+		return 0;
+	return (double)resident * (double)sysconf(_SC_PAGESIZE);
+}
+
+static double cpu_seconds(void)
+{
+	struct rusage usage = {0};
+
+	getrusage(RUSAGE_SELF, &usage);
+	return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+	       (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
 }
 
 static double unreachable_seconds(const struct hub *hub)
@@ -67,13 +74,16 @@ static double unreachable_seconds(const struct hub *hub)
 					   : (double)(clock_wall_us() - hub->started_us) / 1e6;
 }
 
-static void write_rooms(struct buf *text, const struct hub *hub, const struct queue_status *journal)
+static void write_values(struct buf *text, const struct hub *hub, const struct queue_status *journal)
 {
 	const struct store_size size = store_size(hub->store);
 	uint64_t loads = store_view(hub->store)->point.replaced;
 
 	store_view_end(hub->store);
-	const struct single_value values[] = {
+	const struct {
+		const char *name, *type, *help;
+		double value;
+	} values[] = {
 		{"silodns_database_up", "gauge", "Whether the database can be reached.", journal->database_up},
 		{"silodns_database_unreachable_seconds", "gauge",
 		 "Since the database could last be reached; 0 while it can.", unreachable_seconds(hub)},
@@ -110,40 +120,17 @@ static void write_rooms(struct buf *text, const struct hub *hub, const struct qu
 		{"silodns_tls_certificate_expiry_timestamp_seconds", "gauge",
 		 "When the certificate expires, in seconds since 1970; 0 without TLS.",
 		 hub->tls ? (double)tls_expires_us(hub->tls) / 1e6 : 0},
-	};
-
-	write_values(text, values, sizeof values / sizeof values[0]);
-}
-
-static double resident_bytes(void)
-{
-	_cleanup_fclose_ FILE *file = fopen("/proc/self/statm", "re");
-	unsigned long size, resident = 0;
-
-	if (!file || fscanf(file, "%lu %lu", &size, &resident) != 2)
-		return 0;
-	return (double)resident * (double)sysconf(_SC_PAGESIZE);
-}
-
-static double seconds(const struct timeval *time)
-{
-	return (double)time->tv_sec + (double)time->tv_usec / 1e6;
-}
-
-static void write_process(struct buf *text, int64_t started_us)
-{
-	struct rusage usage = {0};
-
-	getrusage(RUSAGE_SELF, &usage);
-	const struct single_value values[] = {
 		{"process_resident_memory_bytes", "gauge", "Resident memory.", resident_bytes()},
-		{"process_cpu_seconds_total", "counter", "Processor time, user and system.",
-		 seconds(&usage.ru_utime) + seconds(&usage.ru_stime)},
+		{"process_cpu_seconds_total", "counter", "Processor time, user and system.", cpu_seconds()},
 		{"process_start_time_seconds", "gauge", "When the process started, in seconds since 1970.",
-		 (double)started_us / 1e6},
+		 (double)hub->started_us / 1e6},
 	};
 
-	write_values(text, values, sizeof values / sizeof values[0]);
+	for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
+		double value = values[i].value;
+		write_head(text, values[i].name, values[i].type, values[i].help);
+		buf_append_fmt(text, "%s %.*f\n", values[i].name, value == (double)(int64_t)value ? 0 : 6, value);
+	}
 }
 
 /* --- the page ----------------------------------------------------------------------------------------------------- */
@@ -188,26 +175,17 @@ static void write_batches(struct buf *text, const struct queue_status *journal)
 		       journal->transactions, journal->changes, journal->transactions);
 }
 
-int handle_metrics(struct call *call, struct reply *reply)
+int handle_metrics(struct call *call)
 {
 	const struct hub *hub = call->hub;
 	_cleanup_(buf_release) struct buf text = BUF_INIT(PAGE_MAX);
 	struct queue_status journal;
-	size_t len;
-	int err = request_query_only(call->request, NULL);
 
-	if (err)
-		return err;
 	queue_status(hub->queue, &journal);
 	write_head(&text, "silodns_build_info", "gauge", "Always 1.");
 	buf_append_str(&text, "silodns_build_info{version=\"" SILODNS_VERSION "\"} 1\n");
-	write_rooms(&text, hub, &journal);
-	write_process(&text, hub->started_us);
+	write_values(&text, hub, &journal);
 	write_batches(&text, &journal);
 	write_requests(&text, &hub->metrics);
-	if (text.err)
-		return text.err;
-	char *body = buf_take(&text, &len);
-	reply_body_take(reply, "text/plain; version=0.0.4", body, len);
-	return ERR_OK;
+	return reply_body_buf(call->reply, "text/plain; version=0.0.4", &text);
 }

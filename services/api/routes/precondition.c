@@ -1,19 +1,16 @@
-#include "api/routes/precondition.h"
+#include "api/routes/handlers.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-static const char *skip_space(const char *at)
-{
-	return at + strspn(at, " \t");
-}
+#define SPACE " \t"
 
 /* One entity-tag (RFC 9110, 8.8.3) of a list; `*at` moves behind it and its comma. 1: a tag; 0: the end; ERR_MALFORMED.
  * `*ret_revision` 0: not one of the hub's. A proxy that compresses makes "7" weak, W/"7", or "7-gzip": it is a revision
  * still, and the client has no other to give back. */
 static int next_etag(const char **at, uint64_t *ret_revision)
 {
-	const char *p = *at + strspn(*at, " \t,");
+	const char *p = *at + strspn(*at, SPACE ",");
 
 	*at = p;
 	if (!*p)
@@ -27,7 +24,8 @@ static int next_etag(const char **at, uint64_t *ret_revision)
 	if (*p != '"')
 		return ERR_MALFORMED;
 	*ret_revision = positive_number(text, strcspn(text, "-\""));
-	p = skip_space(p + 1);
+	p++;
+	p += strspn(p, SPACE);
 	if (*p && *p != ',')
 		return ERR_MALFORMED;
 	*at = p;
@@ -36,25 +34,30 @@ static int next_etag(const char **at, uint64_t *ret_revision)
 
 static bool is_any(const char *value)
 {
-	value = skip_space(value);
-	return value[0] == '*' && !*skip_space(value + 1);
+	value += strspn(value, SPACE);
+	return value[0] == '*' && !value[1 + strspn(value + 1, SPACE)];
 }
 
-static int parse_etags(struct request *request, const char *name, const char *value, struct precondition *precondition)
+/* One of the two headers; `ret_precondition` stays as it is if it is absent. */
+static int read_header(struct request *request, const char *name, enum precondition_kind kind,
+		       struct precondition *ret_precondition)
 {
+	const char *value = request_header(request, name);
 	size_t tags = 0;
 	uint64_t revision;
 	int more;
 
-	precondition->any = is_any(value);
-	if (precondition->any)
+	if (!value)
+		return ERR_OK;
+	*ret_precondition = (struct precondition){.kind = kind, .any = is_any(value)};
+	if (ret_precondition->any)
 		return ERR_OK;
 	while ((more = next_etag(&value, &revision)) == 1) {
 		if (++tags > PRECONDITION_TAGS_MAX)
 			return why_set(&request->why, ERR_MALFORMED, name, "has more than %d entity tags",
 				       PRECONDITION_TAGS_MAX);
 		if (revision)
-			precondition->revisions[precondition->count++] = revision;
+			ret_precondition->revisions[ret_precondition->count++] = revision;
 	}
 	if (more < 0 || !tags)
 		return why_set(&request->why, ERR_MALFORMED, name,
@@ -64,23 +67,16 @@ static int parse_etags(struct request *request, const char *name, const char *va
 
 int precondition_read(struct request *request, struct precondition *ret_precondition)
 {
-	const char *match = request_header(request, "If-Match");
-	const char *none_match = request_header(request, "If-None-Match");
-	struct precondition precondition = {.kind = PRECONDITION_NONE};
-	int err = ERR_OK;
+	struct precondition match = {0}, none_match = {0};
+	int err = read_header(request, "If-Match", PRECONDITION_MATCH, &match);
 
-	if (match && none_match)
-		return why_set(&request->why, ERR_MALFORMED, "",
-			       "If-Match and If-None-Match cannot be given together: leave one out");
-	if (match) {
-		precondition.kind = PRECONDITION_MATCH;
-		err = parse_etags(request, "If-Match", match, &precondition);
-	} else if (none_match) {
-		precondition.kind = PRECONDITION_NONE_MATCH;
-		err = parse_etags(request, "If-None-Match", none_match, &precondition);
-	}
 	if (!err)
-		*ret_precondition = precondition;
+		err = read_header(request, "If-None-Match", PRECONDITION_NONE_MATCH, &none_match);
+	if (!err && match.kind && none_match.kind)
+		err = why_set(&request->why, ERR_MALFORMED, "",
+			      "If-Match and If-None-Match cannot be given together: leave one out");
+	if (!err)
+		*ret_precondition = match.kind ? match : none_match;
 	return err;
 }
 
@@ -95,17 +91,14 @@ static bool names_revision(const struct precondition *precondition, uint64_t rev
 
 int precondition_status(struct request *request, uint64_t revision, int *ret_status)
 {
-	const char *match = request_header(request, "If-Match");
-	const char *none_match = request_header(request, "If-None-Match");
-	struct precondition wanted = {.any = !match}, known = {0};
-	int err = match ? parse_etags(request, "If-Match", match, &wanted) : ERR_OK;
+	struct precondition match = {.any = true}, none_match = {0};
+	int err = read_header(request, "If-Match", PRECONDITION_MATCH, &match);
 
-	if (!err && !names_revision(&wanted, revision))
+	if (!err && !names_revision(&match, revision))
 		err = why_set(&request->why, ERR_PRECONDITION, "", "it is at revision %" PRIu64 " now", revision);
 	if (err)
 		return err;
-	if (none_match)
-		(void)parse_etags(request, "If-None-Match", none_match, &known);
-	*ret_status = names_revision(&known, revision) ? 304 : 200;
+	(void)read_header(request, "If-None-Match", PRECONDITION_NONE_MATCH, &none_match);
+	*ret_status = names_revision(&none_match, revision) ? 304 : 200;
 	return ERR_OK;
 }

@@ -12,14 +12,6 @@ struct names {
 	size_t count;
 };
 
-static bool is_known(const struct names *names, const char *name)
-{
-	for (size_t i = 0; i < names->count; i++)
-		if (strcmp(names->items[i], name) == 0)
-			return true;
-	return false;
-}
-
 static int read_names(struct call *call, struct names *names)
 {
 	const char *name;
@@ -29,7 +21,10 @@ static int read_names(struct call *call, struct names *names)
 		int err = silo_id_check(name, strlen(name), call->why);
 		if (err)
 			return err;
-		if (is_known(names, name))
+		size_t i = 0;
+		while (i < names->count && strcmp(names->items[i], name) != 0)
+			i++;
+		if (i < names->count)
 			continue;
 		if (names->count == FEED_NAMES_MAX)
 			return why_set(call->why, ERR_INVALID, "silo",
@@ -69,16 +64,13 @@ static int read_since(struct call *call, struct subscription_wish *wish)
 	return ERR_OK;
 }
 
-int handle_watch(struct call *call, struct reply *reply)
+int handle_watch(struct call *call)
 {
-	static const char *const known[] = {"silo", "since", "lastEventId", "Last-Event-ID", "hub", NULL};
 	struct names names = {.count = 0};
 	struct subscription_wish wish = {.who = call->principal};
 	struct watcher *watcher;
-	int err = request_query_only(call->request, known);
+	int err = read_names(call, &names);
 
-	if (!err)
-		err = read_names(call, &names);
 	if (!err)
 		err = read_since(call, &wish);
 	if (!err)
@@ -96,6 +88,6 @@ int handle_watch(struct call *call, struct reply *reply)
 	if (err)
 		return why_set(call->why, err, "", "%s",
 			       err == ERR_UNAVAILABLE ? "the hub is stopping" : "out of memory");
-	reply_stream_take(reply, "text/event-stream", &watcher_stream, watcher);
-	return reply_header(reply, "X-Accel-Buffering", "no"); /* nginx would wait for more */
+	reply_stream_take(call->reply, "text/event-stream", &watcher_stream, watcher);
+	return reply_header(call->reply, "X-Accel-Buffering", "no"); /* nginx would wait for more */
 }

@@ -271,7 +271,6 @@ const struct conf_program settings_program = {
 	.epilog = "Exit codes: 0 done; 1 failed; 2 wrong settings or usage; 3 the database or the hub is not there.",
 	.options = options,
 	.option_count = sizeof options / sizeof options[0],
-	.foreign = conf_all_names,
 };
 
 int settings_networks(const struct conf_list *list, struct cidr **ret_networks, size_t *ret_count)

@@ -269,8 +269,8 @@ void store_wake(struct store *store)
 {
 	pthread_mutex_lock(&store->news_lock);
 	atomic_fetch_add(&store->news, 1);
-	pthread_cond_broadcast(&store->news_came);
 	pthread_mutex_unlock(&store->news_lock);
+	pthread_cond_broadcast(&store->news_came); /* without the lock, for which they would wait next */
 }
 
 void store_wait(struct store *store, uint64_t *news, int64_t timeout_ms)

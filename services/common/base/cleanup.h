@@ -19,6 +19,15 @@
 		taken_;                                                                                                \
 	})
 
+/* Defines a function for _cleanup_() that releases what a variable points to, unless it is NULL:
+ * DEFINE_CLEANUP(cleanup_thing, struct thing *, thing_free) */
+#define DEFINE_CLEANUP(name, type, release)                                                                            \
+	static inline void name(type *variable)                                                                        \
+	{                                                                                                              \
+		if (*variable)                                                                                         \
+			release(*variable);                                                                            \
+	}
+
 static inline void cleanup_free(void *p)
 {
 	free(*(void **)p);
@@ -30,11 +39,7 @@ static inline void cleanup_close(int *fd)
 		close(*fd);
 }
 
-static inline void cleanup_fclose(FILE **f)
-{
-	if (*f)
-		fclose(*f);
-}
+DEFINE_CLEANUP(cleanup_fclose, FILE *, fclose)
 
 #define _cleanup_free_ _cleanup_(cleanup_free)
 #define _cleanup_close_ _cleanup_(cleanup_close)

@@ -60,15 +60,6 @@ static bool has_form(const char *text, const char *form)
 	return true;
 }
 
-static int digits(const char *text, size_t len)
-{
-	int value = 0;
-
-	for (size_t i = 0; i < len; i++)
-		value = value * 10 + (text[i] - '0');
-	return value;
-}
-
 /* Behind the seconds: "Z", or ".5Z". */
 static bool parse_fraction(const char *text, int64_t *ret_us)
 {
@@ -91,12 +82,10 @@ int clock_parse(const char *text, int64_t *ret_wall_us, struct why *ret_why)
 
 	if (!has_form(text, form) || !parse_fraction(text + strlen(form), &us))
 		return why_set(ret_why, ERR_INVALID, "", "is a time in UTC such as 2026-11-25T14:03:07Z");
-	tm.tm_year = digits(text, 4) - 1900;
-	tm.tm_mon = digits(text + 5, 2) - 1;
-	tm.tm_mday = digits(text + 8, 2);
-	tm.tm_hour = digits(text + 11, 2);
-	tm.tm_min = digits(text + 14, 2);
-	tm.tm_sec = digits(text + 17, 2);
+	sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &tm.tm_hour, &tm.tm_min,
+	       &tm.tm_sec);
+	tm.tm_year -= 1900;
+	tm.tm_mon -= 1;
 	struct tm real = tm; /* timegm() turns what does not exist into something that does */
 	time_t seconds = timegm(&real);
 	if (tm.tm_year < 70 || tm.tm_mon != real.tm_mon || tm.tm_mday != real.tm_mday || tm.tm_hour != real.tm_hour ||

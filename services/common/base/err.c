@@ -58,12 +58,10 @@ static size_t whole_characters(const char *text, size_t len)
 	return len;
 }
 
-static void put(char *field, size_t size, const char *fmt, va_list args) __attribute__((format(printf, 3, 0)));
-
-static void put(char *field, size_t size, const char *fmt, va_list args)
+/* Of a text that was printed to `field` and has `needed` bytes: it may have been cut, and may hold what it must not. */
+static void tidy(char *field, size_t size, int needed)
 {
 	static const char ellipsis[] = "…";
-	int needed = vsnprintf(field, size, fmt, args);
 
 	if (needed >= (int)size)
 		memcpy(field + whole_characters(field, size - sizeof ellipsis), ellipsis, sizeof ellipsis);
@@ -72,26 +70,15 @@ static void put(char *field, size_t size, const char *fmt, va_list args)
 			*c = '?';
 }
 
-static void put_text(char *field, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-
-static void put_text(char *field, size_t size, const char *fmt, ...)
-{
-	va_list args;
-
-	va_start(args, fmt);
-	put(field, size, fmt, args);
-	va_end(args);
-}
-
 int why_set(struct why *why, int err, const char *field, const char *fmt, ...)
 {
 	va_list args;
 
 	if (!why)
 		return err;
-	put_text(why->field, sizeof why->field, "%s", field);
+	tidy(why->field, sizeof why->field, snprintf(why->field, sizeof why->field, "%s", field));
 	va_start(args, fmt);
-	put(why->text, sizeof why->text, fmt, args);
+	tidy(why->text, sizeof why->text, vsnprintf(why->text, sizeof why->text, fmt, args));
 	va_end(args);
 	return err;
 }

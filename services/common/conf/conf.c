@@ -221,14 +221,6 @@ static void walk_arguments(struct loader *loader, int argc, char **argv)
 	}
 }
 
-static bool is_foreign(const struct conf_program *program, const char *name)
-{
-	for (const char *const *foreign = program->foreign; foreign && *foreign; foreign++)
-		if (strcmp(*foreign, name) == 0)
-			return true;
-	return false;
-}
-
 static void check_environment(struct loader *loader)
 {
 	regex_t link;
@@ -244,7 +236,7 @@ static void check_environment(struct loader *loader)
 		int len = (int)(equals - *variable);
 		snprintf(name, sizeof(name), "%.*s", len, *variable);
 		const char *bare = name + strlen(CONF_PREFIX);
-		if (!find_target(loader->program, bare).option && !is_foreign(loader->program, bare) &&
+		if (!find_target(loader->program, bare).option && !conf_is_known(bare) &&
 		    regexec(&link, *variable, 0, NULL, 0) != 0)
 			unknown(loader, name, conf_variable_name);
 	}

@@ -4,9 +4,9 @@
  * --hosts-file); a secret is also read from the file that SILODNS_NAME_FILE (--name-file) names. A flag wins over the
  * environment. Secrets have no flag of their own: they would stand in the process list.
  *
- * Everything that is wrong is reported at once: an unknown flag, an unknown SILODNS_ variable, a value out of range, a
- * missing required one, NAME and NAME_FILE both given. (What is empty, a variable, a flag's value or a list of
- * separators alone, counts as not given, as compose passes unset variables that way; a secret's file with
+ * Everything that is wrong is reported at once: an unknown flag, a SILODNS_ variable that no program of silodns has, a
+ * value out of range, a missing required one, NAME and NAME_FILE both given. (What is empty, a variable, a flag's value
+ * or a list of separators alone, counts as not given, as compose passes unset variables that way; a secret's file with
  * CONF_NO_SECRET, too, as systemd has no other way to leave out a credential. An empty file is an error: it may be one
  * that is still to be written.)
  *
@@ -59,9 +59,6 @@ struct conf_program {
 	const char *epilog;  /* exit codes and so on, for --help; may be NULL */
 	const struct conf_option *options;
 	size_t option_count;
-	/* SILODNS_ variables that other programs own and that are tolerated here, so that one environment serves all
-	 * three programs (compose, Kubernetes); ends in NULL; may be NULL. */
-	const char *const *foreign;
 };
 
 enum conf_outcome { CONF_RUN, CONF_EXIT }; /* CONF_EXIT: --help or --version was asked for and has been printed */
@@ -80,9 +77,6 @@ void conf_release(const struct conf_program *program, void *settings);
 
 /* The settings as a Markdown table (for the README; a test keeps them equal): "--help=markdown". */
 void conf_print_markdown(const struct conf_program *program, FILE *out);
-
-/* Every setting of every program of silodns (also NAME_FILE), for `foreign`; a test keeps it complete. Ends in NULL. */
-extern const char *const conf_all_names[];
 
 /* What the clients say to both at once: a program that chose one of them silently might take the wrong one. */
 #define CONF_TOKEN_OR_PASSWORD                                                                                         \

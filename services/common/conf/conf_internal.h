@@ -16,6 +16,9 @@
 void conf_variable_name(const char *name, const char *suffix, char ret_name[static CONF_NAME_SIZE]);
 void conf_flag_name(const char *name, const char *suffix, char ret_name[static CONF_NAME_SIZE]);
 
+/* Whether some program of silodns has a setting of this name (or NAME_FILE): one environment serves all of them. */
+bool conf_is_known(const char *name);
+
 /* Checks `text` and stores it in the option's field of `settings`. ERR_INVALID, ERR_NOMEM and a reason. */
 int conf_store(const struct conf_option *option, const char *text, void *settings, struct why *ret_why);
 

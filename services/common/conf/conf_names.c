@@ -1,5 +1,6 @@
 #include <ctype.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "common/conf/conf_internal.h"
 
@@ -15,8 +16,8 @@ void conf_flag_name(const char *name, const char *suffix, char ret_name[static C
 		*c = *c == '_' ? '-' : (char)tolower((unsigned char)*c);
 }
 
-/* The last four are docker-compose.yml's own. */
-const char *const conf_all_names[] = {
+/* A test keeps it complete. The last four are docker-compose.yml's own. */
+static const char *const all_names[] = {
 	"ADMIN_PASSWORD",
 	"ADMIN_PASSWORD_FILE",
 	"ADMIN_USER",
@@ -109,5 +110,12 @@ const char *const conf_all_names[] = {
 	"HOSTSYNC_HOSTNAMES",
 	"HOSTSYNC_INTERVAL",
 	"PORT",
-	NULL,
 };
+
+bool conf_is_known(const char *name)
+{
+	for (size_t i = 0; i < sizeof all_names / sizeof all_names[0]; i++)
+		if (strcmp(all_names[i], name) == 0)
+			return true;
+	return false;
+}

@@ -152,42 +152,9 @@ static int store_bool(const struct conf_option *option, const char *text, void *
 	return why_set(ret_why, ERR_INVALID, "", "\"%s\" is neither true nor false", text);
 }
 
-static void release_plain(void *field)
-{
-	(void)field;
-}
-
-static void release_string(void *field)
-{
-	char **text = field;
-	free(*text);
-	*text = NULL;
-}
-
-static void release_secret(void *field)
-{
-	char **text = field;
-	if (*text)
-		sodium_memzero(*text, strlen(*text));
-	release_string(field);
-}
-
-static void release_list(void *field)
-{
-	struct conf_list *list = field;
-	for (size_t i = 0; i < list->count; i++)
-		free(list->items[i]);
-	free(list->items);
-	*list = (struct conf_list){0};
-}
-
-static const struct {
-	int (*store)(const struct conf_option *option, const char *text, void *field, struct why *ret_why);
-	void (*release)(void *field);
-} types[] = {
-	[CONF_STRING] = {store_string, release_string},    [CONF_SECRET] = {store_string, release_secret},
-	[CONF_LIST] = {store_list, release_list},          [CONF_INT] = {store_int, release_plain},
-	[CONF_DURATION] = {store_duration, release_plain}, [CONF_BOOL] = {store_bool, release_plain},
+static int (*const stores[])(const struct conf_option *option, const char *text, void *field, struct why *ret_why) = {
+	[CONF_STRING] = store_string, [CONF_SECRET] = store_string,     [CONF_LIST] = store_list,
+	[CONF_INT] = store_int,       [CONF_DURATION] = store_duration, [CONF_BOOL] = store_bool,
 };
 
 /* Whether it is one of "keep|replace". */
@@ -207,13 +174,30 @@ int conf_store(const struct conf_option *option, const char *text, void *setting
 	if (option->arg && strchr(option->arg, '|') && !is_choice(option->arg, text))
 		return why_set(ret_why, ERR_INVALID, "", "\"%s\" is none of %s", text, option->arg);
 	int err = option->check && option->type != CONF_LIST ? option->check(text, ret_why) : 0;
-	return err < 0 ? err : types[option->type].store(option, text, field, ret_why);
+	return err < 0 ? err : stores[option->type](option, text, field, ret_why);
+}
+
+static void release_list(struct conf_list *list)
+{
+	for (size_t i = 0; i < list->count; i++)
+		free(list->items[i]);
+	free(list->items);
+	*list = (struct conf_list){0};
 }
 
 void conf_release(const struct conf_program *program, void *settings)
 {
-	for (size_t i = 0; i < program->option_count; i++)
-		types[program->options[i].type].release((char *)settings + program->options[i].offset);
+	for (size_t i = 0; i < program->option_count; i++) {
+		enum conf_type type = program->options[i].type;
+		void *field = (char *)settings + program->options[i].offset;
+		char **text = field;
+		if (type == CONF_SECRET && *text)
+			sodium_memzero(*text, strlen(*text));
+		if (type == CONF_LIST)
+			release_list(field);
+		else if (type == CONF_STRING || type == CONF_SECRET)
+			free(TAKE_PTR(*text));
+	}
 }
 
 /* Up to `size` bytes; negative: errno says why. */

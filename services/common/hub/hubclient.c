@@ -14,20 +14,8 @@
 #define URL_MAX 4096
 #define TYPE_PREFIX "urn:silodns:error:"
 
-static void cleanup_client(struct hubclient **client)
-{
-	hubclient_close(*client);
-}
-
-static void cleanup_json(json_t **json)
-{
-	json_decref(*json);
-}
-
-static void cleanup_curl_text(char **text)
-{
-	curl_free(*text);
-}
+DEFINE_CLEANUP(cleanup_client, struct hubclient *, hubclient_close)
+DEFINE_CLEANUP(cleanup_curl_text, char *, curl_free)
 
 int hubclient_open(const char *url, const struct http_settings *settings, struct hubclient **ret_client,
 		   struct why *ret_why)
@@ -143,7 +131,7 @@ int hubclient_refused(const struct hubclient *client, const struct http_answer *
 		      struct hubclient_failure *failure)
 {
 	const char *host = client->url.host;
-	_cleanup_(cleanup_json) json_t *problem = NULL;
+	json_auto_t *problem = NULL;
 	failure->status = answer->status;
 	failure->retry_after_ms = answer->retry_after_ms;
 	if (jsontext_parse(body_of(answer), answer->body.len, 0, &problem, NULL) == ERR_NOMEM)
@@ -252,7 +240,7 @@ int hubclient_put_silo(struct hubclient *client, const struct silo *silo, const 
 int hubclient_my_ip(struct hubclient *client, enum http_family family, struct ipaddr *ret_ip)
 {
 	_cleanup_(http_answer_release) struct http_answer answer = {0};
-	_cleanup_(cleanup_json) json_t *document = NULL;
+	json_auto_t *document = NULL;
 	struct http_request request = {.method = "GET", .accept = "application/json", .family = family};
 	struct ipaddr ip;
 	int err = send_request(client, &request, "/ip", "", &answer);

@@ -30,15 +30,7 @@ struct hubwatch {
 	int64_t heard_ms;
 };
 
-static void cleanup_watch(struct hubwatch **watch)
-{
-	hubwatch_close(*watch);
-}
-
-static void cleanup_json(json_t **json)
-{
-	json_decref(*json);
-}
+DEFINE_CLEANUP(cleanup_watch, struct hubwatch *, hubwatch_close)
 
 static void release_event(struct hubwatch_event *event)
 {
@@ -55,9 +47,8 @@ static int not_an_event(struct hubwatch *watch, const struct eventstream_event *
 
 static int read_id(const json_t *document, struct hubwatch_event *ret_event)
 {
-	const json_t *id = json_object_get(document, "id");
-	const char *text = json_string_value(id);
-	if (!text || silo_id_check(text, json_string_length(id), NULL) < 0)
+	const char *text = jsontext_member(document, "id");
+	if (!text || silo_id_check(text, strlen(text), NULL) < 0)
 		return ERR_PROTOCOL;
 	memcpy(ret_event->id, text, strlen(text) + 1);
 	return 0;
@@ -65,12 +56,10 @@ static int read_id(const json_t *document, struct hubwatch_event *ret_event)
 
 static int read_hub(const json_t *document, struct hubwatch_event *ret_event)
 {
-	const json_t *hub = json_object_get(document, "hub");
-	const char *text = json_string_value(hub);
-	size_t len = json_string_length(hub);
-	if (!text || len < 1 || len > HUBWATCH_HUB_MAX || strlen(text) != len)
+	const char *text = jsontext_member(document, "hub");
+	if (!text || !text[0] || strlen(text) > HUBWATCH_HUB_MAX)
 		return ERR_PROTOCOL;
-	memcpy(ret_event->hub, text, len + 1);
+	memcpy(ret_event->hub, text, strlen(text) + 1);
 	return 0;
 }
 
@@ -112,7 +101,7 @@ static int on_event(void *arg, const struct eventstream_event *raw)
 {
 	struct hubwatch *watch = arg;
 	const struct event_row *row = find_row(raw);
-	_cleanup_(cleanup_json) json_t *document = NULL;
+	json_auto_t *document = NULL;
 	_cleanup_(release_event) struct hubwatch_event event = {0};
 	json_error_t error;
 	if (!row) /* a newer hub may say more */

@@ -10,11 +10,6 @@
 
 #define QUOTE_MAX 60 /* bytes of a refused value in a message */
 
-static void json_release(json_t **json)
-{
-	json_decref(*json);
-}
-
 static bool is_alnum(char c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
@@ -340,7 +335,7 @@ static bool read_canonical(const char *json, size_t len, const char *id, struct 
 static int read_silo(const char *json, size_t len, const char *id, const struct ipaddr *default_ip, bool ignore_unknown,
 		     struct silo *ret_silo, struct why *ret_why)
 {
-	_cleanup_(json_release) json_t *root = NULL;
+	json_auto_t *root = NULL;
 	_cleanup_(silo_release) struct silo silo = {0};
 	static const char example[] = "{\"dnsrecords\":[{\"hostname\":\"a\",\"ip\":\"192.0.2.7\"}]}";
 	struct why why;
@@ -383,7 +378,7 @@ int silo_parse_patch(const char *json, size_t len, const struct ipaddr *default_
 	static const struct ipaddr all_addresses = {.family = 0};
 	static const char example[] =
 		"{\"set\":[{\"hostname\":\"a\",\"ip\":\"192.0.2.7\"}],\"remove\":[{\"hostname\":\"b\"}]}";
-	_cleanup_(json_release) json_t *root = NULL;
+	json_auto_t *root = NULL;
 	_cleanup_(silo_release) struct silo set = {0};
 	_cleanup_(silo_release) struct silo removed = {0};
 	const struct reading lists[] = {{"set", default_ip, why_no_ip(default_ip), false, &set, ret_why},

@@ -14,11 +14,6 @@
 
 #define FILE_SIZE_MAX 8192
 
-static void cleanup_json(json_t **json)
-{
-	json_decref(*json);
-}
-
 int status_path(const char *state_dir, const char *program, char ret_path[static PATH_MAX])
 {
 	int len = snprintf(ret_path, PATH_MAX, "%s/%s.json", state_dir, program);
@@ -47,7 +42,7 @@ int status_write(const char *path, bool ok, uint64_t revision, const char *detai
 {
 	char temporary[PATH_MAX];
 	int n = snprintf(temporary, sizeof(temporary), "%s.tmp", path);
-	_cleanup_(cleanup_json) json_t *document = make_document(ok, revision, detail);
+	json_auto_t *document = make_document(ok, revision, detail);
 	if (!document || n < 0 || (size_t)n >= sizeof(temporary)) {
 		errno = document ? ENAMETOOLONG : ENOMEM;
 		return ERR_SYSTEM;
@@ -83,7 +78,7 @@ static json_t *read_document(const char *path, struct why *ret_why)
 
 int status_check(const char *path, int64_t max_age_ms, struct why *ret_why)
 {
-	_cleanup_(cleanup_json) json_t *document = read_document(path, ret_why);
+	json_auto_t *document = read_document(path, ret_why);
 	int64_t then;
 	if (!document)
 		return ERR_UNAVAILABLE;

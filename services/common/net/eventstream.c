@@ -33,46 +33,37 @@ static int set_name(struct eventstream_name *name, const struct field *field)
 	return 0;
 }
 
-static int take_event(struct eventstream *stream, const struct field *field)
-{
-	return set_name(&stream->type, field);
-}
-
-static int take_data(struct eventstream *stream, const struct field *field)
-{
-	buf_append(&stream->data, field->value, field->value_len);
-	return buf_append(&stream->data, "\n", 1);
-}
-
-static int take_id(struct eventstream *stream, const struct field *field)
-{
-	return memchr(field->value, '\0', field->value_len) ? 0 : set_name(&stream->id, field);
-}
-
-static int take_retry(struct eventstream *stream, const struct field *field)
+static void take_retry(struct eventstream *stream, const struct field *field)
 {
 	int64_t ms = 0;
 	for (size_t i = 0; i < field->value_len; i++) {
 		if (!isdigit((unsigned char)field->value[i]))
-			return 0;
+			return;
 		ms = ms * 10 + (field->value[i] - '0');
 		if (ms > EVENTSTREAM_RETRY_MAX_MS)
 			ms = EVENTSTREAM_RETRY_MAX_MS;
 	}
 	if (field->value_len > 0)
 		stream->retry_ms = ms;
-	return 0;
+}
+
+static bool is_named(const struct field *field, const char *name)
+{
+	return strlen(name) == field->name_len && memcmp(name, field->name, field->name_len) == 0;
 }
 
 static int take_field(struct eventstream *stream, const struct field *field)
 {
-	static const struct {
-		const char *name;
-		int (*take)(struct eventstream *stream, const struct field *field);
-	} rows[] = {{"event", take_event}, {"data", take_data}, {"id", take_id}, {"retry", take_retry}};
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		if (strlen(rows[i].name) == field->name_len && memcmp(rows[i].name, field->name, field->name_len) == 0)
-			return rows[i].take(stream, field);
+	if (is_named(field, "data")) {
+		buf_append(&stream->data, field->value, field->value_len);
+		return buf_append(&stream->data, "\n", 1);
+	}
+	if (is_named(field, "event"))
+		return set_name(&stream->type, field);
+	if (is_named(field, "id") && !memchr(field->value, '\0', field->value_len))
+		return set_name(&stream->id, field);
+	if (is_named(field, "retry"))
+		take_retry(stream, field);
 	return 0; /* unknown fields are ignored */
 }
 

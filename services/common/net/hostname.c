@@ -51,19 +51,17 @@ static int refuse_byte(const char *text, size_t len, size_t at, struct why *why)
 static int check_label(const char *name, size_t len, const char *label, size_t label_len, struct why *why)
 {
 	int shown = (int)(len < QUOTE_MAX ? len : QUOTE_MAX);
+	const char *what = NULL;
 
-	if (label_len == 0 && label == name + len && len)
-		return why_set(why, ERR_INVALID, "", "\"%.*s\" ends in a dot: leave it out", shown, name);
-	if (label_len == 0)
-		return why_set(why, ERR_INVALID, "", "\"%.*s\" has nothing between two dots, or begins with one", shown,
-			       name);
 	if (label_len > HOSTNAME_LABEL_MAX)
 		return why_set(why, ERR_INVALID, "", "\"%.*s\" has a label of %zu bytes: at most %d", shown, name,
 			       label_len, HOSTNAME_LABEL_MAX);
-	if (label[0] == '-' || label[label_len - 1] == '-')
-		return why_set(why, ERR_INVALID, "", "\"%.*s\" has a label that begins or ends with a hyphen", shown,
-			       name);
-	return ERR_OK;
+	if (label_len == 0)
+		what = label == name + len ? "ends in a dot: leave it out"
+					   : "has nothing between two dots, or begins with one";
+	else if (label[0] == '-' || label[label_len - 1] == '-')
+		what = "has a label that begins or ends with a hyphen";
+	return what ? why_set(why, ERR_INVALID, "", "\"%.*s\" %s", shown, name, what) : ERR_OK;
 }
 
 int hostname_parse(const char *text, size_t len, char ret_name[static HOSTNAME_LEN_MAX + 1], struct why *ret_why)

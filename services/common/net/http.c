@@ -28,10 +28,7 @@ static bool copy(const char *text, char **ret_copy)
 	return *ret_copy || !text;
 }
 
-static void close_http(struct http **http)
-{
-	http_close(*http);
-}
+DEFINE_CLEANUP(close_http, struct http *, http_close)
 
 int http_open(const struct http_settings *settings, struct http **ret_http)
 {
@@ -109,11 +106,14 @@ int http_send(struct http *http, const struct http_request *request, struct http
 	      struct why *ret_why)
 {
 	_cleanup_(http_answer_release) struct http_answer answer = {.body = BUF_INIT(http->answer_max)};
-	_cleanup_(end_transfer) struct http_transfer transfer = {
-		.http = http, .easy = http->easy, .sink = append_body, .sink_arg = &answer.body};
-	const struct http_limits limits = {.timeout_ms = http->timeout_ms, .body_max = http->answer_max};
+	_cleanup_(end_transfer) struct http_transfer transfer = {.http = http,
+								 .easy = http->easy,
+								 .timeout_ms = http->timeout_ms,
+								 .body_max = http->answer_max,
+								 .sink = append_body,
+								 .sink_arg = &answer.body};
 	http->sent = false;
-	int err = http_transfer_prepare(&transfer, request, &limits, ret_why);
+	int err = http_transfer_prepare(&transfer, request, ret_why);
 	if (err < 0)
 		return err;
 	CURLcode code = curl_easy_perform(http->easy);

@@ -62,15 +62,11 @@ static bool set_multi(struct http_stream *stream)
 	       curl_multi_setopt(stream->multi, CURLMOPT_TIMERDATA, stream) == CURLM_OK;
 }
 
-static void cleanup_stream(struct http_stream **stream)
-{
-	http_stream_close(*stream);
-}
+DEFINE_CLEANUP(cleanup_stream, struct http_stream *, http_stream_close)
 
 int http_stream_open(struct http *http, const struct http_request *request, http_stream_fn fn, void *arg,
 		     struct http_stream **ret_stream, struct why *ret_why)
 {
-	static const struct http_limits unlimited = {0};
 	_cleanup_(cleanup_stream) struct http_stream *stream = calloc(1, sizeof(*stream));
 	if (!stream)
 		return why_set(ret_why, ERR_NOMEM, "", "out of memory");
@@ -84,7 +80,7 @@ int http_stream_open(struct http *http, const struct http_request *request, http
 		return why_set(ret_why, ERR_NOMEM, "", "out of memory");
 	stream->transfer =
 		(struct http_transfer){.http = http, .easy = stream->easy, .sink = on_data, .sink_arg = stream};
-	int err = http_transfer_prepare(&stream->transfer, request, &unlimited, ret_why);
+	int err = http_transfer_prepare(&stream->transfer, request, ret_why);
 	if (err < 0)
 		return err;
 	if (curl_multi_add_handle(stream->multi, stream->easy) != CURLM_OK)

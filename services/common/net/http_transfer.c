@@ -51,7 +51,7 @@ static int on_progress(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl
 /* The first failure stays. */
 #define SET(option, value) (code = code == CURLE_OK ? curl_easy_setopt(transfer->easy, (option), (value)) : code)
 
-static CURLcode set_limits(struct http_transfer *transfer, const struct http_limits *limits)
+static CURLcode set_limits(struct http_transfer *transfer)
 {
 	const struct http *http = transfer->http;
 	CURLcode code = CURLE_OK;
@@ -61,8 +61,8 @@ static CURLcode set_limits(struct http_transfer *transfer, const struct http_lim
 	SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	SET(CURLOPT_FOLLOWLOCATION, 0L);
 	SET(CURLOPT_CONNECTTIMEOUT_MS, http->connect_timeout_ms);
-	SET(CURLOPT_TIMEOUT_MS, limits->timeout_ms);
-	SET(CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)limits->body_max);
+	SET(CURLOPT_TIMEOUT_MS, transfer->timeout_ms);
+	SET(CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)transfer->body_max);
 	SET(CURLOPT_DNS_CACHE_TIMEOUT, 0L);
 	SET(CURLOPT_QUICK_EXIT, 1L); /* a resolver that hangs is left behind, not waited for */
 	SET(CURLOPT_TCP_NODELAY, 1L);
@@ -125,10 +125,7 @@ static CURLcode set_request(struct http_transfer *transfer, const struct http_re
 	return code;
 }
 
-static void cleanup_slist(struct curl_slist **list)
-{
-	curl_slist_free_all(*list);
-}
+DEFINE_CLEANUP(cleanup_slist, struct curl_slist *, curl_slist_free_all)
 
 static int make_headers(const struct http_request *request, struct curl_slist **ret_list)
 {
@@ -157,8 +154,7 @@ static int make_headers(const struct http_request *request, struct curl_slist **
 	return 0;
 }
 
-int http_transfer_prepare(struct http_transfer *transfer, const struct http_request *request,
-			  const struct http_limits *limits, struct why *ret_why)
+int http_transfer_prepare(struct http_transfer *transfer, const struct http_request *request, struct why *ret_why)
 {
 	int err = http_check_url(transfer->http, request->url, &transfer->url, ret_why);
 	if (err < 0)
@@ -166,7 +162,7 @@ int http_transfer_prepare(struct http_transfer *transfer, const struct http_requ
 	err = make_headers(request, &transfer->headers);
 	if (err < 0)
 		return why_set(ret_why, err, "", "a header cannot be sent: %s", err_info(err)->title);
-	CURLcode code = set_limits(transfer, limits);
+	CURLcode code = set_limits(transfer);
 	if (code == CURLE_OK)
 		code = set_credentials(transfer);
 	if (code == CURLE_OK)
@@ -179,7 +175,7 @@ int http_transfer_prepare(struct http_transfer *transfer, const struct http_requ
 
 void http_transfer_release(struct http_transfer *transfer)
 {
-	cleanup_slist(&transfer->headers);
+	curl_slist_free_all(transfer->headers);
 	transfer->headers = NULL;
 }
 

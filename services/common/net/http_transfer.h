@@ -27,15 +27,12 @@ struct http_transfer {
 	CURL *easy;                 /* borrowed; keeps pointers to this struct, which must not move */
 	struct curl_slist *headers; /* owned */
 	struct url url;
+	long timeout_ms; /* in total; 0 = none */
+	size_t body_max; /* by the answer's own account; 0 = none, then the sink has to have one */
 	int (*sink)(void *arg, const char *data, size_t len); /* gets the body; a negative return ends the transfer */
 	void *sink_arg;
 	int sink_err;
 	char error[CURL_ERROR_SIZE];
-};
-
-struct http_limits {
-	long timeout_ms; /* in total; 0 = none */
-	size_t body_max; /* by the answer's own account; 0 = none, then the sink has to have one */
 };
 
 /* True if `text` (or NULL) has a control character: such a value could end its header and begin another one. */
@@ -43,10 +40,9 @@ bool http_has_control(const char *text);
 
 int http_check_url(const struct http *http, const char *text, struct url *ret_url, struct why *ret_why);
 
-/* Prepares transfer->easy for the request, which is borrowed until the transfer's end. http, easy, sink and sink_arg
- * are set already. Errors as http_send(). */
-int http_transfer_prepare(struct http_transfer *transfer, const struct http_request *request,
-			  const struct http_limits *limits, struct why *ret_why);
+/* Prepares transfer->easy for the request, which is borrowed until the transfer's end. http, easy, limits, sink and
+ * sink_arg are set already. Errors as http_send(). */
+int http_transfer_prepare(struct http_transfer *transfer, const struct http_request *request, struct why *ret_why);
 void http_transfer_release(struct http_transfer *transfer); /* after its easy handle is gone or reset */
 
 /* What its end means: 0, or an error of http_send() with a sentence. */

@@ -93,23 +93,17 @@ static int refuse(const char *text, struct why *why)
 
 	if (!text[0])
 		return why_set(why, ERR_INVALID, "", "an address is missing");
-	if (strchr(text, '/'))
-		return why_set(why, ERR_INVALID, "", "\"%.*s\" has a prefix length: write the address alone", QUOTE_MAX,
-			       text);
-	if (strchr(text, '%'))
-		return why_set(why, ERR_INVALID, "", "\"%.*s\" has a zone, which means something on one machine only",
-			       QUOTE_MAX, text);
-	if (has_leading_zero(text) && !strchr(text, ':'))
-		return why_set(why, ERR_INVALID, "", "\"%.*s\" has a leading zero, which some programs read as octal",
-			       QUOTE_MAX, text);
 	if (inet_pton(AF_INET6, text, &v6) == 1 && memcmp(&v6, mapped_prefix, sizeof mapped_prefix) == 0) {
 		const unsigned char *b = v6.s6_addr + 12;
 		return why_set(why, ERR_INVALID, "", "\"%.*s\" is an IPv4 address in IPv6 form: write %u.%u.%u.%u",
 			       QUOTE_MAX, text, b[0], b[1], b[2], b[3]);
 	}
-	return why_set(why, ERR_INVALID, "",
-		       "\"%.*s\" is not an IPv4 or IPv6 address: write it like 192.0.2.7 or 2001:db8::7", QUOTE_MAX,
-		       text);
+	const char *what = strchr(text, '/')   ? "has a prefix length: write the address alone"
+			   : strchr(text, '%') ? "has a zone, which means something on one machine only"
+			   : has_leading_zero(text) && !strchr(text, ':')
+				   ? "has a leading zero, which some programs read as octal"
+				   : "is not an IPv4 or IPv6 address: write it like 192.0.2.7 or 2001:db8::7";
+	return why_set(why, ERR_INVALID, "", "\"%.*s\" %s", QUOTE_MAX, text, what);
 }
 
 int ipaddr_parse(const char *text, size_t len, struct ipaddr *ret_ip, struct why *ret_why)

@@ -9,15 +9,8 @@
 #include "common/base/cleanup.h"
 #include "common/net/ipaddr.h"
 
-static void cleanup_curlu(CURLU **handle)
-{
-	curl_url_cleanup(*handle);
-}
-
-static void cleanup_curl_text(char **text)
-{
-	curl_free(*text);
-}
+DEFINE_CLEANUP(cleanup_curlu, CURLU *, curl_url_cleanup)
+DEFINE_CLEANUP(cleanup_curl_text, char *, curl_free)
 
 /* 0, ERR_NOMEM, or ERR_INVALID: there is none. */
 static int get_part(CURLU *handle, CURLUPart part, unsigned flags, char **ret_text)
@@ -50,12 +43,6 @@ static int copy_part(CURLU *handle, CURLUPart part, char *ret_text, size_t size)
 	return n > 0 && (size_t)n < size ? 0 : ERR_INVALID;
 }
 
-/* The first error that is ERR_NOMEM, or any. */
-static int worse(int a, int b)
-{
-	return a == ERR_NOMEM || b == 0 ? a : b;
-}
-
 static bool is_loopback(const char *host)
 {
 	struct ipaddr ip;
@@ -64,38 +51,44 @@ static bool is_loopback(const char *host)
 	return ipaddr_parse(host, strlen(host), &ip, NULL) == 0 && ipaddr_scope(&ip) == IPADDR_LOOPBACK;
 }
 
+static int refuse(int err, const char *text, struct why *ret_why)
+{
+	return why_set(ret_why, err, "", "%s", err == ERR_NOMEM ? "out of memory" : text);
+}
+
 int url_parse(const char *text, struct url *ret_url, struct why *ret_why)
 {
+	static const char no_scheme[] = "a URL here begins with https:// or http://";
 	struct url url = {0};
-	char scheme[8] = "";
+	char scheme[8];
 	for (const char *s = text; *s; s++)
 		if ((unsigned char)*s <= ' ' || *s == 0x7f)
-			return why_set(ret_why, ERR_INVALID, "", "a URL has no spaces and no control characters");
+			return refuse(ERR_INVALID, "a URL has no spaces and no control characters", ret_why);
 	_cleanup_(cleanup_curlu) CURLU *handle = curl_url();
 	CURLUcode code = handle ? curl_url_set(handle, CURLUPART_URL, text, 0) : CURLUE_OUT_OF_MEMORY;
 	if (code == CURLUE_OUT_OF_MEMORY)
-		return why_set(ret_why, ERR_NOMEM, "", "out of memory");
-	bool is_url = code == CURLUE_OK;
-	int scheme_err = is_url ? copy_part(handle, CURLUPART_SCHEME, scheme, sizeof(scheme)) : 0;
-	int secret_err =
-		is_url ? worse(check_absent(handle, CURLUPART_USER), check_absent(handle, CURLUPART_PASSWORD)) : 0;
-	int host_err = is_url ? worse(copy_part(handle, CURLUPART_HOST, url.host, sizeof(url.host)),
-				      copy_part(handle, CURLUPART_PORT, url.port, sizeof(url.port)))
-			      : 0;
-	url.https = strcmp(scheme, "https") == 0;
-	if (worse(worse(scheme_err, secret_err), host_err) == ERR_NOMEM)
-		return why_set(ret_why, ERR_NOMEM, "", "out of memory");
-	if ((!is_url && !strstr(text, "://")) || code == CURLUE_UNSUPPORTED_SCHEME ||
-	    (is_url && (scheme_err || (!url.https && strcmp(scheme, "http") != 0))))
-		return why_set(ret_why, ERR_INVALID, "", "a URL here begins with https:// or http://");
-	if (!is_url)
+		return refuse(ERR_NOMEM, "", ret_why);
+	if (code == CURLUE_UNSUPPORTED_SCHEME || (code != CURLUE_OK && !strstr(text, "://")))
+		return refuse(ERR_INVALID, no_scheme, ret_why);
+	if (code != CURLUE_OK)
 		return why_set(ret_why, ERR_INVALID, "", "not a URL such as https://hub.example.net: %s",
 			       curl_url_strerror(code));
-	if (secret_err)
-		return why_set(ret_why, ERR_INVALID, "",
-			       "credentials do not belong into a URL; they have settings of their own");
-	if (host_err)
-		return why_set(ret_why, ERR_INVALID, "", "not a URL such as https://hub.example.net: it names no host");
+	int err = copy_part(handle, CURLUPART_SCHEME, scheme, sizeof(scheme));
+	url.https = !err && strcmp(scheme, "https") == 0;
+	if (!err && !url.https && strcmp(scheme, "http") != 0)
+		err = ERR_INVALID;
+	if (err < 0)
+		return refuse(err, no_scheme, ret_why);
+	err = check_absent(handle, CURLUPART_USER);
+	if (err == 0)
+		err = check_absent(handle, CURLUPART_PASSWORD);
+	if (err < 0)
+		return refuse(err, "credentials do not belong into a URL; they have settings of their own", ret_why);
+	err = copy_part(handle, CURLUPART_HOST, url.host, sizeof(url.host));
+	if (err == 0)
+		err = copy_part(handle, CURLUPART_PORT, url.port, sizeof(url.port));
+	if (err < 0)
+		return refuse(err, "not a URL such as https://hub.example.net: it names no host", ret_why);
 	url.loopback = is_loopback(url.host);
 	url.has_query = strpbrk(text, "?#") != NULL;
 	*ret_url = url;

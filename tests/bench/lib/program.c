@@ -58,6 +58,19 @@ void program_flags(int argc, char **argv, const struct flag *flags, size_t count
 	}
 }
 
+json_t *program_statuses(const uint64_t counts[static PROGRAM_STATUS_MAX])
+{
+	json_t *statuses = json_object();
+
+	for (unsigned i = 0; i < PROGRAM_STATUS_MAX; i++) {
+		char name[8];
+		snprintf(name, sizeof name, "%u", i);
+		if (counts[i])
+			json_object_set_new(statuses, name, json_integer((json_int_t)counts[i]));
+	}
+	return statuses;
+}
+
 void program_print_take(json_t *json)
 {
 	if (!json || json_dumpf(json, stdout, JSON_COMPACT | JSON_REAL_PRECISION(6)) || printf("\n") < 0 ||

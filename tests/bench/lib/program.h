@@ -6,6 +6,7 @@
 #define BENCH_PROGRAM_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include <jansson.h>
 
@@ -22,6 +23,11 @@ void program_flags(int argc, char **argv, const struct flag *flags, size_t count
 void program_raise_descriptor_limit(void);
 
 _Noreturn void program_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+#define PROGRAM_STATUS_MAX 600
+
+/* How many answers there were of each status: those that came, by name. */
+json_t *program_statuses(const uint64_t counts[static PROGRAM_STATUS_MAX]);
 
 /* One line on standard output, at once. Takes `json`; NULL (no memory) ends the program. */
 void program_print_take(json_t *json);

@@ -13,8 +13,7 @@
 #include <jansson.h>
 #include <sodium.h>
 
-#include "api/routes/call.h"
-#include "api/routes/precondition.h"
+#include "api/routes/handlers.h"
 #include "api/routes/routes.h"
 #include "api/store/store_state.h"
 #include "common/base/cleanup.h"

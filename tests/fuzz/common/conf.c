@@ -22,76 +22,35 @@ struct settings {
 	bool once;
 };
 
-#define AT(field) .offset = offsetof(struct settings, field)
+#define OPTION(name_, type_, field, ...)                                                                               \
+	{                                                                                                              \
+		.name = name_, .arg = "X", .help = "Something.", .type = type_,                                        \
+		.offset = offsetof(struct settings, field), __VA_ARGS__                                                \
+	}
 
 static const struct conf_option options[] = {
-	{.name = "URL",
-	 .arg = "X",
-	 .help = "Something.",
-	 .type = CONF_STRING,
-	 AT(url),
-	 .shortflag = 'u',
-	 .check = conf_check_url},
-	{.name = "USER", .arg = "X", .help = "Something.", .type = CONF_STRING, AT(user), .required = true},
-	{.name = "SILO", .arg = "X", .help = "Something.", .type = CONF_STRING, AT(silo), .check = silo_id_conf_check},
-	{.name = "LOG_LEVEL",
-	 .arg = "X",
-	 .help = "Something.",
-	 .type = CONF_STRING,
-	 AT(level),
-	 .def = "info",
-	 .check = conf_check_log_level},
-	{.name = "LOG_FORMAT",
-	 .arg = "X",
-	 .help = "Something.",
-	 .type = CONF_STRING,
-	 AT(format),
-	 .def = "json",
-	 .check = conf_check_log_format},
-	{.name = "PASSWORD", .arg = "X", .help = "Something.", .type = CONF_SECRET, AT(password)},
-	{.name = "TOKEN", .arg = "X", .help = "Something.", .type = CONF_SECRET, AT(token)},
-	{.name = "SILOS", .arg = "X", .help = "Something.", .type = CONF_LIST, AT(silos), .check = silo_id_conf_check},
-	{.name = "HOSTNAMES",
-	 .arg = "X",
-	 .help = "Something.",
-	 .type = CONF_LIST,
-	 AT(hostnames),
-	 .check = conf_check_hostname},
-	{.name = "NETWORKS",
-	 .arg = "X",
-	 .help = "Something.",
-	 .type = CONF_LIST,
-	 AT(networks),
-	 .check = conf_check_cidr},
-	{.name = "THREADS",
-	 .arg = "X",
-	 .help = "Something.",
-	 .type = CONF_INT,
-	 AT(threads),
-	 .def = "4",
-	 .min = 2,
-	 .max = 64},
-	{.name = "QUOTA", .arg = "X", .help = "Something.", .type = CONF_INT, AT(quota)},
-	{.name = "INTERVAL",
-	 .arg = "X",
-	 .help = "Something.",
-	 .type = CONF_DURATION,
-	 AT(interval_ms),
-	 .def = "10s",
-	 .min = 100,
-	 .max = 86400000},
-	{.name = "AGE", .arg = "X", .help = "Something.", .type = CONF_DURATION, AT(age_ms), .def = "90d"},
-	{.name = "ONCE", .arg = "X", .help = "Something.", .type = CONF_BOOL, AT(once)},
+	OPTION("URL", CONF_STRING, url, .shortflag = 'u', .check = conf_check_url),
+	OPTION("USER", CONF_STRING, user, .required = true),
+	OPTION("SILO", CONF_STRING, silo, .check = silo_id_conf_check),
+	OPTION("LOG_LEVEL", CONF_STRING, level, .def = "info", .check = conf_check_log_level),
+	OPTION("LOG_FORMAT", CONF_STRING, format, .def = "json", .check = conf_check_log_format),
+	OPTION("PASSWORD", CONF_SECRET, password, .required = false),
+	OPTION("TOKEN", CONF_SECRET, token, .required = false),
+	OPTION("SILOS", CONF_LIST, silos, .check = silo_id_conf_check),
+	OPTION("HOSTNAMES", CONF_LIST, hostnames, .check = conf_check_hostname),
+	OPTION("NETWORKS", CONF_LIST, networks, .check = conf_check_cidr),
+	OPTION("THREADS", CONF_INT, threads, .def = "4", .min = 2, .max = 64),
+	OPTION("QUOTA", CONF_INT, quota, .required = false),
+	OPTION("INTERVAL", CONF_DURATION, interval_ms, .def = "10s", .min = 100, .max = 86400000),
+	OPTION("AGE", CONF_DURATION, age_ms, .def = "90d"),
+	OPTION("ONCE", CONF_BOOL, once, .required = false),
 };
-
-static const char *const foreign[] = {"DB_HOST", NULL};
 
 static const struct conf_program program = {.name = "silodns-fuzz",
 					    .summary = "",
 					    .usage = "",
 					    .options = options,
-					    .option_count = sizeof options / sizeof options[0],
-					    .foreign = foreign};
+					    .option_count = sizeof options / sizeof options[0]};
 
 static void check_settings(const struct settings *settings)
 {

@@ -34,19 +34,28 @@ def test_the_block_is_written_and_nothing_is_written_when_nothing_changed(keeper
     "original",
     [
         b"",
+        b"\n",
         b"127.0.0.1 localhost",
         b"127.0.0.1 localhost\r\n::1\tlocalhost\r\n",
+        b"127.0.0.1 localhost\r\n\r\n  \t",
         b"#\n\n\n  \t\n",
-        b"nul\0in\0it\n\xff\xfe\n",
+        b"\r\r\r",
+        b"\0",
+        b"nul\0in\0it\n\0\0\n\xff\xfe\n# comment, no newline at the end",
+        b"# BEGIN silodns2\n# END silodnsx\n #  BEGIN silodns\n#BEGIN silodns\n",
         b"10.0.0.1 " + b"x" * 1_000_000 + b"\n10.0.0.2 y",
         b"".join(b"10.%d.%d.%d host-%d\n" % (i >> 16, i >> 8 & 255, i & 255, i) for i in range(100_000)),
     ],
-    ids=["empty", "no-newline", "crlf", "blank", "nul", "long-line", "100000-lines"],
+    ids=["empty", "break", "no-newline", "crlf", "white", "blank", "cr", "nul", "nuls", "no-marker", "long-line", "100000-lines"],
 )
-def test_every_byte_outside_the_block_is_kept(keeper, original):
+def test_every_byte_outside_the_block_is_kept(keeper, hub, original):
     keeper.hosts.write_bytes(original)
-    assert keeper.once().returncode == 0
-    assert keeper.hosts.read_bytes().startswith(original) and b"192.0.2.7\tdb\n" in keeper.hosts.read_bytes()
+    for record in (b"192.0.2.7\tdb", b"192.0.2.8\tother"):
+        ip, name = record.decode().split("\t")
+        hub.set("a", [(name, ip)])
+        assert keeper.once().returncode == 0
+        written = keeper.hosts.read_bytes()
+        assert written.startswith(original) and written[len(original):].splitlines()[-2] == record
     assert keeper.run("--remove").returncode == 0
     assert keeper.hosts.read_bytes() == original
 
@@ -55,6 +64,8 @@ def test_the_block_stays_where_it_stands(keeper):
     keeper.hosts.write_text(LOCAL + BEGIN + END + "10.0.0.9 mine")
     assert keeper.once().returncode == 0
     assert keeper.text() == LOCAL + block(("a", DB)) + "10.0.0.9 mine"
+    keeper.hosts.write_text(block(("a", DB)) + "10.0.0.9 mine")
+    assert keeper.run("--remove").returncode == 0 and keeper.text() == "10.0.0.9 mine"
 
 
 @pytest.mark.parametrize(
@@ -141,6 +152,7 @@ def test_help_names_the_exit_codes(keeper):
 
 
 def test_several_silos_the_first_in_the_configured_order_wins(keeper, hub):
+    hub.set("a", [("db", "192.0.2.7"), ("db", "2001:db8::7")])
     hub.set("b", [("db", "192.0.2.8"), ("web", "192.0.2.9")])
     done = keeper.once(SILOS="b,a")
     assert keeper.text() == LOCAL + block(("b", [("db", "192.0.2.8"), ("web", "192.0.2.9")]), ("a", []))
@@ -148,16 +160,22 @@ def test_several_silos_the_first_in_the_configured_order_wins(keeper, hub):
     assert (event["silo"], event["hostname"]) == ("a", "db")
 
 
+OWN = os.uname().nodename.lower()
+
+
 @pytest.mark.promise(9)
-def test_names_of_the_machine_denied_ones_and_other_suffixes_are_refused(keeper, hub):
-    own = os.uname().nodename.lower()
-    names = ["localhost", "ip6-loopback", own, "bank.example", "www.bank.example", "x.lan", "db.test"]
-    hub.set("a", [(name, "192.0.2.66") for name in names])
-    done = keeper.once(DENY="Bank.example", ALLOW_SUFFIXES="test bank.example localhost")
+@pytest.mark.parametrize("settings,bad,good", [
+    ({"CONFLICT": "replace"}, [OWN, "localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback", "ip6-allnodes", "ip6-allrouters", "broadcasthost", "x.localhost"],
+     ["home", f"{OWN}.elsewhere.test"]),
+    ({"DENY": "Bank.example,.intern"}, ["bank.example", "www.bank.example", "db.intern"], ["notbank.example"]),
+    ({"ALLOW_SUFFIXES": "test lan localhost"}, ["localhost", "dblan", "bank.example"], ["db.lan", "db.test"]),
+])
+def test_names_of_the_machine_denied_ones_and_other_suffixes_are_refused(keeper, hub, settings, bad, good):
+    hub.set("a", [(name, "192.0.2.66") for name in bad + good])
+    done = keeper.once(**settings)
     assert done.returncode == 0
-    assert keeper.text() == LOCAL + block(("a", [("db.test", "192.0.2.66")]))
-    refused = {e["hostname"] for e in done.events if Keeper.message(e) == "hostname not set"}
-    assert refused == set(names) - {"db.test"}
+    assert keeper.text() == LOCAL + block(("a", [(name, "192.0.2.66") for name in sorted(good)]))
+    assert {e["hostname"] for e in done.events if Keeper.message(e) == "hostname not set"} == set(bad)
 
 
 def test_the_hostname_beside_the_file_is_the_machines_own(keeper, hub):
@@ -168,16 +186,17 @@ def test_the_hostname_beside_the_file_is_the_machines_own(keeper, hub):
 
 
 def test_only_the_wanted_hostnames(keeper, hub):
-    hub.set("a", [("db", "192.0.2.7"), ("web", "192.0.2.8")])
-    keeper.once(HOSTNAMES="DB,other")
+    hub.set("a", [("db", "192.0.2.7"), ("web", "192.0.2.8"), ("localhost", "192.0.2.8")])
+    assert "hostname not set" not in messages(keeper.once(HOSTNAMES="DB,other"))
     assert keeper.text() == LOCAL + block(("a", DB))
 
 
 def test_a_name_outside_the_block_is_kept_by_default(keeper, hub):
-    hub.set("a", [("db", "192.0.2.7"), ("web", "192.0.2.8")])
-    keeper.hosts.write_text(LOCAL + "10.0.0.1 x DB # mine\n")
+    hub.set("a", [("db", "192.0.2.7"), ("db", "2001:db8::7"), ("web", "192.0.2.8")])
+    outside = LOCAL + "10.0.0.1 x DB # mine\n10.0.0.2 db\n# 10.0.0.1 web\nnonsense web\n"
+    keeper.hosts.write_text(outside)
     done = keeper.once()
-    assert keeper.text() == LOCAL + "10.0.0.1 x DB # mine\n" + block(("a", [("web", "192.0.2.8")]))
+    assert keeper.text() == outside + block(("a", [("web", "192.0.2.8")]))
     (event,) = [e for e in done.events if Keeper.message(e) == "hostname not set"]
     assert event["line"] == 2
 

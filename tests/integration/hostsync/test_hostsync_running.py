@@ -1,5 +1,6 @@
 """silodns-hostsync as it runs for years: changes, outages, others that write into the same file, and the file itself on its disk."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -10,7 +11,6 @@ import time
 import pytest
 
 from tests.lib import needs
-from tests.lib.fakehub import Scripted
 from tests.lib.hostskeeper import BEGIN, Keeper, block, messages
 from tests.lib.keptfile import *  # noqa: F403
 from tests.lib.waiting import wait_until
@@ -52,16 +52,6 @@ def test_an_outage_is_outlived_and_told_once(keeper, hub, follow):
     hub.start()
     keeper.wait_text(LOCAL + block(("a", [("db", "192.0.2.8")])), 20)
     keeper.wait_event("hub is back")
-
-
-@pytest.mark.parametrize("follow", ["watch", "poll"])
-def test_sigterm_ends_it_while_the_hub_does_not_answer(keeper, hub, follow):
-    hub.rules.append(Scripted(delay=30))
-    keeper.start(INTERVAL="1h", TIMEOUT="30s", FOLLOW=follow)
-    hub.wait_for_requests(1)
-    begin = time.monotonic()
-    assert keeper.stop() == 0
-    assert time.monotonic() - begin < 5
 
 
 def test_a_damaged_block_is_put_back_at_once(keeper):
@@ -142,23 +132,23 @@ def test_the_health_check_tells_the_truth(keeper, hub, tmp_path, follow):
 # ---- the file ----
 
 
-@needs.root
 def test_owner_mode_and_attributes_survive(keeper):
-    os.chown(keeper.hosts, 1234, 2345)
-    os.chmod(keeper.hosts, 0o640)
-    try:
+    if os.geteuid() == 0:
+        os.chown(keeper.hosts, 1234, 2345)
+    os.chmod(keeper.hosts, 0o2640)
+    with contextlib.suppress(OSError):  # the file system of the test directory may have none
         os.setxattr(keeper.hosts, "user.silodns", b"kept")
-    except OSError:
-        pytest.skip("the file system of the test directory has no extended attributes")
     acl = shutil.which("setfacl")
     if acl:
-        subprocess.run([acl, "-m", "u:77:r", keeper.hosts], check=True)
-    assert keeper.once().returncode == 0
-    st = os.stat(keeper.hosts)
-    assert (st.st_uid, st.st_gid, stat.S_IMODE(st.st_mode)) == (1234, 2345, 0o640)
-    assert os.getxattr(keeper.hosts, "user.silodns") == b"kept"
-    if acl:
-        assert os.getxattr(keeper.hosts, "system.posix_acl_access")
+        subprocess.run([acl, "-m", "u:77:r", keeper.hosts], check=False)
+
+    def kept():
+        st = os.stat(keeper.hosts)
+        return st.st_uid, st.st_gid, st.st_mode, {name: os.getxattr(keeper.hosts, name) for name in os.listxattr(keeper.hosts)}
+
+    before = kept()
+    assert keeper.once().returncode == 0 and keeper.text() == LOCAL + block(("a", DB))
+    assert kept() == before and keeper.leftovers() == []
 
 
 def test_the_directorys_default_acl_gives_nobody_a_right_to_the_file(keeper):

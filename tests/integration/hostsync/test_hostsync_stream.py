@@ -299,8 +299,9 @@ def test_sigterm_ends_it_while_it_connects(keeper, full_port):
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_sigterm_ends_it_while_the_other_side_is_silent(keeper, silent_port, scheme):
-    keeper.start(URL=f"{scheme}://127.0.0.1:{silent_port}", TIMEOUT="60s")
+@pytest.mark.parametrize("way", ["watch", "poll"])
+def test_sigterm_ends_it_while_the_other_side_is_silent(keeper, silent_port, scheme, way):
+    keeper.start(URL=f"{scheme}://127.0.0.1:{silent_port}", TIMEOUT="60s", FOLLOW=way)
     wait_until(lambda: sockets("established", silent_port), what="a connection")
     assert ends_within(keeper, 2)
 

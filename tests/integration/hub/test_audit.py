@@ -6,16 +6,13 @@ import re
 
 import pytest
 
-from tests.integration.hub.test_tokens import records
-from tests.lib.answers import problem
+from tests.lib.answers import EMPTY, document, problem
 from tests.lib.dbproxy import DbProxy
 from tests.lib.hub import ADMIN, SLOW, bearer, make_token, run_api
 from tests.lib.mariadb import Database
 from tests.lib.waiting import wait_until
 
 pytestmark = pytest.mark.hub
-
-EMPTY = {"dnsrecords": []}
 
 
 def audit(hub, query="", **more):
@@ -41,8 +38,8 @@ def test_every_change_is_told_with_who_by_what_and_both_values(make_hub, databas
     hub = make_hub(database)
     hub.add_user("alice", quota=3)
     token = make_token(hub, "alice", "laptop", verbs=["update"])
-    hub.put("/silos/s", records(("h", "192.0.2.1")), auth=token)
-    hub.put("/silos/s", records(("h", "192.0.2.2"), ("g", "2001:db8::1")), auth=("alice", "a-users-password"))
+    hub.put("/silos/s", document(("h", "192.0.2.1")), auth=token)
+    hub.put("/silos/s", document(("h", "192.0.2.2"), ("g", "2001:db8::1")), auth=("alice", "a-users-password"))
     hub.delete("/silos/s")
     hub.put("/users/alice", {"quota": 4})
     hub.put("/users/alice", {"password": "another-password"})
@@ -154,7 +151,7 @@ def test_pages_hold_everything_once_and_in_order(shared_hub, limit):
 def test_of_one_silo_the_changes_of_one_user(shared_hub, limit):
     auth = ("sharer", "a-users-password") if shared_hub.get("/users/sharer").status == 200 else shared_hub.add_user("sharer", quota=9)
     for n in range(9):
-        shared_hub.put(f"/silos/by-{limit}", records(("h", f"192.0.2.{n}")), auth=ADMIN if n % 3 else auth)
+        shared_hub.put(f"/silos/by-{limit}", document(("h", f"192.0.2.{n}")), auth=ADMIN if n % 3 else auth)
     found = [entry for answer in shared_hub.pages(f"/audit?silo=by-{limit}&user=sharer&limit={limit}") for entry in answer.json]
     assert [entry["added"][0]["ip"] for entry in found] == ["192.0.2.6", "192.0.2.3", "192.0.2.0"]
 
@@ -244,8 +241,8 @@ def test_while_the_database_is_away_attempts_wait_and_reading_says_so(own_mariad
 
 def test_where_the_change_before_is_not_kept_nothing_is_said_of_it(make_hub, database):
     hub = make_hub(database)
-    hub.put("/silos/s", records(("h", "192.0.2.1")))
-    hub.put("/silos/s", records(("h", "192.0.2.2")))
+    hub.put("/silos/s", document(("h", "192.0.2.1")))
+    hub.put("/silos/s", document(("h", "192.0.2.2")))
     hub.put("/users/admin", {"quota": 1})
     database.sql("DELETE FROM change_log WHERE revision <= 2")
     user, silo = audit(hub)

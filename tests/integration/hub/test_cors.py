@@ -3,8 +3,7 @@
 import pytest
 
 from tests.lib.answers import problem
-from tests.lib.hub import Hub, make_token, run_api
-from tests.lib.mariadb import Database
+from tests.lib.hub import make_token, run_api
 from tests.lib.watcher import Watcher
 
 pytestmark = pytest.mark.hub
@@ -15,12 +14,8 @@ STRANGERS = ["https://evil.example", "https://dash.example.net.evil.example", "h
 
 
 @pytest.fixture(scope="module")
-def cors_hub(mariadb, tmp_path_factory):
-    database = Database(mariadb)
-    hub = Hub(tmp_path_factory.mktemp("hub"), database, CORS_ORIGINS=f"{ORIGIN},{OTHER}").start()
-    yield hub
-    hub.finish()
-    database.drop()
+def cors_hub(make_shared_hub):
+    return make_shared_hub(CORS_ORIGINS=f"{ORIGIN},{OTHER}")
 
 
 def granted(answer):

@@ -5,7 +5,7 @@ import tempfile
 
 import pytest
 
-from tests.integration.hub.test_tls import put
+from tests.lib.answers import put_at_last
 from tests.lib.certificates import Authority
 from tests.lib.hub import SLOW, run_api
 from tests.lib.mariadb import Database, MariaDB
@@ -82,7 +82,7 @@ def test_a_server_without_tls_is_refused(mariadb, world):
 
 def test_a_hub_over_tls_works_and_leaves_a_server_that_changes_into_another(world, tls_database, make_hub):
     hub = make_hub(tls_database, DB_TLS_CA=world.authority.file)
-    put(hub, "a", {"h": "192.0.2.1"})
+    put_at_last(hub, "a", {"h": "192.0.2.1"})
     assert hub.get("/silos/a/history").status == 200
     world.present("for another name")
     for (number,) in world.server.sql(f"SELECT ID FROM information_schema.PROCESSLIST WHERE USER = '{tls_database.name}'"):
@@ -92,4 +92,4 @@ def test_a_hub_over_tls_works_and_leaves_a_server_that_changes_into_another(worl
     wait_until(lambda: "must have a certificate" in hub.get("/readyz", auth=None).json["reason"], 15 * SLOW, "the reason")
     world.present("good")
     hub.wait_ready(30 * SLOW)
-    put(hub, "a", {"h": "192.0.2.2"})
+    put_at_last(hub, "a", {"h": "192.0.2.2"})

@@ -33,11 +33,14 @@ def test_healthz_and_readyz_tell_what_they_promise(shared_hub):
     assert len(ready.json["hub"]) == 32 and ready.json["revision"] >= 1
 
 
-@pytest.mark.parametrize("path", ["/", "/ping", "/ip", "/healthz", "/readyz"])
+@pytest.mark.parametrize("path", ["/", "/ping", "/ip", "/healthz", "/readyz", "/openapi.json", "/silos", "/silos/head", "/silos/head/hosts", "/silos/head/history",
+                                  "/silos/not-there", "/users", "/users/admin", "/users/admin/tokens", "/audit?outcome=changed"])
 def test_head_works_wherever_get_does(shared_hub, path):
-    got, head = shared_hub.get(path, auth=None), shared_hub.request("HEAD", path, auth=None)
-    assert head.status == got.status and head.body == b""
-    assert head.headers["Content-Length"] == str(len(got.body))
+    shared_hub.put_silo("head", {"h": "192.0.2.1"})
+    got, head = shared_hub.get(path), shared_hub.request("HEAD", path)
+    assert (head.status, head.body, head.headers["Content-Length"]) == (404 if "not-there" in path else 200, b"", str(len(got.body)))
+    for name in ("ETag", "Content-Type", "Cache-Control"):
+        assert head.headers[name] == got.headers[name]
 
 
 @pytest.mark.parametrize("path,allow", [("/ping", {"GET", "HEAD", "POST", "PUT"}), ("/silos", {"GET", "HEAD"}),
@@ -74,11 +77,6 @@ def test_the_absolute_form_of_a_target_is_understood(shared_hub):
 def test_a_target_without_a_path_is_the_root(shared_hub, target):
     answer = raw(shared_hub, b"GET " + target + b" HTTP/1.1\r\nHost: hub.example\r\nConnection: close\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200") and b"message" in answer
-
-
-def test_headers_longer_than_the_buffer_get_431(shared_hub):
-    answer = raw(shared_hub, b"GET /ping HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 40000 + b"\r\n\r\n")
-    assert answer.startswith(b"HTTP/1.1 431"), answer[:200]
 
 
 @pytest.mark.parametrize("data", [b"nonsense\r\n\r\n", b"GET\r\n\r\n", b"\x00\xff\x00\r\n\r\n", b"GET /ping HTTP/9.9\r\n\r\n",
@@ -135,11 +133,6 @@ def test_an_unknown_user_and_a_wrong_password_look_the_same(shared_hub):
     wrong = shared_hub.get("/silos", auth=(ADMIN[0], "wrong-password"))
     unknown = shared_hub.get("/silos", auth=("nobody", "wrong-password"))
     assert wrong.body == unknown.body
-
-
-def test_credentials_may_be_utf8(shared_hub):
-    user = shared_hub.add_user("utf8", "größe-und-ähnliches")
-    assert shared_hub.get("/silos", auth=user).status == 200
 
 
 @pytest.mark.parametrize("query", ["?x=1", "?limit=0", "?limit=10001", "?limit=x", "?limit=1&limit=2", "?after=%00",
@@ -307,31 +300,3 @@ def test_peers_over_ipv6_and_mapped_ipv4_are_seen_as_they_are(make_hub, database
     assert hub.get("/ip", auth=None, host="127.0.0.1").json == {"ip": "127.0.0.1"}
     assert hub.put("/silos/own", {"dnsrecords": [{"hostname": "me"}]}, host="::1").json["dnsrecords"] == [
         {"hostname": "me", "ip": "::1"}]
-
-
-@pytest.mark.parametrize("headers,seen", [
-    ({"X-Forwarded-For": "198.51.100.7"}, "198.51.100.7"),
-    ({"X-Forwarded-For": "6.6.6.6, 198.51.100.7"}, "198.51.100.7"),  # the client's own claim stands on the left
-    ({"X-Forwarded-For": "198.51.100.7, 10.1.2.3"}, "198.51.100.7"),  # a second trusted proxy
-    ({"Forwarded": 'for="[2001:db8::7]:4711";proto=https'}, "2001:db8::7"),
-    ({"Forwarded": "for=198.51.100.9", "X-Forwarded-For": "6.6.6.6"}, "127.0.0.1"),  # one of them is the client's
-    ({"X-Forwarded-For": "unknown"}, "127.0.0.1"),
-    ({}, "127.0.0.1"),
-])
-def test_a_trusted_proxy_is_believed_from_the_right(make_hub, database, headers, seen):
-    hub = make_hub(database, TRUSTED_PROXIES="127.0.0.0/8,10.0.0.0/8")
-    assert hub.get("/ip", auth=None, headers=headers).json == {"ip": seen}
-
-
-@pytest.mark.parametrize("header, seen", [("X-Forwarded-For", "198.51.100.9"), ("forwarded", "198.51.100.7")])
-def test_when_it_is_known_which_header_the_proxy_writes_the_other_is_not_looked_at(make_hub, database, header, seen):
-    hub = make_hub(database, TRUSTED_PROXIES="127.0.0.0/8", PROXY_HEADER=header)
-    both = {"Forwarded": "for=198.51.100.7", "X-Forwarded-For": "198.51.100.9"}
-    assert hub.get("/ip", auth=None, headers=both).json == {"ip": seen}
-    (other,) = [name for name in both if name.lower() != header.lower()]
-    explained = hub.get("/ip?explain", auth=None, headers={other: both[other]}).json
-    assert explained["ip"] == "127.0.0.1" and explained["explain"]["header"] is None and explained["explain"]["end"] == "direct"
-
-
-def test_anybody_else_is_not_believed(shared_hub):
-    assert shared_hub.get("/ip", auth=None, headers={"X-Forwarded-For": "6.6.6.6"}).json == {"ip": "127.0.0.1"}

@@ -14,7 +14,7 @@ import time
 import pytest
 
 from tests.lib import needs
-from tests.lib.answers import problem, raw, refused
+from tests.lib.answers import problem, raw
 from tests.lib.flood import WrongLogins, get_rate
 from tests.lib.hub import ADMIN, SLOW, basic, make_token
 from tests.lib.mariadb import free_port
@@ -30,13 +30,13 @@ def ask(hub, source, path="/ping", auth=None, **more):
     return hub.request(more.pop("method", "GET"), path, auth=auth, connection=connection, **more)
 
 
-def ask_until_refused(hub, source, most=200, **more):
-    """(how many were answered otherwise, the 429)"""
-    for granted in range(most):
-        answer = ask(hub, source, **more)
+def ask_until_refused(hub, source, auth=lambda n: None, **more):
+    """(how many were answered otherwise, the 429); `auth` says with which credentials the n-th asks."""
+    for n in range(200):
+        answer = ask(hub, source, auth=auth(n), **more)
         if answer.status == 429:
-            return granted, answer
-    raise AssertionError(f"{most} requests were not too many")
+            return n, answer
+    raise AssertionError("200 requests were not too many")
 
 
 def check_refusal(answer, policy, quota, window):
@@ -148,20 +148,12 @@ def test_an_address_that_tries_many_users_is_left_with_credentials_that_are_know
     hub = make_hub(database, LIMIT_EXEMPT="none", LIMIT_LOGINS=2)
     alice, bob = hub.add_user("alice"), hub.add_user("bob")
     assert ask(hub, "127.0.0.8", "/silos", auth=alice).status == 200
-    granted, refused = ask_until_refused_of_many(hub, "127.0.0.9")
+    granted, refused = ask_until_refused(hub, "127.0.0.9", path="/silos", auth=lambda n: (f"user{n}", "wrong-password"))
     assert granted == 10
     check_refusal(refused, "login", 10, 600)
     assert ask(hub, "127.0.0.9", "/silos", auth=alice).status == 200
     problem(ask(hub, "127.0.0.9", "/silos", auth=bob), 429, "rate")
     assert ask(hub, "127.0.0.8", "/silos", auth=bob).status == 200
-
-
-def ask_until_refused_of_many(hub, source):
-    for n in range(100):
-        answer = ask(hub, source, "/silos", auth=(f"user{n}", "wrong-password"))
-        if answer.status == 429:
-            return n, answer
-    raise AssertionError("no end")
 
 
 def test_unknown_tokens_lock_out_themselves_and_nothing_else(make_hub, database):
@@ -170,7 +162,7 @@ def test_unknown_tokens_lock_out_themselves_and_nothing_else(make_hub, database)
     hub.delete("/users/admin/tokens/gone")
     for _ in range(30):  # a device that nobody told
         problem(ask(hub, "127.0.0.9", "/silos", auth=gone), 401, "unauthorized")
-    granted, refused = ask_until_refused_of_tokens(hub, "127.0.0.9")
+    granted, refused = ask_until_refused(hub, "127.0.0.9", path="/silos", auth=lambda n: f"Bearer silodns_{n:A>42}A")
     assert granted == 2
     wait = check_refusal(refused, "login", 3, 600)
     for n in range(50):  # more than an address may have wrong passwords
@@ -181,14 +173,6 @@ def test_unknown_tokens_lock_out_themselves_and_nothing_else(make_hub, database)
     time.sleep(wait)
     problem(ask(hub, "127.0.0.9", "/silos", auth=gone), 401, "unauthorized")
     assert hub.log().count("locked out") == 1
-
-
-def ask_until_refused_of_tokens(hub, source):
-    for n in range(100):
-        answer = ask(hub, source, "/silos", auth=f"Bearer silodns_{n:A>42}A")
-        if answer.status == 429:
-            return n, answer
-    raise AssertionError("no end")
 
 
 # --- bodies -----------------------------------------------------------------------------------------------------------
@@ -252,7 +236,7 @@ def test_a_flood_of_bodies_takes_bounded_memory(make_hub, database):
         wait_until(lambda: held(hub) > 25 << 20, what="the bodies")
         grown = hub.memory_kb() - before
         assert hub.get("/silos").status == 200
-    # 32 MiB of bodies; and as one grows, each thread may hold a second copy of it (Ulfius' realloc()). All would be 190 MiB.
+    # 32 MiB of bodies; and as one grows, each thread may hold a second copy of it (realloc()). All would be 190 MiB.
     assert SLOW > 1 or grown < 64 << 10, f"{grown} kB"
 
 
@@ -387,7 +371,7 @@ def test_a_watcher_that_has_vanished_without_a_word_is_gone_in_bounded_time(make
 
 
 def test_passwords_that_wait_hold_no_thread(make_hub, database):
-    hub = make_hub(database, THREADS=2, LIMIT_EXEMPT="none", LIMIT_LOGINS=0)
+    hub = make_hub(database, THREADS=2, LIMIT_EXEMPT="none", LIMIT_LOGINS=0, DRAIN_TIMEOUT="0ms")
     assert hub.get("/silos").status == 200
     with WrongLogins(hub, addresses=50, rate=400):
         wait_until(lambda: hub.metric("silodns_password_verifications_waiting") > 20, what="many that wait")
@@ -396,7 +380,7 @@ def test_passwords_that_wait_hold_no_thread(make_hub, database):
 
 
 def test_the_right_password_from_where_it_was_right_before_goes_first(make_hub, database):
-    hub = make_hub(database, LIMIT_EXEMPT="none", LIMIT_LOGINS=0)
+    hub = make_hub(database, LIMIT_EXEMPT="none", LIMIT_LOGINS=0, DRAIN_TIMEOUT="0ms")
     alice, bob = hub.add_user("alice"), hub.add_user("bob")
     assert ask(hub, "127.0.0.8", "/silos", auth=alice).status == 200
     with WrongLogins(hub, addresses=200, rate=400) as flood:
@@ -433,7 +417,7 @@ def cost_of_wrong_log_ins(hub, addresses=1000, rate=1000, turns=3, seconds=0.3):
 
 @pytest.mark.skipif(SLOW > 1, reason="a sanitizer's speed says nothing")
 def test_a_flood_of_wrong_log_ins_slows_others_by_less_than_a_fifth(make_hub, database):
-    hub = make_hub(database, LIMIT_EXEMPT="127.0.0.1", LOG_LEVEL="warn")
+    hub = make_hub(database, LIMIT_EXEMPT="127.0.0.1", LOG_LEVEL="warn", DRAIN_TIMEOUT="0ms")
     hub.put_silo("rate", {"h": "192.0.2.1"})
     tries = []
     for _ in range(3):  # a machine may be busy with something else
@@ -441,6 +425,9 @@ def test_a_flood_of_wrong_log_ins_slows_others_by_less_than_a_fifth(make_hub, da
         if tries[-1][0] < 0.2 and tries[-1][1] > 500:
             return
     assert min(cost for cost, _ in tries) < 0.2 and max(reached for _, reached in tries) > 500, tries
+
+
+# --- heads ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("target", [b"/ping\0", b"/pi\0ng", b"/ping?\0", b"/\0"])

@@ -84,9 +84,13 @@ def test_it_is_whole():
 
 
 def test_it_has_every_route_and_no_other_with_who_may():
-    routes = re.findall(r'^\t\{"(/[^"]*)", "([A-Z]+)", (\w+), handle_\w+\},$', (REPO / "services/api/routes/routes.c").read_text(), re.M)
-    assert {(path, method) for path, method, _ in routes} == set(operations())
-    for path, method, who in routes:
+    routes = re.findall(r'^\t\{"(/[^"]*)", "([A-Z]+)", (\w+), handle_\w+,\s+(?:(?:ANY|NO)_QUERY|QUERY\((.*)\))\},$',
+                        (REPO / "services/api/routes/routes.c").read_text(), re.M)
+    assert {(path, method) for path, method, _, _ in routes} == set(operations())
+    for path, method, who, query in routes:
+        parameters = [resolve(p) for p in DOCUMENT["paths"][path].get("parameters", []) + operations()[path, method].get("parameters", [])]
+        told = {p["name"] for p in parameters if p["in"] == "query"}
+        assert told == set(re.findall(r'"([^"]+)"', query)) or who == "ANYONE", (path, method)
         wanted = {"ANYONE": [], "ADMIN_OR_ANYONE": [{"basic": []}, {"bearer": []}, {}]}.get(who, [{"basic": []}, {"bearer": []}])
         assert operations()[path, method].get("security", DOCUMENT["security"]) == wanted, (path, method)
 

@@ -4,15 +4,11 @@ import concurrent.futures
 
 import pytest
 
-from tests.lib.answers import problem, refused
+from tests.lib.answers import problem, records, refused
 from tests.lib.hub import make_token
 from tests.lib.watcher import Watcher
 
 pytestmark = pytest.mark.hub
-
-
-def records(*pairs):
-    return [{"hostname": hostname, "ip": ip} if ip else {"hostname": hostname} for hostname, ip in pairs]
 
 
 def patch(hub, silo, body=None, set=(), remove=(), **more):
@@ -65,12 +61,6 @@ def test_a_record_without_ip_gets_the_callers_address_and_none_of_a_proxy(shared
     said = problem(patch(shared_hub, "me", set=[B, ("a", None)], headers={"X-Forwarded-For": "198.51.100.7"}), 422, "invalid")
     assert said["errors"][0]["field"] == "set[1].ip" and "SILODNS_TRUSTED_PROXIES" in said["detail"]
     assert held(patch(shared_hub, "me", set=[("a", None)])) == [("a", "127.0.0.1"), A6]
-
-
-def test_the_body_is_json_whatever_its_content_type(shared_hub):
-    shared_hub.put("/silos/type", {"dnsrecords": []})
-    for content_type in ("application/x-www-form-urlencoded", "application/json-patch+json", "image/png"):
-        assert patch(shared_hub, "type", set=[A], headers={"Content-Type": content_type}).status == 200
 
 
 @pytest.mark.parametrize("body,status,field", [

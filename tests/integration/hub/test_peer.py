@@ -1,24 +1,19 @@
-"""Whose address counts, behind proxies: the forms themselves are tests/unit/api/test_peer.c's."""
+"""Whose address counts, behind proxies: the forms themselves are tests/unit/api/http/test_forwarded.c's."""
 
 import json
+import re
 
 import pytest
 
 from tests.lib.answers import problem, raw
-from tests.lib.hub import Hub
-from tests.lib.mariadb import Database
 
 pytestmark = pytest.mark.hub
 
 
 @pytest.fixture(scope="module")
-def proxied_hub(mariadb, tmp_path_factory):
+def proxied_hub(make_shared_hub):
     """One that trusts 127.0.0.1 as a proxy, and another one behind it."""
-    database = Database(mariadb)
-    hub = Hub(tmp_path_factory.mktemp("hub"), database, TRUSTED_PROXIES="127.0.0.1,10.0.0.0/8").start()
-    yield hub
-    hub.finish()
-    database.drop()
+    return make_shared_hub(TRUSTED_PROXIES="127.0.0.1,10.0.0.0/8")
 
 
 def explain(hub, *headers):
@@ -48,7 +43,7 @@ def explain(hub, *headers):
     (["X-Real-IP: 198.51.100.7"], "127.0.0.1", "direct"),  # any client can write it
     (["X-Forwarded-For: " + ", ".join(["6.6.6.6"] + ["10.0.0.2"] * 16)], "10.0.0.2", "too-many"),
 ])
-def test_an_operator_is_told_how_the_address_came_about(proxied_hub, headers, ip, end):
+def test_a_trusted_proxy_is_believed_from_the_right(proxied_hub, headers, ip, end):
     assert explain(proxied_hub, *headers)[:2] == (ip, end)
 
 
@@ -61,19 +56,23 @@ def test_the_hops_say_who_is_trusted_and_what_was_read(proxied_hub):
     assert explain(proxied_hub)[2]["header"] is None
 
 
-def test_without_explain_only_the_address_is_told(proxied_hub, shared_hub):
+def test_anybody_else_is_not_believed(proxied_hub, shared_hub):
     assert proxied_hub.get("/ip", auth=None, headers={"X-Forwarded-For": "198.51.100.7"}).json == {"ip": "198.51.100.7"}
     told = shared_hub.get("/ip?explain", auth=None, headers={"X-Forwarded-For": "198.51.100.7"}).json
     assert told["ip"] == "127.0.0.1" and told["explain"]["end"] == "direct"
     problem(shared_hub.get("/ip?explain&explain", auth=None), 400, "malformed")
 
 
-def test_x_real_ip_counts_where_it_is_said_to_be_what_the_proxies_write(make_hub, database):
-    hub = make_hub(database, TRUSTED_PROXIES="127.0.0.1,10.0.0.0/8", PROXY_HEADER="X-Real-IP")
-    assert explain(hub, "X-Real-IP: 198.51.100.7")[:2] == ("198.51.100.7", "untrusted")
-    assert explain(hub, "X-Real-IP: 198.51.100.7", "X-Forwarded-For: 6.6.6.6", "Forwarded: for=6.6.6.7")[:2] == ("198.51.100.7", "untrusted")
-    assert explain(hub, "X-Forwarded-For: 6.6.6.6")[:2] == ("127.0.0.1", "direct")
-    assert explain(hub, "X-Real-IP: unknown")[:2] == ("127.0.0.1", "unreadable")
+@pytest.mark.parametrize("chosen", ["X-Forwarded-For", "forwarded", "X-Real-IP"])
+def test_when_it_is_known_which_header_the_proxy_writes_the_other_is_not_looked_at(make_hub, database, chosen):
+    hub = make_hub(database, TRUSTED_PROXIES="127.0.0.1,10.0.0.0/8", PROXY_HEADER=chosen)
+    lines = {"X-Forwarded-For": "X-Forwarded-For: 198.51.100.7", "forwarded": "Forwarded: for=198.51.100.8", "X-Real-IP": "X-Real-IP: 198.51.100.9"}
+    own = lines.pop(chosen)
+    for others in ([], lines.values()):
+        assert explain(hub, own, *others)[:2] == (re.split("[ =]", own)[-1], "untrusted")
+    ip, end, told = explain(hub, *lines.values())
+    assert (ip, end, told["header"]) == ("127.0.0.1", "direct", None)
+    assert explain(hub, f"{chosen}: unknown")[:2] == ("127.0.0.1", "unreadable")
 
 
 @pytest.mark.parametrize("headers", [["X-Forwarded-For: 198.51.100.7"], ["Forwarded: for=198.51.100.7"], ["X-Forwarded-For: 127.0.0.1"], ["Forwarded: "], ["X-Real-IP: 198.51.100.7"]])

@@ -5,9 +5,8 @@ import time
 
 import pytest
 
-from tests.integration.hub.test_history import history, records
 from tests.lib import processes
-from tests.lib.answers import timed
+from tests.lib.answers import history, records, timed
 from tests.lib.hub import SLOW
 from tests.lib.waiting import wait_until
 

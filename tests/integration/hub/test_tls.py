@@ -10,10 +10,10 @@ import time
 
 import pytest
 
+from tests.lib.answers import put_at_last
 from tests.lib.certificates import Authority, openssl
 from tests.lib.hostskeeper import Keeper, block
-from tests.lib.hub import ADMIN, SLOW, Hub, clean_environment, run_api, run_program
-from tests.lib.mariadb import Database
+from tests.lib.hub import ADMIN, SLOW, clean_environment, run_api, run_program
 from tests.lib.nobody import nobody  # noqa: F401
 from tests.lib.waiting import wait_until
 from tests.lib.watcher import Watcher
@@ -33,13 +33,10 @@ def certificate(authority):
 
 
 @pytest.fixture(scope="module")
-def tls_hub(mariadb, authority, certificate, tmp_path_factory):
-    database = Database(mariadb)
-    hub = Hub(tmp_path_factory.mktemp("hub"), database, ca=authority.file, TLS_CERT_FILE=certificate[0], TLS_KEY_FILE=certificate[1], HSTS="1d")
+def tls_hub(make_shared_hub, authority, certificate):
+    hub = make_shared_hub(start=False, ca=authority.file, TLS_CERT_FILE=certificate[0], TLS_KEY_FILE=certificate[1], HSTS="1d")
     hub.settings["LISTEN"] += f",127.0.0.2:{hub.port}"
-    yield hub.start()
-    hub.finish()
-    database.drop()
+    return hub.start()
 
 
 def put_in_place(directory, pair):
@@ -61,11 +58,6 @@ def handshake(hub, **options):
     for name, value in options.items():
         context.set_ciphers(value) if name == "ciphers" else setattr(context, name, value)
     return context.wrap_socket(socket.create_connection(("127.0.0.1", hub.port), 20), server_hostname="localhost")
-
-
-def put(hub, silo, records):
-    """A busy machine may refuse a change with 503."""
-    wait_until(lambda: hub.put_silo(silo, records).status in (200, 201), 60 * SLOW, f"silo {silo}")
 
 
 def presented(hub):
@@ -108,7 +100,7 @@ def cpu_seconds(hub):
 def test_requests_of_any_size_and_streams_go_over_tls(tls_hub, version):
     silo = f"big-{version.name}"
     records = {f"host-{i:04}": f"192.0.{i >> 8}.{i & 255}" for i in range(5000)}  # many TLS records, in both directions
-    put(tls_hub, silo, records)
+    put_at_last(tls_hub, silo, records)
     with handshake(tls_hub, minimum_version=version, maximum_version=version) as sock:
         assert sock.version() == version.name.replace("_", ".")
         for _ in range(3):
@@ -119,7 +111,7 @@ def test_requests_of_any_size_and_streams_go_over_tls(tls_hub, version):
             assert f"strict-transport-security: max-age={HSTS}\r\n".encode() in answer.lower()
     watcher = Watcher(tls_hub, silo).wait_synced()
     assert watcher.records(silo) == records
-    put(tls_hub, silo, {"h": "192.0.2.1"})
+    put_at_last(tls_hub, silo, {"h": "192.0.2.1"})
     watcher.wait_for(lambda w: w.records(silo) == {"h": "192.0.2.1"})
     watcher.close()
 
@@ -175,7 +167,7 @@ def test_the_health_check_of_its_own_machine_works(tls_hub):
 
 def test_hostsync_and_updater_trust_the_right_authority_and_name_only(tls_hub, authority, certificate, tmp_path):
     other = Authority(tmp_path / "other")
-    put(tls_hub, "served", {"web.test": "192.0.2.7"})
+    put_at_last(tls_hub, "served", {"web.test": "192.0.2.7"})
     (tmp_path / "d").mkdir()
     account = {"USER": ADMIN[0], "PASSWORD": ADMIN[1]}
     with Keeper(tmp_path / "d", tls_hub, "served", TLS_CA=str(authority.file), **account) as keeper:
@@ -206,7 +198,7 @@ def test_a_renewed_certificate_is_taken_up_and_no_connection_is_cut(renewable, a
         assert hub.get("/ping", auth=None, connection=kept).status == 200
     assert hub.get("/ping", auth=None, connection=kept).status == 200
     assert hub.get("/readyz", auth=None).json["certificate_expires"] > expires
-    put(hub, "a", {"h": "192.0.2.1"})
+    put_at_last(hub, "a", {"h": "192.0.2.1"})
     watcher.wait_for(lambda w: w.records("a") == {"h": "192.0.2.1"})
     watcher.close()
     kept.close()

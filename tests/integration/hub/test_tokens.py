@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from tests.lib.answers import problem, refused
+from tests.lib.answers import EMPTY, document, problem, refused
 from tests.lib.hostskeeper import Keeper
 from tests.lib.hub import SLOW, bearer, make_token, run_api, run_program
 from tests.lib.needs import ipv6
@@ -16,12 +16,6 @@ from tests.lib.waiting import wait_until
 from tests.lib.watcher import Watcher
 
 pytestmark = pytest.mark.hub
-
-EMPTY = {"dnsrecords": []}
-
-
-def records(*pairs):
-    return {"dnsrecords": [{"hostname": hostname, "ip": ip} for hostname, ip in pairs]}
 
 
 @pytest.fixture(scope="module")
@@ -85,10 +79,6 @@ def test_a_stranger_is_told_nothing(shared_hub, alice):
     assert len(texts) == 1 and "alice" not in str(texts)
     for auth in ("Bearer", "Bearer ", "Bearer x", bearer(good[:-1]), bearer(good + "A"), bearer(good.lower()), bearer("silodns_" + good), "Token " + good):
         problem(shared_hub.get("/silos", auth=auth), 401, "unauthorized")
-
-
-def test_the_challenge_names_both_ways(shared_hub):
-    assert shared_hub.get("/silos", auth=None).headers["WWW-Authenticate"] == 'Basic realm="silodns", charset="UTF-8", Bearer realm="silodns"'
 
 
 def test_no_password_may_look_like_a_token(shared_hub, alice):
@@ -195,7 +185,7 @@ def test_without_the_verb_admin_users_and_tokens_are_out_of_reach(shared_hub, al
 
 
 def test_read_reads_and_update_updates(shared_hub, alice):
-    shared_hub.put("/silos/verbs", records(("h", "192.0.2.1")), auth=alice)
+    shared_hub.put("/silos/verbs", document(("h", "192.0.2.1")), auth=alice)
     read, update = make_token(shared_hub, "alice", "r", verbs=["read"]), make_token(shared_hub, "alice", "u", verbs=["update"])
     for path in ("/silos", "/silos/verbs", "/silos/verbs/hosts", "/silos/verbs/history", "/watch"):
         if path != "/watch":
@@ -212,7 +202,7 @@ def test_read_reads_and_update_updates(shared_hub, alice):
 
 def test_a_token_for_some_silos_sees_and_changes_these(shared_hub, alice):
     for silo in ("in1", "in2", "out"):
-        shared_hub.put(f"/silos/{silo}", records((silo, "192.0.2.1")), auth=alice)
+        shared_hub.put(f"/silos/{silo}", document((silo, "192.0.2.1")), auth=alice)
     token = make_token(shared_hub, "alice", "some", verbs=["read", "update"], silos=["in2", "in1", "in0"])
     assert [silo["id"] for silo in shared_hub.get("/silos", auth=token).json] == ["in1", "in2"]
     page = shared_hub.get("/silos?limit=1", auth=token)
@@ -232,39 +222,39 @@ def test_a_token_for_some_silos_sees_and_changes_these(shared_hub, alice):
 def test_a_token_never_does_more_than_its_owner(shared_hub, alice):
     shared_hub.put("/silos/admins", EMPTY)
     token = make_token(shared_hub, "alice", "beyond", verbs=["read", "update"], silos=["admins"])
-    for method, body in (("GET", None), ("PUT", records(("h", "192.0.2.1"))), ("DELETE", None)):
+    for method, body in (("GET", None), ("PUT", document(("h", "192.0.2.1"))), ("DELETE", None)):
         refused(shared_hub.request(method, "/silos/admins", body, auth=token), "somebody else")
     assert shared_hub.get("/silos", auth=token).json == []
 
 
 def test_a_token_for_hostnames_changes_these_and_nothing_beside(shared_hub, alice):
     rest = [("other", "192.0.2.9"), ("zone", "2001:db8::9")]
-    shared_hub.put("/silos/shared", records(("own", "192.0.2.1"), *rest), auth=alice)
+    shared_hub.put("/silos/shared", document(("own", "192.0.2.1"), *rest), auth=alice)
     token = make_token(shared_hub, "alice", "upstream", verbs=["read", "update"], silos=["shared"], hostnames=["own", "mine"])
     tag = shared_hub.get("/silos/shared", auth=token).headers["ETag"]
-    assert shared_hub.put("/silos/shared", records(("own", "192.0.2.2"), ("own", "2001:db8::2"), *rest), auth=token, headers={"If-Match": tag}).status == 200
-    assert shared_hub.put("/silos/shared", records(("mine", "192.0.2.2"), *rest), auth=token).status == 200, "one comes, one goes"
+    assert shared_hub.put("/silos/shared", document(("own", "192.0.2.2"), ("own", "2001:db8::2"), *rest), auth=token, headers={"If-Match": tag}).status == 200
+    assert shared_hub.put("/silos/shared", document(("mine", "192.0.2.2"), *rest), auth=token).status == 200, "one comes, one goes"
     present = shared_hub.get("/silos/shared").body
-    for body, name in ((records(("mine", "192.0.2.3"), *rest, ("third", "192.0.2.3")), "third"), (records(("mine", "192.0.2.3"), rest[1]), "other"),
-                       (records(("mine", "192.0.2.3"), ("other", "192.0.2.10"), rest[1]), "other"), (EMPTY, "other"),
-                       (records(("mine", "192.0.2.2"), *rest, ("a.mine", "192.0.2.2")), "a.mine")):
+    for body, name in ((document(("mine", "192.0.2.3"), *rest, ("third", "192.0.2.3")), "third"), (document(("mine", "192.0.2.3"), rest[1]), "other"),
+                       (document(("mine", "192.0.2.3"), ("other", "192.0.2.10"), rest[1]), "other"), (EMPTY, "other"),
+                       (document(("mine", "192.0.2.2"), *rest, ("a.mine", "192.0.2.2")), "a.mine")):
         before = shared_hub.revision()
         refused(shared_hub.put("/silos/shared", body, auth=token), f'"{name}"')
         assert shared_hub.get("/silos/shared").body == present and shared_hub.revision() == before
     refused(shared_hub.delete("/silos/shared", auth=token), "may not delete")
     problem(shared_hub.put("/silos/shared", EMPTY, auth=token, headers={"If-Match": '"1"'}), 412, "precondition")
     shared_hub.delete("/silos/shared", auth=alice)
-    refused(shared_hub.put("/silos/shared", records(("own", "192.0.2.2")), auth=token), "may not make")
+    refused(shared_hub.put("/silos/shared", document(("own", "192.0.2.2")), auth=token), "may not make")
 
 
 def test_a_token_for_one_family_leaves_the_other_alone(shared_hub, alice):
-    shared_hub.put("/silos/dual", records(("h", "192.0.2.1"), ("h", "2001:db8::1")), auth=alice)
+    shared_hub.put("/silos/dual", document(("h", "192.0.2.1"), ("h", "2001:db8::1")), auth=alice)
     four, six = (make_token(shared_hub, "alice", f"v{family}", verbs=["update"], silos=["dual"], family=family) for family in (4, 6))
-    assert shared_hub.put("/silos/dual", records(("h", "192.0.2.2"), ("h", "2001:db8::1")), auth=four).status == 200
-    refused(shared_hub.put("/silos/dual", records(("h", "192.0.2.2"), ("h", "2001:db8::2")), auth=four), "IPv6 address of \"h\"")
-    refused(shared_hub.put("/silos/dual", records(("h", "192.0.2.2")), auth=four), "may not remove")
-    assert shared_hub.put("/silos/dual", records(("h", "192.0.2.2"), ("h", "2001:db8::2")), auth=six).status == 200
-    refused(shared_hub.put("/silos/dual", records(("h", "192.0.2.3"), ("h", "2001:db8::2")), auth=six), "IPv4 address of \"h\"")
+    assert shared_hub.put("/silos/dual", document(("h", "192.0.2.2"), ("h", "2001:db8::1")), auth=four).status == 200
+    refused(shared_hub.put("/silos/dual", document(("h", "192.0.2.2"), ("h", "2001:db8::2")), auth=four), "IPv6 address of \"h\"")
+    refused(shared_hub.put("/silos/dual", document(("h", "192.0.2.2")), auth=four), "may not remove")
+    assert shared_hub.put("/silos/dual", document(("h", "192.0.2.2"), ("h", "2001:db8::2")), auth=six).status == 200
+    refused(shared_hub.put("/silos/dual", document(("h", "192.0.2.3"), ("h", "2001:db8::2")), auth=six), "IPv4 address of \"h\"")
 
 
 def test_a_token_for_some_networks_is_refused_from_elsewhere(shared_hub, alice):
@@ -339,8 +329,8 @@ def test_a_token_for_some_silos_watches_these(shared_hub, alice):
     token = make_token(shared_hub, "alice", "watcher", verbs=["read"], silos=["w1"])
     with closing(Watcher(shared_hub, auth=token)) as watcher:
         assert set(watcher.wait_synced().silos) == {"w1"}
-        shared_hub.put("/silos/w2", records(("h", "192.0.2.1")), auth=alice)
-        shared_hub.put("/silos/w1", records(("h", "192.0.2.1")), auth=alice)
+        shared_hub.put("/silos/w2", document(("h", "192.0.2.1")), auth=alice)
+        shared_hub.put("/silos/w1", document(("h", "192.0.2.1")), auth=alice)
         watcher.wait_for(lambda watcher: watcher.records("w1") == {"h": "192.0.2.1"})
         assert set(watcher.silos) == {"w1"}
     with closing(Watcher(shared_hub, "w1", "w2", "w3", auth=token)) as watcher:
@@ -370,7 +360,7 @@ def test_a_revoked_token_is_refused_everywhere_within_100_ms(make_hub, database)
 
 
 def test_a_change_that_waits_while_its_token_is_revoked_is_refused_or_was_before(make_hub, database):
-    """The journal decides by what is true when it decides: see also tests/unit/api/test_batch.c."""
+    """The journal decides by what is true when it decides: see also tests/unit/api/journal/test_decide.c."""
     hub = make_hub(database)
     token = make_token(hub, "admin", "racing", verbs=["update"])
     assert hub.put_silo("a", {"h": "192.0.2.1"}, auth=token).status == 201

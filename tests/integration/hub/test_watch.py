@@ -33,10 +33,6 @@ def watch():
         watcher.close()
 
 
-def revision_of(answer):
-    return int(answer.headers["ETag"].strip('"'))
-
-
 def test_everything_is_told_once_then_each_change(hub, watch):
     hub.put_silo("a", {"h": "192.0.2.1"})
     hub.put_silo("b", {"h": "192.0.2.2"})
@@ -46,11 +42,12 @@ def test_everything_is_told_once_then_each_change(hub, watch):
     assert watcher.told("synced") == [{"hub": hub.get("/readyz").json["hub"], "revision": 3}]
     first = watcher.told("silo")[0]
     assert first == {"id": "a", "dnsrecords": [{"hostname": "h", "ip": "192.0.2.1"}], "revision": 2}
-    assert revision_of(hub.put_silo("a", {"h": "192.0.2.3"})) == 4
+    assert hub.put_silo("a", {"h": "192.0.2.3"}).revision == 4
     watcher.wait_for(lambda w: w.records("a") == {"h": "192.0.2.3"})
     hub.delete("/silos/b")
     watcher.wait_for(lambda w: w.told("deleted") == [{"id": "b", "revision": 5}])
     assert watcher.last_id == "5" and watcher.retry == 2000 and len(watcher.events) == 5
+    assert [(e.kind, e.data.get("id"), e.id) for e in watch(hub).wait_synced().events] == [("silo", "a", ""), ("synced", None, "5")]
 
 
 def test_a_change_is_told_within_milliseconds(hub, watch):
@@ -70,6 +67,7 @@ def test_named_silos_only_whether_they_exist_or_not(hub, watch):
     hub.put_silo("b", {"h": "192.0.2.2"})
     watcher = watch(hub, "b", "missing", "b").wait_synced()
     assert [(e.kind, e.data.get("id")) for e in watcher.events] == [("deleted", "missing"), ("silo", "b"), ("synced", None)]
+    assert watcher.told("deleted") == [{"id": "missing", "revision": 0}]
     hub.put_silo("a", {"h": "192.0.2.3"})
     hub.put_silo("missing", {"h": "192.0.2.4"})
     watcher.wait_for(lambda w: w.records("missing") == {"h": "192.0.2.4"})
@@ -194,7 +192,7 @@ def test_who_comes_from_a_hub_that_was_ahead_is_told_nothing_older(make_hub, dat
     wait_until(lambda: behind.revision() == one.revision(), what="the change")
     hold = proxy.arm(lambda packet: packet.part == 0 and "FROM hub" in packet.sql, "hold")
     hold.wait()
-    revision = revision_of(one.put_silo("a", {"h": "192.0.2.2"}))
+    revision = one.put_silo("a", {"h": "192.0.2.2"}).revision
     watcher = watch(behind, *names, since=revision, identity=one.get("/readyz").json["hub"])
     watcher.wait_for(lambda w: "retry: 2000" in w.raw)
     assert behind.get("/silos/a").json["dnsrecords"] == [{"hostname": "h", "ip": "192.0.2.1"}] and not watcher.events

@@ -88,7 +88,7 @@ def test_compose_hands_every_setting_to_its_container():
 
 
 def test_each_program_tolerates_the_settings_of_the_others():
-    (names,) = re.findall(r"conf_all_names\[\] = \{(.*?)NULL", (REPO / "services/common/conf/conf_names.c").read_text(), re.S)
+    (names,) = re.findall(r"all_names\[\] = \{(.*?)\}", (REPO / "services/common/conf/conf_names.c").read_text(), re.S)
     known = set(re.findall(r'"([A-Z0-9_]+)"', names))
     for program in ("silodns-api", "silodns-updater", "silodns-hostsync"):
         said = subprocess.run([BUILD / program, "--help=markdown"], stdout=subprocess.PIPE, text=True).stdout

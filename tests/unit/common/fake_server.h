@@ -218,6 +218,16 @@ static inline const char *fake_request(struct fake_server *server)
 	return request;
 }
 
+static struct fake_server *server; /* the test's */
+
+/* `line` stands as a whole header line in the latest request. */
+static inline bool sent(const char *line)
+{
+	char whole[256];
+	snprintf(whole, sizeof(whole), "\r\n%s\r\n", line);
+	return strstr(fake_request(server), whole) != NULL;
+}
+
 /* Of a group of tests: libcurl. */
 static inline int http_set_up(void **state)
 {

@@ -46,54 +46,6 @@ static void assert_text(const struct buf *out, const char *text, size_t len)
 		assert_memory_equal(out->data, text, len);
 }
 
-static const struct {
-	const char *text;
-	size_t len;
-} texts[] = {
-	{LIT("")},
-	{LIT("\n")},
-	{LIT("127.0.0.1 localhost\n")},
-	{LIT("127.0.0.1 localhost")},
-	{LIT("127.0.0.1\tlocalhost\r\n::1 localhost\r\n")},
-	{LIT("127.0.0.1 localhost\r\n\r\n  \t")},
-	{LIT("127.0.0.1 localhost\n\n\n\n")},
-	{LIT("a\0b\n\0\0\n127.0.0.1 x\0y\n")},
-	{LIT("\0")},
-	{LIT("\xff\xfe\x80 caf\xc3\xa9\n# comment, no newline at the end")},
-	{LIT("# BEGIN silodns2\n# END silodnsx\n #  BEGIN silodns\n#BEGIN silodns\n")},
-	{LIT("\r\r\r")},
-};
-
-static void every_byte_outside_the_block_comes_out_as_it_went_in(void **state)
-{
-	_cleanup_(hostsfile_parts_release) struct hostsfile_parts a =
-		make_part("a", "dbserver", "192.0.2.7", "2001:db8::7");
-	_cleanup_(hostsfile_parts_release) struct hostsfile_parts b = make_part("b", "other", "192.0.2.8", NULL);
-	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-		_cleanup_(buf_release) struct buf with = BUF_INIT(4096), changed = BUF_INIT(4096),
-						  without = BUF_INIT(4096);
-		rewrite(texts[i].text, texts[i].len, &a, &with);
-		assert_true(with.len > texts[i].len);
-		assert_memory_equal(with.data, texts[i].text, texts[i].len);
-		rewrite(with.data, with.len, &a, &changed);
-		assert_text(&changed, with.data, with.len);
-		rewrite(with.data, with.len, &b, &changed);
-		assert_memory_equal(changed.data, texts[i].text, texts[i].len);
-		rewrite(changed.data, changed.len, NULL, &without);
-		assert_text(&without, texts[i].text, texts[i].len);
-	}
-}
-
-static void the_block_stays_where_it_stands(void **state)
-{
-	_cleanup_(hostsfile_parts_release) struct hostsfile_parts b = make_part("b", "other", "192.0.2.8", NULL);
-	_cleanup_(buf_release) struct buf out = BUF_INIT(4096);
-	rewrite(LIT("10.0.0.1 x\r\n" BLOCK_A "10.0.0.2 y"), &b, &out);
-	assert_text(&out, LIT("10.0.0.1 x\r\n" BEGIN "# silo b\n192.0.2.8\tother\n" END "10.0.0.2 y"));
-	rewrite(LIT(BLOCK_A "10.0.0.2 y"), NULL, &out);
-	assert_text(&out, LIT("10.0.0.2 y"));
-}
-
 static void the_block_looks_as_documented(void **state)
 {
 	_cleanup_(hostsfile_parts_release) struct hostsfile_parts a =
@@ -256,22 +208,6 @@ static void replacing_reaches_both_sides_of_the_block_but_not_into_it(void **sta
 	assert_int_equal(hostsfile_find(LIT(text), &block, NULL), 0);
 	assert_int_equal(hostsfile_rewrite(LIT(text), &block, &part, drops_db, NULL, &out), 0);
 	assert_text(&out, LIT("10.0.0.1 x\n" BEGIN "# silo a\n192.0.2.7\tdb\n" END "10.0.0.2 y\n"));
-}
-
-static void a_hundred_thousand_lines_and_a_line_of_a_megabyte_are_kept(void **state)
-{
-	_cleanup_(buf_release) struct buf text = BUF_INIT(HOSTSFILE_MAX), with = BUF_INIT(HOSTSFILE_MAX),
-					  without = BUF_INIT(HOSTSFILE_MAX);
-	_cleanup_(hostsfile_parts_release) struct hostsfile_parts part = make_part("a", "db", "192.0.2.7", NULL);
-	for (int i = 0; i < 100000; i++)
-		buf_append_fmt(&text, "10.%d.%d.%d\thost-%d alias-%d\n", i >> 16, i >> 8 & 255, i & 255, i, i);
-	buf_append_str(&text, "10.9.9.9");
-	for (int i = 0; i < 100000; i++)
-		buf_append_fmt(&text, " long-%06d", i);
-	assert_int_equal(text.err, 0);
-	rewrite(text.data, text.len, &part, &with);
-	rewrite(with.data, with.len, NULL, &without);
-	assert_text(&without, text.data, text.len);
 }
 
 static void a_text_over_the_limit_is_an_error_and_not_a_short_file(void **state)

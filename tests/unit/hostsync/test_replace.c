@@ -91,52 +91,6 @@ static int replace_as(const char *path, const char *old, const char *new, struct
 	return err;
 }
 
-static void owner_mode_and_attributes_are_kept(void **state)
-{
-	const char *path = in_dir("hosts");
-	struct stat st;
-	char value[16] = "";
-	put(path, "old\n");
-	if (geteuid() == 0)
-		assert_int_equal(chown(path, 1234, 2345), 0);
-	assert_int_equal(chmod(path, 02640), 0);
-	bool attributes = setxattr(path, "user.silodns", "kept", 4, 0) == 0;
-	assert_true(attributes || errno == ENOTSUP);
-	assert_int_equal(replace_as(path, "old\n", "new\n", NULL), 0);
-	assert_file(path, "new\n");
-	assert_int_equal(stat(path, &st), 0);
-	assert_int_equal(st.st_mode & 07777, 02640);
-	if (geteuid() == 0) {
-		assert_int_equal(st.st_uid, 1234);
-		assert_int_equal(st.st_gid, 2345);
-	}
-	if (attributes) {
-		assert_int_equal(getxattr(path, "user.silodns", value, sizeof(value)), 4);
-		assert_string_equal(value, "kept");
-	}
-	assert_int_equal(files_in_dir(), 1);
-}
-
-static void a_missing_file_is_made(void **state)
-{
-	struct stat st;
-	assert_int_equal(replace_as(in_dir("hosts"), "", "new\n", NULL), 0);
-	assert_int_equal(stat(in_dir("hosts"), &st), 0);
-	assert_int_equal(st.st_mode & 07777, 0644);
-	assert_file(in_dir("hosts"), "new\n");
-}
-
-static void a_link_stays_and_its_target_is_replaced(void **state)
-{
-	struct stat st;
-	put(in_dir("real"), "old\n");
-	assert_int_equal(symlink("real", in_dir("hosts")), 0);
-	assert_int_equal(replace_as(in_dir("hosts"), "old\n", "new\n", NULL), 0);
-	assert_int_equal(lstat(in_dir("hosts"), &st), 0);
-	assert_true(S_ISLNK(st.st_mode));
-	assert_file(in_dir("real"), "new\n");
-}
-
 static void what_is_no_hosts_file_is_refused(void **state)
 {
 	struct why why = {0};
@@ -191,54 +145,6 @@ static void stale_temporary_files_go_and_living_ones_stay(void **state)
 	assert_int_equal(access(in_dir(".hosts.silodns-tmp-abcdef"), F_OK), -1);
 	assert_int_equal(access(living.path, F_OK), 0);
 	assert_int_equal(files_in_dir(), 4);
-}
-
-static int64_t now_us(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
-static pid_t start_writer(const char *path, const char *old, const char *new)
-{
-	put(path, old);
-	pid_t child = fork();
-	assert_true(child >= 0);
-	if (child == 0)
-		_exit(replace_as(path, old, new, NULL) ? 1 : 0);
-	return child;
-}
-
-/* Promise 4 of the design: a writer killed at any moment leaves the old or the new file, whole. */
-static void a_killed_writer_leaves_an_old_or_a_new_file(void **state)
-{
-	static char old[600001], new[700001], got[1000000];
-	unsigned news = 0, temps = 0;
-	const char *path = in_dir("hosts");
-	memset(old, 'o', sizeof(old) - 1);
-	memset(new, 'n', sizeof(new) - 1);
-	int64_t begin = now_us();
-	assert_int_equal(waitpid(start_writer(path, old, new), NULL, 0) > 0, 1);
-	int64_t whole_us = now_us() - begin;
-	for (unsigned i = 0; i < 200; i++) {
-		pid_t child = start_writer(path, old, new);
-		usleep((useconds_t)(whole_us * i / 190)); /* from before the first byte until after the last */
-		kill(child, SIGKILL);
-		assert_int_equal(waitpid(child, NULL, 0), child);
-		FILE *file = fopen(path, "re");
-		assert_non_null(file);
-		size_t len = fread(got, 1, sizeof(got), file);
-		fclose(file);
-		bool is_new = len == sizeof(new) - 1;
-		assert_memory_equal(got, is_new ? new : old, is_new ? sizeof(new) - 1 : sizeof(old) - 1);
-		assert_true(is_new || len == sizeof(old) - 1);
-		news += is_new;
-		temps += files_in_dir() > 1;
-		tempfile_clean(dir, "hosts");
-		assert_int_equal(files_in_dir(), 1);
-	}
-	print_message("%u new, %u old, %u killed while a temporary file lay there\n", news, 200 - news, temps);
 }
 
 /* ---- in place ---- */
@@ -326,48 +232,6 @@ static void a_file_that_was_changed_since_is_not_finished_and_the_old_text_is_ke
 	assert_file(in_dir(".hosts.silodns-rescued"), "old\n");
 	assert_int_equal(files_in_dir(), 2);
 	recover(INPLACE_NOTHING);
-}
-
-static void a_killed_writer_in_place_is_finished_at_the_next_start(void **state)
-{
-	static char old[3000001], new[3500001], got[4000000];
-	unsigned finished = 0, mixed = 0;
-	memset(old, 'o', sizeof(old) - 1);
-	memset(new, 'n', sizeof(new) - 1);
-	for (unsigned i = 0; i < 50; i++) {
-		struct diskfile target;
-		struct diskfile_stamp stamp;
-		enum inplace_found found;
-		const struct diskfile_texts texts = {
-			.old = old, .old_len = sizeof(old) - 1, .new = new, .new_len = sizeof(new) - 1};
-		put(in_dir("hosts"), old);
-		assert_int_equal(diskfile_resolve(in_dir("hosts"), NULL, &target, NULL), 0);
-		diskfile_stat(&target, &stamp);
-		pid_t child = fork();
-		assert_true(child >= 0);
-		if (child == 0)
-			_exit(inplace_write(&target, &stamp, &texts, NULL) ? 1 : 0);
-		/* The moment that matters: both texts are saved, the file is being written. */
-		for (unsigned t = 0; t < 20000 && access(in_dir(".hosts.silodns-new"), F_OK) < 0; t++)
-			usleep(50);
-		usleep(i * 40);
-		kill(child, SIGKILL);
-		assert_int_equal(waitpid(child, NULL, 0), child);
-		diskfile_stat(&target, &stamp);
-		mixed += stamp.size > (off_t)sizeof(old) - 1 && stamp.size < (off_t)sizeof(new) - 1;
-		assert_int_equal(inplace_recover(&target, &found, NULL), 0);
-		assert_int_not_equal(found, INPLACE_FOREIGN);
-		finished += found == INPLACE_FINISHED;
-		FILE *file = fopen(in_dir("hosts"), "re");
-		assert_non_null(file);
-		assert_int_equal(fread(got, 1, sizeof(got), file), sizeof(new) - 1);
-		fclose(file);
-		assert_memory_equal(got, new, sizeof(new) - 1);
-		tempfile_clean(dir, "hosts");
-		assert_int_equal(files_in_dir(), 1);
-	}
-	print_message("%u of 50 interrupted writes finished by recovery, %u of them half done\n", finished, mixed);
-	assert_true(finished > 0);
 }
 
 static void nothing_changes_where_the_copy_cannot_be_made(void **state)

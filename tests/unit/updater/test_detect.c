@@ -3,7 +3,6 @@
 
 #include "updater/detect.h"
 #include "updater/extract.h"
-#include "updater/push.h"
 
 static struct ipaddr ip(const char *text)
 {
@@ -101,42 +100,4 @@ static void test_sources_are_checked_before_they_are_used(void **state)
 		assert_int_equal(detect_check(good[i], &why), ERR_OK);
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
 		assert_int_equal(detect_check(bad[i], &why), ERR_INVALID);
-}
-
-static const struct conf_list own = {.items = (char *[]){(char[]){"me"}, (char[]){"also"}}, .count = 2};
-
-static void assert_plan(const char *now_json, const struct ipaddr ips[2], const char *wanted_json)
-{
-	struct silo now, wanted, expected;
-
-	assert_int_equal(silo_parse(now_json, strlen(now_json), "s", NULL, &now, NULL), ERR_OK);
-	assert_int_equal(silo_parse(wanted_json, strlen(wanted_json), "s", NULL, &expected, NULL), ERR_OK);
-	assert_int_equal(push_plan(&now, &own, ips, &wanted), ERR_OK);
-	assert_true(silo_equal(&wanted, &expected));
-	silo_release(&now);
-	silo_release(&wanted);
-	silo_release(&expected);
-}
-
-static void test_a_plan_changes_its_own_names_and_families_only(void **state)
-{
-	static const char now[] =
-		"{\"dnsrecords\":[{\"hostname\":\"me\",\"ip\":\"9.0.0.1\"},{\"hostname\":\"me\",\"ip\":\"9.0.0.2\"},"
-		"{\"hostname\":\"me\",\"ip\":\"2606::1\"},{\"hostname\":\"you\",\"ip\":\"9.0.0.1\"}]}";
-	const struct ipaddr v4[2] = {ip("9.9.9.9"), {0}}, v6[2] = {{0}, ip("2606::9")},
-			    both[2] = {ip("9.9.9.9"), ip("2606::9")};
-
-	assert_plan(
-		now, v4,
-		"{\"dnsrecords\":[{\"hostname\":\"me\",\"ip\":\"9.9.9.9\"},{\"hostname\":\"also\",\"ip\":\"9.9.9.9\"},"
-		"{\"hostname\":\"me\",\"ip\":\"2606::1\"},{\"hostname\":\"you\",\"ip\":\"9.0.0.1\"}]}");
-	assert_plan(
-		now, v6,
-		"{\"dnsrecords\":[{\"hostname\":\"me\",\"ip\":\"9.0.0.1\"},{\"hostname\":\"me\",\"ip\":\"9.0.0.2\"},"
-		"{\"hostname\":\"me\",\"ip\":\"2606::9\"},{\"hostname\":\"also\",\"ip\":\"2606::9\"},"
-		"{\"hostname\":\"you\",\"ip\":\"9.0.0.1\"}]}");
-	assert_plan(
-		"{\"dnsrecords\":[]}", both,
-		"{\"dnsrecords\":[{\"hostname\":\"me\",\"ip\":\"9.9.9.9\"},{\"hostname\":\"me\",\"ip\":\"2606::9\"},"
-		"{\"hostname\":\"also\",\"ip\":\"9.9.9.9\"},{\"hostname\":\"also\",\"ip\":\"2606::9\"}]}");
 }

@@ -82,6 +82,8 @@ static int apply(struct fixture *f)
 	return store_apply(f->store, f->transaction.changes, f->transaction.count, f->transaction.revision);
 }
 
+#define RECORD(name, ip) "{\"hostname\":\"" name "\",\"ip\":\"" ip "\"}"
+
 static struct silo silo(const char *id, const char *records)
 {
 	struct silo silo = {0};
@@ -119,33 +121,6 @@ static struct precondition if_match(uint64_t revision)
 }
 
 static const struct precondition if_absent = {.kind = PRECONDITION_NONE_MATCH, .any = true};
-
-static void test_the_same_records_again_change_nothing(void **state)
-{
-	struct fixture *f = *state;
-	struct outcome outcome;
-
-	assert_int_equal(put(f, 2, "hers", "192.0.2.1", &outcome), ERR_OK);
-	assert_false(outcome.changed);
-	assert_int_equal(outcome.revision, 1);
-	assert_int_equal(f->transaction.count, 0);
-}
-
-static void test_every_change_takes_the_next_revision(void **state)
-{
-	struct fixture *f = *state;
-	struct outcome outcome;
-
-	assert_int_equal(put(f, 2, "hers", "192.0.2.2", &outcome), ERR_OK);
-	assert_int_equal(outcome.revision, 2);
-	assert_int_equal(put(f, 1, "new", "192.0.2.2", &outcome), ERR_OK);
-	assert_true(outcome.created);
-	assert_int_equal(outcome.revision, 3);
-	assert_int_equal(delete (f, 1, "new", &outcome), ERR_OK);
-	assert_int_equal(outcome.revision, 4);
-	assert_int_equal(apply(f), ERR_OK);
-	assert_int_equal(store_revision(f->store), 4);
-}
 
 static void test_changes_of_one_batch_see_each_other(void **state)
 {
@@ -205,22 +180,6 @@ static void test_quota_counts_what_the_batch_has_created_and_deleted(void **stat
 	assert_int_equal(put(f, 1, "many", "192.0.2.2", &outcome), ERR_OK); /* an admin has no limit */
 }
 
-static void test_an_admin_gives_a_silo_away_and_an_ordinary_put_keeps_its_owner(void **state)
-{
-	struct fixture *f = *state;
-	struct outcome outcome;
-	struct document *found;
-
-	assert_int_equal(put_if(f, 1, "hers", "192.0.2.1", "bob", (struct precondition){0}, &outcome), ERR_OK);
-	assert_true(outcome.changed); /* though the records are the same */
-	assert_int_equal(put(f, 1, "hers", "192.0.2.7", &outcome), ERR_OK);
-	assert_int_equal(put(f, 2, "hers", "192.0.2.8", &outcome), ERR_FORBIDDEN);
-	assert_int_equal(apply(f), ERR_OK);
-	assert_int_equal(store_get(f->store, "hers", &found), ERR_OK);
-	assert_int_equal(found->owner, 3);
-	document_unref(found);
-}
-
 static void test_rights_are_those_of_the_moment(void **state)
 {
 	struct fixture *f = *state;
@@ -234,53 +193,27 @@ static void test_rights_are_those_of_the_moment(void **state)
 	assert_int_equal(decide_as(f, &again, "x", change, &outcome), ERR_UNAVAILABLE);
 }
 
+static void test_a_patch_changes_what_the_batch_has_made_of_the_silo(void **state)
+{
+	struct fixture *f = *state;
+	struct change patch = {.kind = CHANGE_SILO_PATCH, .records = silo("hers", RECORD("i", "192.0.2.3"))};
+	struct outcome outcome;
+
+	assert_int_equal(put(f, 2, "hers", "192.0.2.2", &outcome), ERR_OK);
+	assert_int_equal(decide(f, 2, "hers", patch, &outcome), ERR_OK);
+	assert_true(outcome.changed && !outcome.created);
+	assert_int_equal(outcome.revision, 3);
+	assert_string_equal(
+		f->transaction.changes[1]->document->json,
+		"{\"id\":\"hers\",\"dnsrecords\":[" RECORD("h", "192.0.2.2") "," RECORD("i", "192.0.2.3") "]}");
+}
+
 static struct change user_put(const char *hash)
 {
 	struct change change = {.kind = CHANGE_USER_PUT};
 
 	snprintf(change.password_hash, sizeof change.password_hash, "%s", hash);
 	return change;
-}
-
-static void test_the_last_admin_stays(void **state)
-{
-	struct fixture *f = *state;
-	struct change demote = user_put(""), delete = {.kind = CHANGE_USER_DELETE};
-	struct outcome outcome;
-
-	demote.set_role = true;
-	demote.role = ROLE_COMMON;
-	assert_int_equal(decide(f, 1, "root", demote, &outcome), ERR_CONFLICT);
-	assert_int_equal(decide(f, 1, "root", delete, &outcome), ERR_CONFLICT);
-	assert_int_equal(decide(f, 1, "alice", delete, &outcome), ERR_CONFLICT); /* owns a silo */
-	assert_int_equal(f->transaction.count, 0);
-}
-
-static void test_a_common_user_changes_its_own_password_only(void **state)
-{
-	struct fixture *f = *state;
-	struct change raise = user_put("hash");
-	struct outcome outcome;
-
-	raise.set_quota = true;
-	raise.quota = 99;
-	assert_int_equal(decide(f, 2, "alice", raise, &outcome), ERR_FORBIDDEN);
-	assert_int_equal(decide(f, 2, "bob", user_put("hash"), &outcome), ERR_FORBIDDEN);
-	assert_int_equal(decide(f, 2, "carol", user_put("hash"), &outcome), ERR_FORBIDDEN);
-	assert_int_equal(decide(f, 2, "alice", user_put("hash"), &outcome), ERR_OK);
-	assert_true(outcome.changed);
-	assert_int_equal(f->changes[f->change_count - 1].user.quota, 2);
-	assert_string_equal(f->changes[f->change_count - 1].user.password_hash, "hash");
-}
-
-static void test_a_new_user_needs_a_password(void **state)
-{
-	struct outcome outcome;
-
-	assert_int_equal(decide(*state, 1, "carol", user_put(""), &outcome), ERR_INVALID);
-	assert_string_equal(outcome.why.field, "password");
-	assert_int_equal(decide(*state, 1, "carol", user_put("hash"), &outcome), ERR_OK);
-	assert_true(outcome.created);
 }
 
 /* --- tokens --- */
@@ -305,8 +238,6 @@ static int put_by(struct fixture *f, struct token *token, const char *records, s
 
 	return decide_as(f, &principal, "hers", change, ret_outcome);
 }
-
-#define RECORD(name, ip) "{\"hostname\":\"" name "\",\"ip\":\"" ip "\"}"
 
 static void test_a_token_is_compared_with_what_the_batch_has_made_of_the_silo(void **state)
 {
@@ -369,137 +300,6 @@ static void test_a_token_without_the_verb_changes_no_user_and_no_token(void **st
 				   (struct change){.kind = CHANGE_TOKEN_PUT, .token = token_ref(token)}, &outcome),
 			 ERR_FORBIDDEN);
 	assert_int_equal(f->transaction.count, 0);
-	token_unref(token);
-}
-
-static void test_the_tokens_of_a_removed_user_are_counted_and_go(void **state)
-{
-	struct fixture *f = *state;
-	struct token *first = add_token(f, "t", "{\"verbs\":[\"read\"]}");
-	struct token *second = add_token(f, "u", "{\"verbs\":[\"read\"]}");
-	struct outcome outcome;
-
-	assert_int_equal(delete (f, 2, "hers", &outcome), ERR_OK);
-	assert_int_equal(apply(f), ERR_OK);
-	transaction_release(&f->transaction);
-	transaction_init(&f->transaction, f->store);
-	assert_int_equal(decide(f, 1, "alice", (struct change){.kind = CHANGE_USER_DELETE}, &outcome), ERR_OK);
-	assert_int_equal(f->changes[f->change_count - 1].tokens_gone, 2);
-	assert_true(store_has_token(f->store, first));
-	assert_int_equal(apply(f), ERR_OK);
-	assert_false(store_has_token(f->store, first));
-	assert_int_equal(store_size(f->store).tokens, 0);
-	token_unref(first);
-	token_unref(second);
-}
-
-/* --- patches --- */
-
-static int put_hers(struct fixture *f, const char *records, struct outcome *ret_outcome)
-{
-	return decide(f, 2, "hers", (struct change){.kind = CHANGE_SILO_PUT, .records = silo("hers", records)},
-		      ret_outcome);
-}
-
-/* `removed`: a hostname of which all addresses go, or NULL. */
-static struct change patch(const char *set, const char *removed)
-{
-	const struct ipaddr any = {.family = 0};
-	struct change change = {.kind = CHANGE_SILO_PATCH, .records = silo("hers", set)};
-
-	if (removed)
-		assert_int_equal(silo_add(&change.removed, removed, &any), ERR_OK);
-	return change;
-}
-
-static const char *now(const struct fixture *f)
-{
-	return f->transaction.changes[f->transaction.count - 1]->document->json;
-}
-
-#define SILO(records) "{\"id\":\"hers\",\"dnsrecords\":[" records "]}"
-
-static void test_a_patch_sets_one_family_of_a_hostname_and_keeps_the_rest(void **state)
-{
-	struct fixture *f = *state;
-	struct outcome outcome;
-
-	assert_int_equal(put_hers(f,
-				  RECORD("a", "192.0.2.9") "," RECORD("h", "192.0.2.1") "," RECORD(
-					  "h", "192.0.2.2") "," RECORD("h", "2001:db8::1"),
-				  &outcome),
-			 ERR_OK);
-	assert_int_equal(decide(f, 2, "hers", patch(RECORD("h", "192.0.2.3"), NULL), &outcome), ERR_OK);
-	assert_true(outcome.changed);
-	assert_false(outcome.created);
-	assert_int_equal(outcome.revision, 3);
-	assert_int_equal(outcome.records, 3);
-	assert_string_equal(now(f),
-			    SILO(RECORD("a", "192.0.2.9") "," RECORD("h", "192.0.2.3") "," RECORD("h", "2001:db8::1")));
-	assert_int_equal(
-		decide(f, 2, "hers", patch(RECORD("h", "2001:db8::3") "," RECORD("b", "192.0.2.4"), "h"), &outcome),
-		ERR_OK);
-	assert_string_equal(now(f),
-			    SILO(RECORD("a", "192.0.2.9") "," RECORD("b", "192.0.2.4") "," RECORD("h", "2001:db8::3")));
-	assert_int_equal(apply(f), ERR_OK);
-	assert_int_equal(store_revision(f->store), 4);
-}
-
-static void test_a_patch_removes_one_address_or_all_of_a_hostname(void **state)
-{
-	struct fixture *f = *state;
-	struct change one = patch("", NULL);
-	struct outcome outcome;
-	struct ipaddr ip;
-
-	assert_int_equal(ipaddr_parse("192.0.2.1", 9, &ip, NULL), ERR_OK);
-	assert_int_equal(silo_add(&one.removed, "h", &ip), ERR_OK);
-	assert_int_equal(put_hers(f, RECORD("h", "192.0.2.1") "," RECORD("h", "192.0.2.2") "," RECORD("i", "192.0.2.1"),
-				  &outcome),
-			 ERR_OK);
-	assert_int_equal(decide(f, 2, "hers", one, &outcome), ERR_OK);
-	assert_string_equal(now(f), SILO(RECORD("h", "192.0.2.2") "," RECORD("i", "192.0.2.1")));
-	assert_int_equal(decide(f, 2, "hers", patch("", "h"), &outcome), ERR_OK);
-	assert_string_equal(now(f), SILO(RECORD("i", "192.0.2.1")));
-}
-
-static void test_a_patch_that_comes_to_the_same_changes_nothing(void **state)
-{
-	struct fixture *f = *state;
-	struct outcome outcome;
-
-	assert_int_equal(decide(f, 2, "hers", patch(RECORD("h", "192.0.2.1"), "none"), &outcome), ERR_OK);
-	assert_false(outcome.changed);
-	assert_int_equal(outcome.revision, 1);
-	assert_int_equal(f->transaction.count, 0);
-}
-
-static void test_a_patch_has_the_conditions_rights_and_limits_of_a_put(void **state)
-{
-	struct fixture *f = *state;
-	struct change stale = patch(RECORD("h", "192.0.2.3"), NULL), many = patch(RECORD("i", "192.0.2.3"), NULL);
-	struct outcome outcome;
-
-	assert_int_equal(decide(f, 3, "hers", patch(RECORD("h", "192.0.2.3"), NULL), &outcome), ERR_FORBIDDEN);
-	stale.precondition = if_match(7);
-	assert_int_equal(decide(f, 2, "hers", stale, &outcome), ERR_PRECONDITION);
-	many.records_max = 1;
-	assert_int_equal(decide(f, 2, "hers", many, &outcome), ERR_INVALID);
-	assert_string_equal(outcome.why.field, "set");
-	assert_int_equal(decide(f, 2, "none", patch(RECORD("h", "192.0.2.3"), NULL), &outcome), ERR_NOT_FOUND);
-}
-
-static void test_a_patch_by_a_token_changes_its_own_hostnames_only(void **state)
-{
-	struct fixture *f = *state;
-	struct token *token = add_token(f, "t", "{\"verbs\":[\"update\"],\"hostnames\":[\"mine\"]}");
-	const struct principal principal = {.user_id = 2, .token = token};
-	struct outcome outcome;
-
-	assert_int_equal(decide_as(f, &principal, "hers", patch(RECORD("mine", "192.0.2.3"), NULL), &outcome), ERR_OK);
-	assert_int_equal(decide_as(f, &principal, "hers", patch("", "h"), &outcome), ERR_FORBIDDEN);
-	assert_int_equal(decide_as(f, &principal, "new", patch(RECORD("mine", "192.0.2.3"), NULL), &outcome),
-			 ERR_NOT_FOUND);
 	token_unref(token);
 }
 

@@ -61,20 +61,6 @@ static void test_what_it_may_do_is_written_as_it_is_read(void **state)
 	token_unref(token);
 }
 
-static void test_a_silo_that_is_not_named_is_not_covered(void **state)
-{
-	struct token *some = parse("{\"verbs\":[\"read\"],\"silos\":[\"b\",\"a\"]}"),
-		     *all = parse("{\"verbs\":[\"read\"]}");
-
-	assert_true(token_covers_silo(some, "a") && token_covers_silo(some, "b"));
-	assert_false(token_covers_silo(some, "c") || token_covers_silo(some, "") || token_covers_silo(some, "A"));
-	assert_true(token_covers_silo(all, "c") && token_covers_silo(NULL, "c"));
-	assert_true(token_has_verb(some, TOKEN_READ) && token_has_verb(NULL, TOKEN_ADMIN));
-	assert_false(token_has_verb(some, TOKEN_UPDATE) || token_has_verb(some, TOKEN_ADMIN));
-	token_unref(some);
-	token_unref(all);
-}
-
 static void test_times_and_networks_count_to_the_last_moment_and_address(void **state)
 {
 	const struct ipaddr in = {.family = 4, .bytes = {192, 0, 2, 255}}, out = {.family = 4, .bytes = {192, 0, 3, 0}};

@@ -94,20 +94,6 @@ static const char *list(struct store *store, uint32_t owner, const char *after, 
 	return word;
 }
 
-static void test_nothing_is_found_before_the_first_load(void **state)
-{
-	struct store *store = store_new();
-	struct document *found = NULL;
-	bool more = true;
-
-	assert_false(store_is_loaded(store));
-	assert_int_equal(store_get(store, "a", &found), ERR_NOT_FOUND);
-	assert_null(found);
-	assert_string_equal(list(store, 0, NULL, 10, &more), "");
-	assert_false(more);
-	store_free(store);
-}
-
 static void test_a_reader_keeps_its_body_when_the_silo_changes(void **state)
 {
 	struct document *old, *new;
@@ -121,70 +107,6 @@ static void test_a_reader_keeps_its_body_when_the_silo_changes(void **state)
 	assert_int_equal(store_revision(*state), 4);
 	document_unref(old);
 	document_unref(new);
-}
-
-static void test_listings_are_ordered_by_id_and_filtered_by_owner(void **state)
-{
-	bool more;
-
-	assert_string_equal(list(*state, 0, NULL, 10, &more), "ABC");
-	assert_false(more);
-	assert_string_equal(list(*state, 1, NULL, 10, &more), "AB");
-	assert_string_equal(list(*state, 2, NULL, 10, &more), "C");
-	assert_string_equal(list(*state, 3, NULL, 10, &more), "");
-}
-
-static void test_pages_join_without_gap_or_repetition(void **state)
-{
-	bool more;
-
-	assert_string_equal(list(*state, 0, NULL, 2, &more), "AB");
-	assert_true(more);
-	assert_string_equal(list(*state, 0, "b", 2, &more), "C");
-	assert_false(more);
-	assert_string_equal(list(*state, 0, "aa", 1, &more), "B"); /* the last one seen may be gone */
-	assert_true(more);
-	assert_string_equal(list(*state, 1, NULL, 1, &more), "A");
-	assert_true(more);
-	assert_string_equal(list(*state, 1, "a", 1, &more), "B");
-	assert_false(more);
-	assert_string_equal(list(*state, 0, "z", 1, &more), "");
-	assert_string_equal(list(*state, 0, NULL, 0, &more), "");
-	assert_true(more);
-}
-
-static void test_owned_silos_are_counted_through_every_change(void **state)
-{
-	struct change gone = {.kind = CHANGE_SILO_DELETE, .subject = "b"};
-	struct user found;
-	bool more;
-
-	put(*state, "a", "A", 2, 4); /* given away */
-	put(*state, "d", "D", 1, 5);
-	assert_int_equal(store_apply(*state, (struct change *[]){&gone}, 1, 6), ERR_OK);
-	assert_int_equal(store_user(*state, "alice", &found), ERR_OK);
-	assert_int_equal(found.silos, 1);
-	assert_int_equal(store_user_by_id(*state, 2, &found), ERR_OK);
-	assert_int_equal(found.silos, 2);
-	assert_string_equal(list(*state, 2, NULL, 10, &more), "AC");
-	assert_string_equal(list(*state, 1, NULL, 10, &more), "D");
-}
-
-static void test_a_changed_user_keeps_its_count_and_a_removed_one_is_gone(void **state)
-{
-	struct user changed = user(1, "alice"), found;
-	struct change change = {.kind = CHANGE_USER_PUT, .subject = "alice", .user = changed};
-
-	changed.role = ROLE_ADMIN;
-	change.user = changed;
-	assert_int_equal(store_apply(*state, (struct change *[]){&change}, 1, 4), ERR_OK);
-	assert_int_equal(store_user(*state, "alice", &found), ERR_OK);
-	assert_int_equal(found.role, ROLE_ADMIN);
-	assert_int_equal(found.silos, 2);
-	change.kind = CHANGE_USER_DELETE;
-	assert_int_equal(store_apply(*state, (struct change *[]){&change}, 1, 5), ERR_OK);
-	assert_int_equal(store_user(*state, "alice", &found), ERR_NOT_FOUND);
-	assert_int_equal(store_user_by_id(*state, 1, &found), ERR_NOT_FOUND);
 }
 
 static void test_size_returns_to_what_it_was(void **state)

@@ -102,20 +102,6 @@ static const char *tell(struct fixture *f, size_t step)
 #define HUB(kind, revision) "event: " kind "\ndata: {\"hub\":\"" IDENTITY "\",\"revision\":" revision "}\n\n"
 #define ID(revision) "id: " revision "\n"
 
-static void test_a_snapshot_has_no_id_before_its_end(void **state)
-{
-	struct fixture *f = *state;
-
-	put(f, "b", 1);
-	put(f, "a", 2);
-	put(f, "b", 1);
-	delete (f, "a");
-	put(f, "c", 3);
-	open_feed(f, 1, &(struct subscription_wish){0});
-	assert_string_equal(tell(f, 4096), GREETING SILO("b", "4") SILO("c", "6") ID("6") HUB("synced", "6"));
-	assert_string_equal(tell(f, 4096), "");
-}
-
 static void test_every_buffer_size_gives_the_same_text(void **state)
 {
 	struct fixture *f = *state;
@@ -141,46 +127,6 @@ static void test_every_buffer_size_gives_the_same_text(void **state)
 	}
 }
 
-static void test_it_continues_with_what_is_newer_and_what_is_gone(void **state)
-{
-	struct fixture *f = *state;
-
-	put(f, "a", 2);
-	put(f, "b", 2);
-	delete (f, "b");
-	put(f, "a", 2);
-	open_feed(f, 2, &(struct subscription_wish){.has_since = true, .since = 2});
-	assert_string_equal(tell(f, 4096),
-			    GREETING ID("4") ABSENT("deleted", "b", "4") ID("5") SILO("a", "5") HUB("synced", "5"));
-	put(f, "a", 3);
-	assert_string_equal(tell(f, 4096), ID("6") ABSENT("forbidden", "a", "6"));
-	put(f, "a", 3);
-	assert_string_equal(tell(f, 4096), "");
-	put(f, "a", 2);
-	assert_string_equal(tell(f, 4096), ID("8") SILO("a", "8"));
-}
-
-static void test_a_named_silo_is_told_whether_it_exists_or_not(void **state)
-{
-	struct fixture *f = *state;
-	const char *const names[] = {"mine", "none", "his"};
-
-	put(f, "mine", 2);
-	put(f, "his", 3);
-	put(f, "other", 2);
-	open_feed(f, 2, &(struct subscription_wish){.names = names, .name_count = 3});
-	assert_string_equal(tell(f, 4096), GREETING ABSENT("deleted", "none", "0") SILO("mine", "2")
-						   ABSENT("forbidden", "his", "3") ID("4") HUB("synced", "4"));
-	put(f, "his", 3);
-	put(f, "other", 2);
-	assert_string_equal(tell(f, 4096), "");
-	put(f, "his", 2);
-	delete (f, "mine");
-	put(f, "none", 2);
-	assert_string_equal(tell(f, 4096),
-			    ID("7") SILO("his", "7") ID("8") ABSENT("deleted", "mine", "8") ID("9") SILO("none", "9"));
-}
-
 static void test_who_knows_more_than_the_store_waits_until_it_has_caught_up(void **state)
 {
 	struct fixture *f = *state;
@@ -201,38 +147,6 @@ static void test_who_knows_more_than_the_store_waits_until_it_has_caught_up(void
 	assert_string_equal(tell(f, 4096), ID("5") SILO("c", "5") HUB("synced", "5"));
 }
 
-static void test_who_knows_more_than_the_database_is_reset(void **state)
-{
-	struct fixture *f = *state;
-	const char *const names[] = {"a"};
-
-	put(f, "a", 1);
-	open_feed(f, 1, &(struct subscription_wish){.has_since = true, .since = 3, .names = names, .name_count = 1});
-	assert_string_equal(tell(f, 4096), GREETING);
-	store_confirm(f->store, clock_mono_us() + 1, 60000);
-	assert_false(subscription_is_ahead(f->feed));
-	assert_string_equal(tell(f, 4096), ID("0") HUB("reset", "2") SILO("a", "2") ID("2") HUB("synced", "2"));
-}
-
-static void test_what_is_forgotten_or_of_another_hub_is_reset(void **state)
-{
-	struct fixture *f = *state;
-	const struct subscription_wish wishes[] = {
-		{.has_since = true, .since = 3, .hub = "f123456789abcdef0123456789abcdef"},
-		{.has_since = true, .since = 2, .hub = "f123456789abcdef0123456789abcdef"},
-		{.has_since = true, .since = 0},
-	};
-
-	put(f, "a", 1);
-	for (size_t i = 0; i < sizeof wishes / sizeof wishes[0]; i++) {
-		open_feed(f, 1, &wishes[i]);
-		assert_string_equal(tell(f, 4096),
-				    GREETING ID("0") HUB("reset", "2") SILO("a", "2") ID("2") HUB("synced", "2"));
-	}
-	open_feed(f, 1, &(struct subscription_wish){.has_since = true, .since = 1, .hub = IDENTITY});
-	assert_string_equal(tell(f, 4096), GREETING ID("2") SILO("a", "2") HUB("synced", "2"));
-}
-
 static void test_more_deletions_than_are_remembered_are_a_reset_for_whoever_was_away(void **state)
 {
 	struct fixture *f = *state;
@@ -249,38 +163,6 @@ static void test_more_deletions_than_are_remembered_are_a_reset_for_whoever_was_
 	assert_non_null(strstr(tell(f, 4096), "event: reset"));
 	open_feed(f, 1, &(struct subscription_wish){.has_since = true, .since = f->revision - 2});
 	assert_null(strstr(tell(f, 4096), "event: reset"));
-}
-
-static void test_a_store_that_was_replaced_by_another_history_is_a_reset(void **state)
-{
-	struct fixture *f = *state;
-	struct store_state *other = store_state_new();
-	const struct user admin = user(1, "admin", ROLE_ADMIN);
-
-	put(f, "a", 1);
-	open_feed(f, 1, &(struct subscription_wish){0});
-	tell(f, 4096);
-	store_state_put_user_take(other, user_node_new(&admin));
-	store_replace_take(f->store, other, "ffffffffffffffffffffffffffffffff", 2);
-	const char *text = tell(f, 4096);
-	assert_non_null(strstr(text, "id: 0\nevent: reset\ndata: {\"hub\":\"ffffffffffffffffffffffffffffffff\""));
-	assert_non_null(strstr(text, "event: synced"));
-	assert_null(strstr(text, "event: silo"));
-}
-
-static void test_a_changed_user_ends_it(void **state)
-{
-	struct fixture *f = *state;
-	struct change change = {.kind = CHANGE_USER_PUT, .subject = "alice", .user = user(2, "alice", ROLE_COMMON)};
-
-	open_feed(f, 2, &(struct subscription_wish){0});
-	tell(f, 4096);
-	assert_false(subscription_is_over(f->feed));
-	change.user.revision = ++f->revision;
-	assert_int_equal(store_apply(f->store, (struct change *[]){&change}, 1, f->revision), ERR_OK);
-	put(f, "a", 2);
-	assert_string_equal(tell(f, 4096), "");
-	assert_true(subscription_is_over(f->feed));
 }
 
 static void test_a_sign_of_life_has_the_revision_if_it_has_moved(void **state)

@@ -209,18 +209,3 @@ static void lines_of_threads_do_not_mix(void **state)
 	}
 	assert_int_equal(seen, 800);
 }
-
-static void names_of_levels_and_formats_are_read(void **state)
-{
-	enum log_level level;
-	enum log_format format;
-	assert_int_equal(log_level_parse("debug", &level), 0);
-	assert_int_equal(level, LOG_LEVEL_DEBUG);
-	assert_int_equal(log_level_parse("error", &level), 0);
-	assert_int_equal(level, LOG_LEVEL_ERROR);
-	assert_int_equal(log_level_parse("Error", &level), ERR_INVALID);
-	assert_int_equal(level, LOG_LEVEL_ERROR);
-	assert_int_equal(log_format_parse("json", &format), 0);
-	assert_int_equal(format, LOG_FORMAT_JSON);
-	assert_int_equal(log_format_parse("", &format), ERR_INVALID);
-}

@@ -25,56 +25,29 @@ static inline int check_length(const char *value, struct why *ret_why)
 	return strlen(value) >= 3 ? 0 : why_set(ret_why, ERR_INVALID, "", "shorter than 3 bytes");
 }
 
-#define AT(field) .offset = offsetof(struct settings, field)
+#define OPTION(name_, type_, field, help_, ...)                                                                        \
+	{                                                                                                              \
+		.name = name_, .type = type_, .offset = offsetof(struct settings, field), .help = help_, __VA_ARGS__   \
+	}
 
 static const struct conf_option options[] = {
-	{.name = "URL",
-	 .type = CONF_STRING,
-	 AT(url),
-	 .required = true,
-	 .arg = "URL",
-	 .check = conf_check_url,
-	 .shortflag = 'u',
-	 .help = "The hub."},
-	{.name = "USER", .type = CONF_STRING, AT(user), .arg = "NAME", .help = "Who."},
-	{.name = "PASSWORD", .type = CONF_SECRET, AT(password), .check = check_length, .help = "Secret."},
-	{.name = "TOKEN", .type = CONF_SECRET, AT(token), .help = "Also secret."},
-	{.name = "SILOS", .type = CONF_LIST, AT(silos), .check = silo_id_conf_check, .arg = "LIST", .help = "Which."},
-	{.name = "MODE",
-	 .type = CONF_STRING,
-	 AT(mode),
-	 .def = "keep",
-	 .arg = "keep|replace",
-	 .help = "What to do with a name that is there already: a rather long help text, so that it has to be broken "
-		 "into "
-		 "several lines somewhere."},
-	{.name = "HOSTS_FILE",
-	 .type = CONF_STRING,
-	 AT(hosts_file),
-	 .def = "/etc/hosts",
-	 .arg = "FILE",
-	 .help = "Where."},
-	{.name = "THREADS",
-	 .type = CONF_INT,
-	 AT(threads),
-	 .def = "4",
-	 .min = 1,
-	 .max = 64,
-	 .arg = "N",
-	 .help = "Many."},
-	{.name = "QUOTA", .type = CONF_INT, AT(quota), .arg = "N", .help = "No limit."},
-	{.name = "INTERVAL",
-	 .type = CONF_DURATION,
-	 AT(interval_ms),
-	 .def = "10s",
-	 .min = 100,
-	 .max = 86400000,
-	 .arg = "TIME",
-	 .help = "How often."},
-	{.name = "ONCE", .type = CONF_BOOL, AT(once), .help = "Once."},
+	OPTION("URL", CONF_STRING, url, "The hub.", .required = true, .arg = "URL", .check = conf_check_url,
+	       .shortflag = 'u'),
+	OPTION("USER", CONF_STRING, user, "Who.", .arg = "NAME"),
+	OPTION("PASSWORD", CONF_SECRET, password, "Secret.", .check = check_length),
+	OPTION("TOKEN", CONF_SECRET, token, "Also secret.", .required = false),
+	OPTION("SILOS", CONF_LIST, silos, "Which.", .check = silo_id_conf_check, .arg = "LIST"),
+	OPTION("MODE", CONF_STRING, mode,
+	       "What to do with a name that is there already: a rather long help text, so that it has to be "
+	       "broken into several lines somewhere.",
+	       .def = "keep", .arg = "keep|replace"),
+	OPTION("HOSTS_FILE", CONF_STRING, hosts_file, "Where.", .def = "/etc/hosts", .arg = "FILE"),
+	OPTION("THREADS", CONF_INT, threads, "Many.", .def = "4", .min = 1, .max = 64, .arg = "N"),
+	OPTION("QUOTA", CONF_INT, quota, "No limit.", .arg = "N"),
+	OPTION("INTERVAL", CONF_DURATION, interval_ms, "How often.", .def = "10s", .min = 100, .max = 86400000,
+	       .arg = "TIME"),
+	OPTION("ONCE", CONF_BOOL, once, "Once.", .required = false),
 };
-
-static const char *const foreign[] = {"DB_HOST", "DB_PASSWORD_FILE", NULL};
 
 static const struct conf_program program = {
 	.name = "silodns-test",
@@ -83,7 +56,6 @@ static const struct conf_program program = {
 	.epilog = "Exit codes: 0.\n",
 	.options = options,
 	.option_count = sizeof(options) / sizeof(options[0]),
-	.foreign = foreign,
 };
 
 static char messages[8192], dir[] = "/tmp/test_conf.XXXXXX";

@@ -109,9 +109,9 @@ static void what_kubernetes_adds_for_a_service_is_ignored(void **state)
 	setenv("SILODNS_API_PORT_8080_TCP", "tcp://10.0.0.1:8080", 1);
 	good(load(NULL));
 	release(NULL);
-	setenv("SILODNS_PORT", "8080", 1); /* a person wrote this */
+	setenv("SILODNS_API_PORT", "8080", 1); /* a person wrote this */
 	assert_int_equal(load(NULL), ERR_INVALID);
-	assert_non_null(strstr(messages, "SILODNS_PORT: unknown"));
+	assert_non_null(strstr(messages, "SILODNS_API_PORT: unknown"));
 }
 
 static void secrets_come_from_environment_or_file(void **state)

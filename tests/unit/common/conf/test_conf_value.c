@@ -135,13 +135,3 @@ static void urls_are_http_with_a_host_and_without_credentials(void **state)
 		assert_null(strstr(why.text, "hunter2"));
 	}
 }
-
-static void other_checks_follow_their_rooms(void **state)
-{
-	assert_int_equal(conf_check_cidr("10.0.0.0/8", NULL), 0);
-	assert_int_equal(conf_check_cidr("10.0.0.1/8", NULL), ERR_INVALID);
-	assert_int_equal(conf_check_hostname("db.example.net", NULL), 0);
-	assert_int_equal(conf_check_hostname("db 1", NULL), ERR_INVALID);
-	assert_int_equal(silo_id_conf_check("silo.1", NULL), 0);
-	assert_int_equal(silo_id_conf_check(".silo", NULL), ERR_INVALID);
-}

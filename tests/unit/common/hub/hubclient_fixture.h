@@ -15,7 +15,6 @@
 #define PROBLEM(name, detail) "{\"type\":\"urn:silodns:error:" name "\",\"detail\":\"" detail "\"}"
 #define PASSWORD "hunter2"
 
-static struct fake_server *server;
 static struct hubclient *client;
 static struct silo silo;
 static char etag[ETAG_MAX];
@@ -60,13 +59,6 @@ static inline int put(const char *if_match)
 	_cleanup_(silo_release) struct silo mine = {.id = "a"};
 	assert_int_equal(silo_add(&mine, "db", &ip), 0);
 	return hubclient_put_silo(client, &mine, if_match, etag);
-}
-
-static inline bool sent(const char *line)
-{
-	char whole[256];
-	snprintf(whole, sizeof(whole), "\r\n%s\r\n", line);
-	return strstr(fake_request(server), whole) != NULL;
 }
 
 static inline bool begins(const char *line)

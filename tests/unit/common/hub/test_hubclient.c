@@ -15,12 +15,6 @@ static void a_silo_is_read_with_its_etag(void **state)
 	assert_null(strstr(fake_request(server), "If-"));
 }
 
-static void members_of_a_newer_hub_are_ignored(void **state)
-{
-	fake_reply(server, "200 OK", ETAG, "{\"id\":\"a\",\"dnsrecords\":[],\"revision\":42}");
-	assert_int_equal(get(), 0);
-}
-
 static void a_known_silo_is_asked_for_on_condition(void **state)
 {
 	fake_say(server, FAKE_KEEP, "HTTP/1.1 304 Not Modified\r\n\r\n");

@@ -15,42 +15,6 @@ static void parse(const char *json, struct silo *ret_silo)
 	assert_int_equal(silo_parse(json, strlen(json), "s", NULL, ret_silo, &why), ERR_OK);
 }
 
-static void assert_json(const struct silo *silo, const char *expected)
-{
-	char *json;
-	size_t len;
-
-	assert_int_equal(silo_to_json(silo, &json, &len), ERR_OK);
-	assert_string_equal(json, expected);
-	assert_int_equal(len, strlen(expected));
-	free(json);
-}
-
-static void test_a_document_becomes_canonical(void **state)
-{
-	struct silo silo;
-
-	parse(" { \"dnsrecords\" : [{\"ip\":\"2001:DB8::1\",\"hostname\":\"B\"}, "
-	      "{\"hostname\":\"b\",\"ip\":\"192.0.2.10\"},"
-	      "{\"hostname\":\"b\",\"ip\":\"192.0.2.9\"},{\"hostname\":\"a\",\"ip\":\"192.0.2.1\"}] }\n",
-	      &silo);
-	assert_json(&silo, "{\"id\":\"s\",\"dnsrecords\":[{\"hostname\":\"a\",\"ip\":\"192.0.2.1\"},"
-			   "{\"hostname\":\"b\",\"ip\":\"192.0.2.9\"},{\"hostname\":\"b\",\"ip\":\"192.0.2.10\"},"
-			   "{\"hostname\":\"b\",\"ip\":\"2001:db8::1\"}]}");
-	silo_release(&silo);
-	silo_release(&silo);
-}
-
-static void test_an_empty_silo_is_a_silo(void **state)
-{
-	struct silo silo;
-
-	parse("{\"dnsrecords\":[]}", &silo);
-	assert_int_equal(silo.count, 0);
-	assert_json(&silo, "{\"id\":\"s\",\"dnsrecords\":[]}");
-	silo_release(&silo);
-}
-
 static void test_an_answer_of_a_newer_hub_is_understood(void **state)
 {
 	static const char json[] =
@@ -65,20 +29,6 @@ static void test_an_answer_of_a_newer_hub_is_understood(void **state)
 	silo_release(&silo);
 	assert_int_equal(silo_parse_answer(json, sizeof json - 1, "other", &silo, &why), ERR_INVALID);
 	assert_int_equal(silo_parse_answer("{\"dnsrecords\":[]}", 17, NULL, &silo, &why), ERR_INVALID);
-}
-
-static void test_the_reason_names_the_second_of_two_equal_records(void **state)
-{
-	static const char json[] =
-		"{\"dnsrecords\":[{\"hostname\":\"z\",\"ip\":\"192.0.2.1\"},{\"hostname\":\"a\"},"
-		"{\"hostname\":\"m\",\"ip\":\"192.0.2.1\"},{\"hostname\":\"A\",\"ip\":\"192.0.2.9\"}]}";
-	const struct ipaddr default_ip = {.family = 4, .bytes = {192, 0, 2, 9}};
-	struct silo silo;
-	struct why why;
-
-	assert_int_equal(silo_parse(json, sizeof json - 1, "s", &default_ip, &silo, &why), ERR_INVALID);
-	assert_string_equal(why.field, "dnsrecords[3]");
-	assert_non_null(strstr(why.text, "192.0.2.9"));
 }
 
 static void test_untouched_on_failure(void **state)

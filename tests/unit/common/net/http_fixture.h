@@ -15,7 +15,6 @@
 #define SECRET "hunter2:x"
 #define SECRET_BASE64 "YWxpY2U6aHVudGVyMjp4" /* alice:hunter2:x */
 
-static struct fake_server *server;
 static struct http *http;
 static struct http_answer answer;
 static struct why why;
@@ -60,14 +59,6 @@ static inline int put(const char *body, size_t len)
 {
 	const struct http_request request = {.method = "PUT", .url = url, .body = body, .body_len = len};
 	return http_send(http, &request, &answer, &why);
-}
-
-/* `line` stands as a whole header line in the latest request. */
-static inline bool sent(const char *line)
-{
-	char whole[256];
-	snprintf(whole, sizeof(whole), "\r\n%s\r\n", line);
-	return strstr(fake_request(server), whole) != NULL;
 }
 
 #define SET_UP set_up

@@ -96,14 +96,6 @@ static void connections_are_kept_alive(void **state)
 	assert_int_equal(fake_connection_count(server), 1);
 }
 
-static void basic_credentials_are_sent(void **state)
-{
-	reopen(&(struct http_settings){.user = "alice", .password = SECRET});
-	fake_reply(server, "200 OK", "", "");
-	assert_int_equal(get(url), 0);
-	assert_true(sent("Authorization: Basic " SECRET_BASE64));
-}
-
 static void a_token_wins_over_a_password(void **state)
 {
 	reopen(&(struct http_settings){.user = "alice", .password = SECRET, .token = "tok123"});

@@ -15,54 +15,14 @@ static struct ipaddr parsed(const char *text)
 	return ip;
 }
 
-static void test_canonical_text_comes_out_whatever_went_in(void **state)
+static void test_exactly_len_bytes_count_and_failure_leaves_the_output_alone(void **state)
 {
-	static const char *const pairs[][2] = {
-		{"192.0.2.7", "192.0.2.7"},
-		{"0.0.0.0", "0.0.0.0"},
-		{"255.255.255.255", "255.255.255.255"},
-		{"2001:DB8:0:0:0:0:0:1", "2001:db8::1"},
-		{"2001:db8::0001", "2001:db8::1"},
-		{"::", "::"},
-		{"::1", "::1"},
-		{"1:0:0:2:0:0:0:3", "1:0:0:2::3"},
-		{"64:ff9b::1.2.3.4", "64:ff9b::102:304"},
-	};
-	char text[IPADDR_TEXT_MAX];
-
-	for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
-		const struct ipaddr ip = parsed(pairs[i][0]);
-		ipaddr_format(&ip, text);
-		assert_string_equal(text, pairs[i][1]);
-	}
-}
-
-static void test_refused_with_a_reason_that_helps(void **state)
-{
-	static const char *const cases[][2] = {
-		{"", "missing"},
-		{"1.2.3", "not an IPv4"},
-		{"01.2.3.4", "leading zero"},
-		{"1.2.3.04", "leading zero"},
-		{"256.1.1.1", "not an IPv4"},
-		{"::ffff:1.2.3.4", "write 1.2.3.4"},
-		{"fe80::1%eth0", "zone"},
-		{"1.2.3.4/24", "prefix"},
-		{"2001:db8:::1", "not an IPv4"},
-		{" 1.2.3.4", "not an IPv4"},
-		{"1.2.3.4 ", "not an IPv4"},
-		{"[::1]", "not an IPv4"},
-	};
 	struct ipaddr ip = {.family = 99};
 	struct why why;
 
-	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-		assert_int_equal(ipaddr_parse(cases[i][0], strlen(cases[i][0]), &ip, &why), ERR_INVALID);
-		assert_non_null(strstr(why.text, cases[i][1]));
-	}
 	assert_int_equal(ipaddr_parse("1.2.3.4\0", 8, &ip, &why), ERR_INVALID);
-	assert_int_equal(ip.family, 99);                                  /* untouched */
-	assert_int_equal(ipaddr_parse("1.2.3.45", 7, &ip, &why), ERR_OK); /* exactly `len` bytes count */
+	assert_int_equal(ip.family, 99);
+	assert_int_equal(ipaddr_parse("1.2.3.45", 7, &ip, &why), ERR_OK);
 	assert_int_equal(ip.bytes[3], 4);
 }
 

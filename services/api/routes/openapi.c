@@ -1,8 +1,0 @@
-#include "api/routes/handlers.h"
-#include "api/routes/openapi.h"
-
-int handle_openapi(struct call *call, struct reply *reply)
-{
-	(void)call;
-	return reply_body(reply, "application/json", openapi_json, openapi_json_len);
-}
