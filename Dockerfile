@@ -30,7 +30,5 @@ LABEL org.opencontainers.image.title="silodns hub" org.opencontainers.image.lice
 COPY --from=build /image/api /
 USER 10001:10001
 EXPOSE 8080
-# As in deploy/systemd/silodns-api.service
-ENV GLIBC_TUNABLES=glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1
 HEALTHCHECK --interval=10s --timeout=6s --start-period=30s CMD ["/usr/bin/silodns-api", "check"]
 ENTRYPOINT ["/usr/bin/silodns-api"]

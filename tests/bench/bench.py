@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import pathlib
-import re
 import select
 import shutil
 import socket
@@ -15,7 +14,7 @@ import time
 
 from tests.lib.hostskeeper import BINARY as KEEPER_PROGRAM
 from tests.lib.hostskeeper import Keeper
-from tests.lib.hub import ADMIN, BUILD, REPO, Hub, clean_environment
+from tests.lib.hub import ADMIN, BUILD, Hub, clean_environment
 from tests.lib.mariadb import Database, MariaDB, free_port
 from tests.lib.waiting import wait_until
 
@@ -24,7 +23,7 @@ BARE_THREADS = sorted({2, 4, 8, os.cpu_count(), 2 * os.cpu_count()} - {1})  # th
 # Room for a million silos; the log large enough that no check point falls into one measurement and not into the other.
 MARIADB_OPTIONS = ("--innodb-buffer-pool-size=512M", "--innodb-log-file-size=512M", "--max-connections=300")
 
-MEMORY = re.search(r"GLIBC_TUNABLES=\S+", (REPO / "deploy/systemd/silodns-api.service").read_text())[0]  # a hub's, as the unit has it
+HUGE_PAGES = ("env", "GLIBC_TUNABLES=glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1")  # for many silos, as docs/scale.md advises
 BODY = ('{"id":"s0000000","dnsrecords":[{"hostname":"a.example.net","ip":"198.51.100.1"},'
         '{"hostname":"b.example.net","ip":"192.0.2.7"}]}')
 
@@ -169,7 +168,7 @@ class Bench:
 
     @contextlib.contextmanager
     def a_hub(self, database, **settings):
-        hub = MeasuredHub(self.directory, database, wrapper=("env", MEMORY), LOG_LEVEL="info", **settings)
+        hub = MeasuredHub(self.directory, database, LOG_LEVEL="info", **settings)
         hub.start()
         try:
             yield hub
@@ -181,7 +180,8 @@ class Bench:
     def hub(self, silos, second=False):
         """One that goes on running till the end of the run, and a second one on the same database."""
         if (silos, second) not in self.hubs:
-            self.hubs[silos, second] = self.stack.enter_context(self.a_hub(self.database(silos)))
+            wrapper = HUGE_PAGES if silos >= 100_000 else ()
+            self.hubs[silos, second] = self.stack.enter_context(self.a_hub(self.database(silos), wrapper=wrapper))
         return self.hubs[silos, second]
 
     @contextlib.contextmanager

@@ -219,7 +219,7 @@ def memory(bench):
     return [
         Row("api memory, empty", empty, "MB", at_most=20),
         Row("api memory, 1,000,000 silos", hub.memory_kb_at_start / 1024, "MB", at_most=300),
-        Row("start with 1,000,000 silos", hub.started_in, "s", at_most=2.5, note=f"filling the database took {filled:.0f} s"),
+        Row("start with 1,000,000 silos", hub.started_in, "s", at_most=2.5, note=f"in huge pages; filling the database took {filled:.0f} s"),
     ]
 
 

@@ -227,7 +227,7 @@ static int verify(struct authenticator *auth, const char *header, const struct u
 		may = ratelimit_login(auth->limits, call->peer, credentials->user, call->now_us, &call->verdict);
 	if (may == LIMITS_LOGIN_LOCKED)
 		return refuse_locked_out(call, why);
-	login_cache_key(auth->cache, header, user, &key);
+	login_cache_key(auth->cache, basic_encoded(header), user, &key);
 	memcpy(&attempt, key.header, sizeof attempt);
 	int err = check_password(auth, user, credentials, &key, call, may == LIMITS_LOGIN_KNOWN, &right);
 	if (!err && !right && !call->login->confirmed)
@@ -313,9 +313,10 @@ static bool hash_bearer(const char *authorization, unsigned char ret_hash[static
 static bool is_recognised(struct authenticator *auth, const char *authorization, struct authenticator_call *call,
 			  struct principal *ret_principal)
 {
+	const char *encoded = basic_encoded(authorization);
 	struct user user;
 
-	if (!login_cache_user(auth->cache, auth->store, authorization, &user) ||
+	if (!encoded || !login_cache_user(auth->cache, auth->store, encoded, &user) ||
 	    (call->limited &&
 	     ratelimit_login(auth->limits, call->peer, user.name, call->now_us, &call->verdict) != LIMITS_LOGIN_OPEN))
 		return false;
@@ -377,7 +378,8 @@ bool authenticator_is_known(struct authenticator *auth, const char *authorizatio
 		return false;
 	if (hash_bearer(authorization, hash))
 		return is_token(auth, hash);
-	return login_cache_user(auth->cache, auth->store, authorization, &user) ||
+	const char *encoded = basic_encoded(authorization);
+	return (encoded && login_cache_user(auth->cache, auth->store, encoded, &user)) ||
 	       (!basic_parse(authorization, &credentials, NULL) &&
 		token_hash_secret(credentials.password, credentials.password_len, hash) && is_token(auth, hash));
 }

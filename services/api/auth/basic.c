@@ -10,6 +10,11 @@ void basic_wipe(struct credentials *credentials)
 	sodium_memzero(credentials, sizeof *credentials);
 }
 
+const char *basic_encoded(const char *authorization)
+{
+	return strncasecmp(authorization, "Basic ", 6) == 0 ? authorization + 5 + strspn(authorization + 5, " ") : NULL;
+}
+
 /* RFC 7617: "Basic" SP base64(user-id ":" password), UTF-8. */
 int basic_parse(const char *authorization, struct credentials *ret_credentials, struct why *ret_why)
 {
@@ -19,13 +24,13 @@ int basic_parse(const char *authorization, struct credentials *ret_credentials, 
 	if (!authorization)
 		return why_set(ret_why, ERR_UNAUTHORIZED, "",
 			       "this needs a user name and a password (HTTP Basic), or a token (Bearer)");
-	if (strncasecmp(authorization, "Basic ", 6) != 0)
+	const char *encoded = basic_encoded(authorization);
+	if (!encoded)
 		return why_set(ret_why, ERR_UNAUTHORIZED, "",
 			       "the Authorization header is not of the form \"Basic …\", or \"Bearer …\" with a token "
 			       "of a hub");
-	authorization += strspn(authorization + 5, " ") + 5;
-	if (sodium_base642bin((unsigned char *)c->text, sizeof c->text - 1, authorization, strlen(authorization), NULL,
-			      &len, NULL, sodium_base64_VARIANT_ORIGINAL))
+	if (sodium_base642bin((unsigned char *)c->text, sizeof c->text - 1, encoded, strlen(encoded), NULL, &len, NULL,
+			      sodium_base64_VARIANT_ORIGINAL))
 		return why_set(ret_why, ERR_UNAUTHORIZED, "",
 			       "the credentials in the Authorization header are not base64, or are too long");
 	c->text[len] = '\0';

@@ -18,6 +18,8 @@ struct credentials {
 	size_t password_len;
 };
 
+/* What stands behind "Basic", in any case and with any number of spaces; NULL: the header is another one. */
+const char *basic_encoded(const char *authorization);
 /* `authorization` is the header's value or NULL. ERR_UNAUTHORIZED with a reason that repeats nothing of it. */
 int basic_parse(const char *authorization, struct credentials *ret_credentials, struct why *ret_why);
 void basic_wipe(struct credentials *credentials);

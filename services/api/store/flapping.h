@@ -7,6 +7,7 @@
  * With more of either, what rested longest is forgotten.
  *
  * The log says it once, again every hour as long as it goes on, and once when it is over: after ten minutes of rest.
+ * Who makes a change is kept of names that are fought over only: the first time, the log knows who made the third.
  * flapping_note() and flapping_sweep() are for one thread, the store's writer; the others for any.
  */
 #ifndef SILODNS_API_STORE_FLAPPING_H

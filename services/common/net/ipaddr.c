@@ -115,7 +115,7 @@ int ipaddr_parse(const char *text, size_t len, struct ipaddr *ret_ip, struct why
 		return why_set(ret_why, ERR_INVALID, "", "the address holds a NUL byte");
 	memcpy(copy, text, len < sizeof copy ? len : sizeof copy - 1);
 	if (len < IPADDR_TEXT_MAX) {
-		if (inet_pton(AF_INET, copy, ip.bytes) == 1 && !has_leading_zero(copy))
+		if (inet_pton(AF_INET, copy, ip.bytes) == 1) /* refuses leading zeros, too */
 			ip.family = 4;
 		else if (inet_pton(AF_INET6, copy, ip.bytes) == 1 &&
 			 memcmp(ip.bytes, mapped_prefix, sizeof mapped_prefix) != 0)

@@ -254,17 +254,19 @@ def test_a_new_user_has_the_id_that_the_database_gave_it(make_hub, database):
     assert dict(database.sql("SELECT subject, owner FROM change_log WHERE kind = 'user-put'")) == {name: ids[name] for name in ids}
 
 
-def test_a_change_of_a_record_that_somebody_has_removed_is_refused(make_hub, database):
+def test_a_change_of_what_somebody_has_removed_is_refused(make_hub, database):
     hub = make_hub(database)
     hub.put_silo("a", {"h": "192.0.2.1", "i": "192.0.2.2"})
-    database.sql("DELETE FROM record WHERE hostname = 'h'")
+    hub.put_silo("b", {"h": "192.0.2.1"})
+    database.sql("DELETE FROM record WHERE silo = 'a' AND hostname = 'h'; DELETE FROM silo WHERE id = 'b'")
     before = hub.get("/silos/a").json
-    for records in ({"h": "192.0.2.3", "i": "192.0.2.2"}, {"h": "192.0.2.3", "i": "192.0.2.4"}):  # one row, several
+    for records in ({"h": "192.0.2.3", "i": "192.0.2.2"}, {"h": "192.0.2.3", "i": "192.0.2.4"}, {"i": "192.0.2.2"}):  # one row, several, one to be deleted
         assert hub.put_silo("a", records).status == 503
+    assert hub.delete("/silos/b").status == 503 and hub.get("/silos/b").status == 200
     assert hub.get("/silos/a").json == before
     assert database.sql("SELECT hostname, ip FROM record") == [["i", "192.0.2.2"]]
-    database.sql("INSERT INTO record VALUES ('a', 'h', '192.0.2.1')")
-    assert hub.put_silo("a", {"h": "192.0.2.3", "i": "192.0.2.4"}).status == 200
+    database.sql("INSERT INTO record VALUES ('a', 'h', '192.0.2.1'); INSERT INTO silo SELECT 'b', owner, 1 FROM silo")
+    assert hub.put_silo("a", {"h": "192.0.2.3", "i": "192.0.2.4"}).status == 200 and hub.delete("/silos/b").status == 204
     hub.check_memory()
 
 

@@ -8,7 +8,7 @@ import http.client
 import pytest
 
 from tests.lib.answers import EMPTY, problem, unavailable
-from tests.lib.hub import ADMIN, SLOW, make_token
+from tests.lib.hub import ADMIN, SLOW, basic, make_token
 from tests.lib.waiting import wait_until
 
 pytestmark = pytest.mark.hub
@@ -251,6 +251,8 @@ def test_a_user_that_does_not_exist_costs_the_same_verification(make_hub, databa
     for n in range(3):
         assert cost(("real", f"wrong-password-{n}"), 401) == cost(("nobody", f"wrong-password-{n}"), 401) == 1
     assert cost(real, 200) == 1 and cost(real, 200) == 0, "one that was right is remembered"
+    for scheme in ("bAsIc", "Basic   "):
+        assert cost(basic(*real).replace("Basic", scheme), 200) == 0, "however its header is written"
 
 
 def test_many_with_the_same_credentials_at_once_cost_one_verification(make_hub, database):
