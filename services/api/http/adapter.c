@@ -110,14 +110,16 @@ void adapter_on_completed(void *arg, struct MHD_Connection *mhd, void **info, en
 
 static enum MHD_Result add_header(void *arg, enum MHD_ValueKind kind, const char *name, const char *value)
 {
-	struct exchange *exchange = arg;
+	struct request *request = arg;
+	int err = request_add_header(request, name, value);
 
 	(void)kind;
-	exchange->err = request_add_header(&exchange->request, name, value);
-	if (name[strcspn(name, " \t")]) /* libmicrohttpd 0.9 takes it for a header of another name (RFC 9112, 5.1) */
-		exchange->err = why_set(&exchange->request.why, ERR_MALFORMED, "",
-					"a header has white space between its name and the colon");
-	return exchange->err ? MHD_NO : MHD_YES;
+	if (err)
+		request->err = err;
+	else if (name[strcspn(name, " \t")]) /* libmicrohttpd 0.9 takes it for another header (RFC 9112, 5.1) */
+		request->err = why_set(&request->why, ERR_MALFORMED, "",
+				       "a header has white space between its name and the colon");
+	return err ? MHD_NO : MHD_YES;
 }
 
 static bool is_bad_target(const struct exchange *exchange)
@@ -161,11 +163,11 @@ static void read_head(struct exchange *exchange, const char *method, const char 
 	request->method = method;
 	exchange->version = version;
 	request_set_target(request, exchange->target);
-	MHD_get_connection_values(exchange->mhd, MHD_HEADER_KIND, add_header, exchange);
+	MHD_get_connection_values(exchange->mhd, MHD_HEADER_KIND, add_header, request);
 	if (!peer || ipaddr_from_sockaddr(peer, &request->connection))
-		exchange->err = ERR_INTERNAL;
-	if (!exchange->err)
-		exchange->err = check_head(exchange, &request->why);
+		request->err = ERR_INTERNAL;
+	if (!request->err)
+		request->err = check_head(exchange, &request->why);
 }
 
 /* --- its body ----------------------------------------------------------------------------------------------------- */
@@ -221,15 +223,12 @@ static enum MHD_Result answer(struct adapter *adapter, struct connection *connec
 	struct exchange *exchange = connection->exchange;
 	enum MHD_Result result = MHD_YES;
 	struct reply reply;
-	int err = exchange->err;
 
 	connection_has_request(connection);
 	reply_init(&reply);
-	if (err)
-		reply_problem(&reply, err, &exchange->request.why);
-	else if (adapter->handler.answer(adapter->handler.arg, &exchange->request, &reply) == ERR_PENDING)
+	if (adapter->handler.answer(adapter->handler.arg, &exchange->request, &reply) == ERR_PENDING)
 		goto out; /* it waits, and is looked at again */
-	if (err || atomic_load(&adapter->draining))
+	if (exchange->request.err || atomic_load(&adapter->draining))
 		reply_header(&reply, "Connection", "close");
 	if (adapter->hsts[0])
 		reply_header(&reply, "Strict-Transport-Security", adapter->hsts);

@@ -16,7 +16,6 @@ struct exchange {
 	struct waiter waiter;
 	struct buf body; /* of the request */
 	bool known;      /* its credentials have been verified before; asked only when bodies are many */
-	int err;         /* what is wrong with its head; request.why tells */
 	const char *end; /* of the target within the request line; only to be compared */
 	const char *version;
 	char target[];

@@ -38,6 +38,7 @@ struct request {
 	bool body_refused;           /* there was one, for which there is no memory now */
 	int64_t started_us;          /* clock_mono_us() */
 	const struct waiter *waiter; /* its connection: who answers may suspend it, and goes on when it is resumed */
+	int err;                     /* what is wrong with its head, which `why` tells: it is to be refused */
 	struct why why;              /* why a function below failed; for the handler's reasons, too */
 
 	void *state; /* the handler's own, NULL at first: what it wants to find when it goes on */

@@ -251,6 +251,8 @@ static int handle(struct call *call)
 {
 	call->method = strcmp(call->request->method, "HEAD") == 0 ? "GET" : call->request->method;
 	int err = admit_address(call);
+	if (!err)
+		err = call->request->err;
 	if (err || call->reply->status == 204) /* a preflight: admit_origin() has answered it */
 		return err;
 	err = find_route(call);

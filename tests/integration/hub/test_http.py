@@ -110,7 +110,12 @@ def test_a_body_whose_end_a_proxy_may_see_elsewhere_is_refused_and_is_the_connec
 
 @pytest.mark.parametrize("head", [b"\r\n", b"Host : x\r\n\r\n"])
 def test_a_head_that_is_against_the_standard_is_refused(shared_hub, head):
-    assert raw(shared_hub, b"GET /ping HTTP/1.1\r\n" + head).startswith(b"HTTP/1.1 400")
+    """By an answer like any other, which is counted and has the headers of all."""
+    before = shared_hub.get("/metrics").body
+    answer = raw(shared_hub, b"GET /ping HTTP/1.1\r\n" + head)
+    assert answer.startswith(b"HTTP/1.1 400") and b"nosniff" in answer and b"no-store" in answer, answer
+    counts = [int(re.search(rb'^silodns_http_errors_total{error="malformed"} (\d+)$', page, re.MULTILINE)[1]) for page in (before, shared_hub.get("/metrics").body)]
+    assert counts[1] == counts[0] + 1
 
 
 def test_errors_and_answers_carry_headers_that_keep_them_private(shared_hub):
