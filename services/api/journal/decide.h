@@ -20,14 +20,14 @@
 /* What the transaction makes of one silo. */
 struct touched_silo {
 	UT_hash_handle hh;
-	const char *id;             /* borrowed from a change */
-	struct document *before;    /* as in the store; NULL: not there; owned */
-	struct document *now;       /* NULL: deleted; owned */
-	const struct silo *records; /* of `now`, borrowed from a change; NULL if now == before or deleted */
+	const char *id;          /* borrowed from a change */
+	struct document *before; /* as in the store; NULL: not there; owned */
+	struct document *now;    /* NULL: deleted; owned */
 };
 
 struct transaction {
 	struct store *store;
+	const struct store_state *state;         /* its view, while a change is decided */
 	uint64_t id;                             /* random: recognises the transaction in the log */
 	uint64_t base;                           /* the store's revision, on which it is decided */
 	uint64_t revision;                       /* of the newest change, or `base` */

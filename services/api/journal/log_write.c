@@ -13,7 +13,39 @@ struct rows {
 	size_t columns;
 };
 
-/* What becomes of silos and records, in the order in which it is written. */
+static void rows_release(struct rows *rows)
+{
+	free(rows->values);
+}
+
+static int rows_add(struct rows *rows, const struct db_value *row)
+{
+	if (rows->len + rows->columns > rows->capacity) {
+		size_t capacity = rows->capacity ? rows->capacity * 2 : 64 * rows->columns;
+		struct db_value *values = realloc(rows->values, capacity * sizeof *values);
+		if (!values)
+			return ERR_NOMEM;
+		rows->values = values;
+		rows->capacity = capacity;
+	}
+	memcpy(rows->values + rows->len, row, rows->columns * sizeof *row);
+	rows->len += rows->columns;
+	return ERR_OK;
+}
+
+static int rows_write(struct changelog *log, enum journal_sql statement, const struct rows *rows)
+{
+	return db_bulk(log->db, statement, rows->values, rows->columns, rows->len / rows->columns);
+}
+
+/* By how much the tables grow and shrink; the hub's row keeps the sums. */
+struct growth {
+	uint64_t accounts, silos, records, tokens, accounts_gone, silos_gone, records_gone, tokens_gone;
+};
+
+/* --- silos and records -------------------------------------------------------------------------------------------- */
+
+/* What becomes of them, in the order in which it is written. */
 enum row_kind { PUT_SILO, DELETE_RECORD, CHANGE_RECORD, ADD_RECORD, DELETE_SILO, ROW_KINDS };
 static const struct {
 	enum journal_sql sql;
@@ -25,134 +57,86 @@ static const struct {
 	[DELETE_SILO] = {SQL_DELETE_SILO, 1, 1}, /* its records go with it */
 };
 
-static void rows_release(struct rows *rows)
-{
-	free(rows->values);
-}
-
-/* The place for one more row; NULL without memory. */
-static struct db_value *rows_add(struct rows *rows)
-{
-	if (rows->len + rows->columns > rows->capacity) {
-		size_t capacity = rows->capacity ? rows->capacity * 2 : 64 * rows->columns;
-		struct db_value *values = realloc(rows->values, capacity * sizeof *values);
-		if (!values)
-			return NULL;
-		rows->values = values;
-		rows->capacity = capacity;
-	}
-	rows->len += rows->columns;
-	return rows->values + rows->len - rows->columns;
-}
-
-static int rows_write(struct changelog *log, unsigned statement, const struct rows *rows)
-{
-	return db_bulk(log->db, statement, rows->values, rows->columns, rows->len / rows->columns);
-}
-
-/* By how much the tables grow and shrink; the hub's row keeps the sums. */
-struct growth {
-	uint64_t accounts, silos, records, tokens, accounts_gone, silos_gone, records_gone, tokens_gone;
+/* What one silo's rows borrow from. */
+struct silo_difference {
+	struct silo before, after; /* but for records that both have */
+	struct record_difference {
+		const struct record *record;
+		bool removed;
+		char ip[IPADDR_TEXT_MAX];
+	} * records;
+	size_t count;
 };
 
-/* Everything that a transaction does to silos and records. */
 struct silo_rows {
 	struct rows of[ROW_KINDS];
-	struct touched_rows {
-		const char *id;
-		struct silo before;
-		char (*ips)[IPADDR_TEXT_MAX]; /* texts that rows borrow */
-		size_t ip_count;
-		const struct record *gone; /* the last that was removed: the next one may take its place */
-	} * silos;
+	struct silo_difference *silos;
 	size_t count;
 };
 
 static void silo_rows_release(struct silo_rows *rows)
 {
-	for (size_t i = 0; rows->silos && i < rows->count; i++) {
+	for (size_t i = 0; i < rows->count; i++) {
 		silo_release(&rows->silos[i].before);
-		free(rows->silos[i].ips);
+		silo_release(&rows->silos[i].after);
+		free(rows->silos[i].records);
 	}
 	free(rows->silos);
 	for (size_t kind = 0; kind < ROW_KINDS; kind++)
 		rows_release(&rows->of[kind]);
 }
 
-struct record_diff {
-	struct silo_rows *rows;
-	struct touched_rows *silo;
-};
-
-static int add_removal(const struct record_diff *diff)
+/* A silo_diff_fn. */
+static int add_difference(void *arg, const struct record *record, bool removed)
 {
-	struct touched_rows *silo = diff->silo;
-	const struct record *record = silo->gone;
-	struct db_value *row = record ? rows_add(&diff->rows->of[DELETE_RECORD]) : NULL;
+	struct silo_difference *silo = arg;
+	struct record_difference *difference = &silo->records[silo->count++];
 
-	silo->gone = NULL;
-	if (!record || !row)
-		return record ? ERR_NOMEM : ERR_OK;
-	row[0] = TEXT(silo->id);
-	row[1] = TEXT(record->hostname);
-	row[2] = TEXT(silo->ips[silo->ip_count - 1]);
+	difference->record = record;
+	difference->removed = removed;
+	ipaddr_format(&record->ip, difference->ip);
 	return ERR_OK;
 }
 
-/* A silo_diff_fn. An address that goes and one that comes for the same hostname are one changed row. */
-static int add_record_row(void *arg, const struct record *record, bool removed)
+/* An address that goes and one that comes for the same hostname are one changed row. */
+static int add_record_rows(struct silo_rows *rows, const char *id, const struct silo_difference *silo)
 {
-	const struct record_diff *diff = arg;
-	struct touched_rows *silo = diff->silo;
-	bool changes = silo->gone && !removed && strcmp(silo->gone->hostname, record->hostname) == 0;
-	int err = changes ? ERR_OK : add_removal(diff);
-	char *ip = silo->ips[silo->ip_count++];
-	struct db_value *row;
+	int err = ERR_OK;
+
+	for (size_t i = 0; i < silo->count && !err; i++) {
+		const struct record_difference *it = &silo->records[i], *next = i + 1 < silo->count ? it + 1 : NULL;
+		bool changes = it->removed && next && !next->removed &&
+			       strcmp(it->record->hostname, next->record->hostname) == 0;
+		const struct db_value row[] = {TEXT(id), TEXT(it->record->hostname), TEXT(it->ip),
+					       TEXT(changes ? next->ip : "")};
+		err = rows_add(&rows->of[changes ? CHANGE_RECORD : it->removed ? DELETE_RECORD : ADD_RECORD], row);
+		i += changes;
+	}
+	return err;
+}
+
+static int add_silo(struct silo_rows *rows, const struct touched_silo *touched, struct growth *growth)
+{
+	struct silo_difference *silo = &rows->silos[rows->count++];
+	int err = document_read_difference(touched->before, touched->now, &silo->before, &silo->after);
 
 	if (err)
 		return err;
-	ipaddr_format(&record->ip, ip);
-	if (removed) {
-		silo->gone = record;
-		return ERR_OK;
-	}
-	row = rows_add(&diff->rows->of[changes ? CHANGE_RECORD : ADD_RECORD]);
-	if (!row)
-		return ERR_NOMEM;
-	silo->gone = NULL;
-	row[0] = TEXT(silo->id);
-	row[1] = TEXT(record->hostname);
-	row[2] = TEXT(changes ? silo->ips[silo->ip_count - 2] : ip);
-	if (changes)
-		row[3] = TEXT(ip);
-	return ERR_OK;
-}
-
-/* The rows borrow from what is kept in `rows->silos`. */
-static int add_silo(struct silo_rows *rows, const struct touched_silo *touched, struct growth *growth)
-{
-	static const struct silo none;
-	struct touched_rows *silo = &rows->silos[rows->count++];
-	const struct record_diff diff = {rows, silo};
-	struct db_value *row = rows_add(&rows->of[touched->now ? PUT_SILO : DELETE_SILO]);
-	const struct silo *after = touched->now ? touched->records : &none;
-	int err = touched->before ? document_read(touched->before, &silo->before) : ERR_OK;
-
-	silo->id = touched->id;
-	silo->ips = row ? calloc(silo->before.count + after->count + 1, sizeof *silo->ips) : NULL;
-	if (err || !silo->ips)
-		return err ? err : ERR_NOMEM;
-	row[0] = TEXT(touched->id);
 	growth->silos += !touched->before;
 	growth->silos_gone += !touched->now;
-	growth->records += after->count;
+	growth->records += silo->after.count;
 	growth->records_gone += silo->before.count;
-	if (!touched->now) /* its records go with it */
-		return ERR_OK;
-	row[1] = DB_U64_VALUE(touched->now->owner);
-	row[2] = DB_U64_VALUE(touched->now->revision);
-	err = silo_diff(&silo->before, after, add_record_row, (void *)(uintptr_t)&diff);
-	return err ? err : add_removal(&diff);
+	if (!touched->now)
+		return rows_add(&rows->of[DELETE_SILO], &TEXT(touched->id));
+	silo->records = calloc(silo->before.count + silo->after.count + 1, sizeof *silo->records);
+	if (!silo->records)
+		return ERR_NOMEM;
+	const struct db_value row[] = {TEXT(touched->id), DB_U64_VALUE(touched->now->owner),
+				       DB_U64_VALUE(touched->now->revision)};
+	err = rows_add(&rows->of[PUT_SILO], row);
+	if (!err)
+		err = silo_diff(&silo->before, &silo->after, add_difference, silo);
+	return err ? err : add_record_rows(rows, touched->id, silo);
 }
 
 static int add_silos(const struct transaction *transaction, struct silo_rows *rows, struct growth *growth)
@@ -188,7 +172,7 @@ static int write_silos(struct changelog *log, const struct silo_rows *rows)
 
 /* --- users and tokens --------------------------------------------------------------------------------------------- */
 
-static void add_account(const struct change *change, struct growth *growth)
+static void count_accounts(const struct change *change, struct growth *growth)
 {
 	growth->accounts += change->kind == CHANGE_USER_PUT && !change->user.id;
 	growth->accounts_gone += change->kind == CHANGE_USER_DELETE;
@@ -268,21 +252,20 @@ static int write_log(struct changelog *log, const struct transaction *transactio
 	for (size_t i = 0; i < transaction->count; i++) {
 		const struct change *change = transaction->changes[i];
 		bool patch = change->kind == CHANGE_SILO_PATCH;
-		struct db_value *row = rows_add(&rows);
-		if (!row)
-			return ERR_NOMEM;
 		ipaddr_format(&change->peer, peers[i]);
-		row[0] = DB_U64_VALUE(change->revision);
-		row[1] = DB_U64_VALUE(transaction->id);
-		row[2] = DB_U64_VALUE(patch ? CHANGE_SILO_PUT : change->kind);
-		row[3] = TEXT(change->subject);
-		row[4] = DB_U64_VALUE(change->owner);
-		row[5] = DB_U64_VALUE(change->former_owner);
-		row[6] = document_of(change);
-		row[7] = TEXT(change->actor.name);
-		row[8] = TEXT(peers[i]);
-		row[9] = DB_U64_VALUE((uint64_t)transaction->at);
-		row[10] = TEXT(token_name(change->actor.token));
+		const struct db_value row[] = {DB_U64_VALUE(change->revision),
+					       DB_U64_VALUE(transaction->id),
+					       DB_U64_VALUE(patch ? CHANGE_SILO_PUT : change->kind),
+					       TEXT(change->subject),
+					       DB_U64_VALUE(change->owner),
+					       DB_U64_VALUE(change->former_owner),
+					       document_of(change),
+					       TEXT(change->actor.name),
+					       TEXT(peers[i]),
+					       DB_U64_VALUE((uint64_t)transaction->at),
+					       TEXT(token_name(change->actor.token))};
+		if (rows_add(&rows, row))
+			return ERR_NOMEM;
 	}
 	return rows_write(log, SQL_LOG, &rows);
 }
@@ -348,7 +331,7 @@ int changelog_write(struct changelog *log, const struct transaction *transaction
 
 	log->why.text[0] = '\0';
 	for (size_t i = 0; i < transaction->count; i++)
-		add_account(transaction->changes[i], &growth);
+		count_accounts(transaction->changes[i], &growth);
 	/* On one server the hub's row comes first: it is the lock. In a cluster the log comes first, and check_intact()
 	 * sees by it that nothing was rolled back; there the lock is held, for what it is worth. */
 	bool one_address = !err && is_one_address(log, transaction, &rows);

@@ -1,82 +1,119 @@
-#include "api/journal/queue_internal.h"
+#include "api/journal/queue.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <utlist.h>
 
 #include "common/base/clock.h"
 
 #define TICK_MS 25 /* how late a change may be withdrawn */
 
-/* --- items -------------------------------------------------------------------------------------------------------- */
+enum item_state { WAITS, TAKEN, COMMITS, ANSWERED };
 
-void item_unref(struct item *item)
+/* A change from its submission until both sides have let go of it. All but `pending` is guarded by the queue's lock. */
+struct item {
+	struct pending pending;   /* first, as the outside has its address; the writer's while it is taken */
+	struct item *prev, *next; /* in queue->live, then in queue->answered */
+	enum item_state state;
+	unsigned holders;      /* the submitter; the queue or the writer */
+	int64_t since_ms;      /* clock_mono_ms */
+	struct waiter waiter;  /* suspended until it is answered; no functions: the submitter blocks, or nobody waits */
+	int err;               /* the answer */
+	const char *withdrawn; /* why; NULL: the answer is the writer's, in `pending` */
+};
+
+struct queue {
+	pthread_mutex_t lock; /* guards all below */
+	pthread_cond_t work, progress, tick;
+	struct item *live;     /* without an answer, in the order of their submission */
+	struct item *answered; /* whose waiters queue_unlock() resumes */
+	size_t waiting;        /* of `live` */
+	unsigned resuming;     /* threads that are resuming waiters */
+	pthread_t timer;
+	bool timer_sleeps, released; /* nothing is live; the timer has to end */
+	bool stopping;
+	bool open;            /* the database is there */
+	bool stalled;         /* open, but a change had to be withdrawn: refuse until something has gone through */
+	int64_t grace_ms;     /* what the transaction under way has beyond the limits, for its size */
+	int64_t busy_since;   /* clock_mono_ms; since when the writer is at the database; 0: it waits for work */
+	int64_t closed_since; /* clock_mono_ms */
+	char reason[256];     /* why not open */
+	uint64_t transactions, changes;
+	uint64_t sizes[QUEUE_SIZES];
+};
+
+/* --- items: with the lock held ------------------------------------------------------------------------------------ */
+
+static void item_unref(struct item *item)
 {
 	if (--item->holders)
 		return;
 	document_unref(item->pending.outcome.body);
-	document_unref(item->answer.body);
 	change_release(&item->pending.change);
 	free(item);
 }
 
-void item_answer(struct queue *queue, struct item *item, int err, struct outcome *outcome, struct waiters *waiters)
+/* Once and for good. One that waits is let go of by the queue; one that is taken, by the writer later. */
+static void item_answer(struct queue *queue, struct item *item, int err, const char *withdrawn)
 {
-	if (item->answered)
-		return;
-	item->answered = true;
-	item->answer_err = err;
-	item->answer = *outcome;
-	outcome->body = NULL;
-	DL_DELETE2(queue->live, item, live_prev, live_next);
-	if (item->waiter.resume) {
-		waiters->list[waiters->count++] = item->waiter;
-		queue->resuming++;
-	} else {
-		pthread_cond_broadcast(&queue->answered);
+	bool waits = item->state == WAITS;
+
+	DL_DELETE(queue->live, item);
+	item->state = ANSWERED;
+	item->err = err;
+	item->withdrawn = withdrawn;
+	if (item->waiter.resume)
+		DL_APPEND(queue->answered, item);
+	else
+		pthread_cond_broadcast(&queue->progress);
+	if (waits) {
+		queue->waiting--;
+		item_unref(item);
 	}
 }
 
-void waiters_resume(struct queue *queue, const struct waiters *waiters)
+static void item_withdraw(struct queue *queue, struct item *item, const char *reason)
 {
-	if (!waiters->count)
-		return;
-	for (size_t i = 0; i < waiters->count; i++)
-		waiters->list[i].resume(waiters->list[i].handle);
-	pthread_mutex_lock(&queue->lock);
-	queue->resuming -= waiters->count;
-	pthread_cond_broadcast(&queue->answered);
-	pthread_mutex_unlock(&queue->lock);
+	item_answer(queue, item, item->state == COMMITS ? ERR_UNKNOWN_OUTCOME : ERR_UNAVAILABLE, reason);
 }
 
-/* With the lock held. */
-static void item_withdraw(struct queue *queue, struct item *item, const char *reason, struct waiters *waiters)
+/* Lets go of the lock and resumes those who were answered meanwhile; who is resumed may free its item. */
+static void queue_unlock(struct queue *queue)
 {
-	struct outcome outcome = {0};
-	int err = item->commits ? ERR_UNKNOWN_OUTCOME : ERR_UNAVAILABLE;
+	struct item *item = queue->answered, *next;
+	bool resumes = item != NULL;
 
-	why_set(&outcome.why, err, "",
-		item->commits ? "%s during the commit: the change may or may not have happened; read before you try "
-				"again"
-			      : "%s; nothing was changed",
-		reason);
-	item_answer(queue, item, err, &outcome, waiters);
+	queue->answered = NULL;
+	queue->resuming += resumes;
+	pthread_mutex_unlock(&queue->lock);
+	for (; item; item = next) {
+		next = item->next;
+		item->waiter.resume(item->waiter.handle);
+	}
+	if (!resumes)
+		return;
+	pthread_mutex_lock(&queue->lock);
+	queue->resuming--;
+	pthread_cond_broadcast(&queue->progress);
+	pthread_mutex_unlock(&queue->lock);
 }
 
 /* --- time limits -------------------------------------------------------------------------------------------------- */
 
-static void withdraw_late(struct queue *queue, struct waiters *waiters)
+static void withdraw_late(struct queue *queue)
 {
 	int64_t now_ms = clock_mono_ms();
 	struct item *item, *next;
 
-	for (item = queue->live; item && waiters->count < TRANSACTION_MAX; item = next) {
-		int64_t limit_ms = item->commits ? QUEUE_COMMIT_WAIT_MS : QUEUE_WAIT_MS + queue->grace_ms;
-		next = item->live_next;
-		if (now_ms - item->since_ms < limit_ms)
+	DL_FOREACH_SAFE (queue->live, item, next) {
+		bool commits = item->state == COMMITS;
+		if (now_ms - item->since_ms < (commits ? QUEUE_COMMIT_WAIT_MS : QUEUE_WAIT_MS + queue->grace_ms))
 			continue;
-		queue->stalled |= !item->commits;
-		item_withdraw(queue, item, "the database does not answer", waiters);
+		queue->stalled |= !commits;
+		item_withdraw(queue, item, "the database does not answer");
 	}
 }
 
@@ -84,24 +121,20 @@ static void withdraw_late(struct queue *queue, struct waiters *waiters)
 static void *timer_main(void *arg)
 {
 	struct queue *queue = arg;
-	struct waiters waiters;
 
 	pthread_mutex_lock(&queue->lock);
 	while (!queue->released) {
-		waiters.count = 0;
-		withdraw_late(queue, &waiters);
-		if (waiters.count) {
-			pthread_mutex_unlock(&queue->lock);
-			waiters_resume(queue, &waiters);
-			pthread_mutex_lock(&queue->lock);
-			continue;
-		}
-		queue->timer_sleeps = !queue->live;
 		const struct timespec until = clock_mono_at(clock_mono_ms() + TICK_MS);
+		queue->timer_sleeps = !queue->live;
 		if (queue->timer_sleeps)
 			pthread_cond_wait(&queue->tick, &queue->lock);
 		else
 			pthread_cond_timedwait(&queue->tick, &queue->lock, &until);
+		withdraw_late(queue);
+		if (queue->answered) {
+			queue_unlock(queue);
+			pthread_mutex_lock(&queue->lock);
+		}
 	}
 	pthread_mutex_unlock(&queue->lock);
 	return NULL;
@@ -110,7 +143,7 @@ static void *timer_main(void *arg)
 static void queue_destroy(struct queue *queue)
 {
 	pthread_cond_destroy(&queue->tick);
-	pthread_cond_destroy(&queue->answered);
+	pthread_cond_destroy(&queue->progress);
 	pthread_cond_destroy(&queue->work);
 	pthread_mutex_destroy(&queue->lock);
 	free(queue);
@@ -124,7 +157,7 @@ int queue_new(struct queue **ret_queue)
 		return ERR_NOMEM;
 	pthread_mutex_init(&queue->lock, NULL);
 	clock_cond_init(&queue->work);
-	clock_cond_init(&queue->answered);
+	clock_cond_init(&queue->progress);
 	clock_cond_init(&queue->tick);
 	queue->closed_since = clock_mono_ms();
 	snprintf(queue->reason, sizeof queue->reason, "not connected yet");
@@ -150,7 +183,7 @@ void queue_free(struct queue *queue)
 
 /* --- who asks ----------------------------------------------------------------------------------------------------- */
 
-/* With the lock held, as the next two. */
+/* With the lock held, as the next. */
 static bool is_stalled(const struct queue *queue)
 {
 	return queue->stalled ||
@@ -166,23 +199,9 @@ static int check_open(const struct queue *queue, struct why *why)
 			       queue->reason);
 	if (is_stalled(queue))
 		return why_set(why, ERR_UNAVAILABLE, "", "the database does not answer; nothing was changed");
-	if (queue->count >= QUEUE_MAX)
+	if (queue->waiting >= QUEUE_MAX)
 		return why_set(why, ERR_BUSY, "", "%d changes are waiting already; nothing was changed", QUEUE_MAX);
 	return ERR_OK;
-}
-
-static void enqueue(struct queue *queue, struct item *item)
-{
-	item->since_ms = clock_mono_ms();
-	if (item->waiter.suspend)
-		item->waiter.suspend(item->waiter.handle); /* before anybody can resume it */
-	DL_APPEND(queue->items, item);
-	DL_APPEND2(queue->live, item, live_prev, live_next);
-	queue->count++;
-	item->holders++; /* the writer */
-	if (queue->timer_sleeps)
-		pthread_cond_signal(&queue->tick);
-	pthread_cond_signal(&queue->work);
 }
 
 int queue_submit_take(struct queue *queue, struct change *change, const struct waiter *waiter,
@@ -196,18 +215,26 @@ int queue_submit_take(struct queue *queue, struct change *change, const struct w
 	}
 	item->pending.change = *change;
 	memset(change, 0, sizeof *change);
-	item->holders = 1;
+	item->holders = 2;
 	if (waiter)
 		item->waiter = *waiter;
 	pthread_mutex_lock(&queue->lock);
 	int err = check_open(queue, ret_why);
-	if (err)
+	if (err) {
+		item->holders = 1;
 		item_unref(item);
-	else
-		enqueue(queue, item);
-	pthread_mutex_unlock(&queue->lock);
-	if (err)
+		pthread_mutex_unlock(&queue->lock);
 		return err;
+	}
+	item->since_ms = clock_mono_ms();
+	if (item->waiter.suspend)
+		item->waiter.suspend(item->waiter.handle); /* before anybody can resume it */
+	DL_APPEND(queue->live, item);
+	queue->waiting++;
+	if (queue->timer_sleeps)
+		pthread_cond_signal(&queue->tick);
+	pthread_cond_signal(&queue->work);
+	pthread_mutex_unlock(&queue->lock);
 	*ret_pending = &item->pending;
 	return ERR_PENDING;
 }
@@ -217,11 +244,20 @@ int queue_collect_take(struct queue *queue, struct pending *pending, struct outc
 	struct item *item = (struct item *)pending;
 
 	pthread_mutex_lock(&queue->lock);
-	while (!item->answered)
-		pthread_cond_wait(&queue->answered, &queue->lock);
-	int err = item->answer_err;
-	*ret_outcome = item->answer;
-	item->answer.body = NULL;
+	while (item->state != ANSWERED)
+		pthread_cond_wait(&queue->progress, &queue->lock);
+	int err = item->err;
+	if (item->withdrawn) {
+		memset(ret_outcome, 0, sizeof *ret_outcome);
+		why_set(&ret_outcome->why, err, "",
+			err == ERR_UNKNOWN_OUTCOME ? "%s during the commit: the change may or may not have happened; "
+						     "read before you try again"
+						   : "%s; nothing was changed",
+			item->withdrawn);
+	} else {
+		*ret_outcome = pending->outcome;
+		pending->outcome.body = NULL;
+	}
 	item_unref(item);
 	pthread_mutex_unlock(&queue->lock);
 	return err;
@@ -243,10 +279,9 @@ void queue_abandon_take(struct queue *queue, struct pending *pending)
 	if (!item)
 		return;
 	pthread_mutex_lock(&queue->lock);
-	if (!item->answered) {
-		item->answered = true;
-		DL_DELETE2(queue->live, item, live_prev, live_next);
-	}
+	item->waiter.resume = NULL; /* it is not suspended */
+	if (item->state != ANSWERED)
+		item_withdraw(queue, item, "abandoned");
 	item_unref(item);
 	pthread_mutex_unlock(&queue->lock);
 }
@@ -267,21 +302,15 @@ int queue_post_take(struct queue *queue, struct change *change)
 
 void queue_drain(struct queue *queue)
 {
-	struct waiters waiters;
-
-	do {
-		waiters.count = 0;
-		pthread_mutex_lock(&queue->lock);
-		queue->stopping = true;
-		while (queue->live && waiters.count < TRANSACTION_MAX)
-			item_withdraw(queue, queue->live, "the hub is shutting down", &waiters);
-		pthread_cond_signal(&queue->work);
-		pthread_mutex_unlock(&queue->lock);
-		waiters_resume(queue, &waiters);
-	} while (waiters.count);
 	pthread_mutex_lock(&queue->lock);
-	while (queue->resuming) /* by the writer or the timer: until then somebody is suspended */
-		pthread_cond_wait(&queue->answered, &queue->lock);
+	queue->stopping = true;
+	while (queue->live)
+		item_withdraw(queue, queue->live, "the hub is shutting down");
+	pthread_cond_signal(&queue->work);
+	queue_unlock(queue);
+	pthread_mutex_lock(&queue->lock);
+	while (queue->resuming) /* the writer or the timer: until then somebody is suspended */
+		pthread_cond_wait(&queue->progress, &queue->lock);
 	pthread_mutex_unlock(&queue->lock);
 }
 
@@ -292,11 +321,147 @@ void queue_status(struct queue *queue, struct queue_status *ret_status)
 	*ret_status = (struct queue_status){.database_up = queue->open && !stalled,
 					    .transactions = queue->transactions,
 					    .changes = queue->changes,
-					    .waiting = queue->count};
+					    .waiting = queue->waiting};
 	memcpy(ret_status->sizes, queue->sizes, sizeof queue->sizes);
 	if (!queue->open)
 		ret_status->down_ms = clock_mono_ms() - queue->closed_since;
 	snprintf(ret_status->reason, sizeof ret_status->reason, "%s",
 		 queue->open && stalled ? "it does not answer" : queue->reason);
 	pthread_mutex_unlock(&queue->lock);
+}
+
+/* --- the writer --------------------------------------------------------------------------------------------------- */
+
+void queue_close(struct queue *queue, const char *reason)
+{
+	struct item *item, *next;
+
+	pthread_mutex_lock(&queue->lock);
+	if (queue->open)
+		queue->closed_since = clock_mono_ms();
+	queue->open = false;
+	snprintf(queue->reason, sizeof queue->reason, "%s", reason);
+	DL_FOREACH_SAFE (queue->live, item, next)
+		if (item->state == WAITS)
+			item_withdraw(queue, item, "the database is away");
+	queue_unlock(queue);
+}
+
+int64_t queue_open(struct queue *queue)
+{
+	pthread_mutex_lock(&queue->lock);
+	int64_t closed_ms = queue->open ? -1 : clock_mono_ms() - queue->closed_since;
+	queue->open = true;
+	queue->stalled = false;
+	queue->reason[0] = '\0';
+	pthread_mutex_unlock(&queue->lock);
+	return closed_ms;
+}
+
+void queue_stop(struct queue *queue)
+{
+	pthread_mutex_lock(&queue->lock);
+	queue->stopping = true;
+	pthread_cond_signal(&queue->work);
+	pthread_mutex_unlock(&queue->lock);
+}
+
+bool queue_is_stopping(struct queue *queue)
+{
+	pthread_mutex_lock(&queue->lock);
+	bool stopping = queue->stopping;
+	pthread_mutex_unlock(&queue->lock);
+	return stopping;
+}
+
+bool queue_is_drained(struct queue *queue)
+{
+	pthread_mutex_lock(&queue->lock);
+	bool drained = queue->stopping && !queue->waiting;
+	pthread_mutex_unlock(&queue->lock);
+	return drained;
+}
+
+size_t queue_take(struct queue *queue, int64_t timeout_ms, struct pending *ret_taken[static TRANSACTION_MAX])
+{
+	const struct timespec until = clock_mono_at(clock_mono_ms() + timeout_ms);
+	size_t count = 0, bytes = 0;
+	bool alone = false;
+
+	pthread_mutex_lock(&queue->lock);
+	queue->busy_since = 0;
+	while (!queue->waiting && !queue->stopping && pthread_cond_timedwait(&queue->work, &queue->lock, &until) == 0)
+		;
+	for (struct item *item = queue->live; item && queue->waiting; item = item->next) {
+		const struct change *change = &item->pending.change;
+		if (item->state != WAITS) /* its commit is in doubt */
+			continue;
+		alone |= !change_is_of_silo(change);
+		if (count == TRANSACTION_MAX || bytes >= TRANSACTION_BYTES_MAX || (count && alone))
+			break;
+		item->state = TAKEN;
+		queue->waiting--;
+		bytes += change->document ? change->document->len : 0;
+		ret_taken[count++] = &item->pending;
+	}
+	queue->grace_ms = (int64_t)(bytes / QUEUE_BYTES_PER_MS);
+	queue->busy_since = clock_mono_ms();
+	pthread_mutex_unlock(&queue->lock);
+	return count;
+}
+
+void queue_grant_time(struct queue *queue, size_t bytes)
+{
+	pthread_mutex_lock(&queue->lock);
+	queue->grace_ms = (int64_t)(bytes / QUEUE_BYTES_PER_MS);
+	pthread_mutex_unlock(&queue->lock);
+}
+
+void queue_return(struct queue *queue, struct pending *taken[], size_t count)
+{
+	pthread_mutex_lock(&queue->lock);
+	for (size_t i = 0; i < count; i++) {
+		struct item *item = (struct item *)taken[i];
+		if (item->state == ANSWERED) {
+			item_unref(item);
+			continue;
+		}
+		item->state = WAITS;
+		queue->waiting++;
+	}
+	pthread_mutex_unlock(&queue->lock);
+}
+
+bool queue_enter_commit(struct queue *queue, struct pending *taken[], size_t count)
+{
+	bool all = true;
+
+	pthread_mutex_lock(&queue->lock);
+	for (size_t i = 0; i < count; i++)
+		all &= ((struct item *)taken[i])->state == TAKEN;
+	for (size_t i = 0; i < count && all; i++)
+		((struct item *)taken[i])->state = COMMITS;
+	pthread_mutex_unlock(&queue->lock);
+	return all;
+}
+
+void queue_finish_take(struct queue *queue, struct pending *taken[], size_t count, bool committed)
+{
+	size_t changes = 0, size = 0;
+
+	pthread_mutex_lock(&queue->lock);
+	queue->stalled = false;
+	for (size_t i = 0; i < count; i++) {
+		struct item *item = (struct item *)taken[i];
+		changes += !taken[i]->err && taken[i]->outcome.changed;
+		if (item->state != ANSWERED)
+			item_answer(queue, item, taken[i]->err, NULL);
+		item_unref(item);
+	}
+	while (size < QUEUE_SIZES - 1 && changes > (size_t)1 << size)
+		size++;
+	queue->changes += changes;
+	queue->sizes[size] += committed;
+	queue->transactions += committed;
+	queue_unlock(queue);
 }

@@ -6,7 +6,7 @@
  *   waits       in the queue, with at most QUEUE_MAX - 1 others. After QUEUE_WAIT_MS it is withdrawn and answered
  *               ERR_UNAVAILABLE: it is certain that nothing was changed.
  *   is taken    by the writer, which decides it and writes it within a transaction. It can still be withdrawn, and then
- *               the transaction is not committed; or it goes back to the head of the queue, to be tried again.
+ *               the transaction is not committed; or it waits again where it was, to be tried again.
  *   commits     from queue_enter_commit() on: now only the outcome of COMMIT counts. If that is not known within
  *               QUEUE_COMMIT_WAIT_MS the answer is ERR_UNKNOWN_OUTCOME.
  *   is answered once, for good, by whichever of these comes first.
@@ -39,7 +39,7 @@ struct queue;
 int queue_new(struct queue **ret_queue); /* closed. ERR_NOMEM, ERR_SYSTEM: no thread */
 void queue_free(struct queue *queue);    /* when the writer has ended; NULL is allowed */
 
-/* What the writer works on, and nobody else looks into. */
+/* What the writer works on, and nobody else looks into while it is taken. */
 struct pending {
 	struct change change;
 	int err; /* this and the next: what was decided */
@@ -93,14 +93,12 @@ bool queue_is_drained(struct queue *queue); /* stopped, and nothing waits */
  * change of a user or token comes alone, as rights depend on it. */
 size_t queue_take(struct queue *queue, int64_t timeout_ms, struct pending *ret_taken[static TRANSACTION_MAX]);
 
-/* What may become of taken changes: back to the head of the queue; committed or not at all; answered as decided;
- * refused. */
-void queue_return(struct queue *queue, struct pending *taken[], size_t count);
-/* False if one was withdrawn meanwhile: then none may be committed. */
 /* What was taken comes to so many bytes of documents, as is known once it is decided: it has more time. */
 void queue_grant_time(struct queue *queue, size_t bytes);
+/* What may become of taken changes: they wait again, before those that came later; they are being committed (false: one
+ * was withdrawn meanwhile, so none may be); they are answered as `err` and `outcome` of each say. */
+void queue_return(struct queue *queue, struct pending *taken[], size_t count);
 bool queue_enter_commit(struct queue *queue, struct pending *taken[], size_t count);
 void queue_finish_take(struct queue *queue, struct pending *taken[], size_t count, bool committed);
-void queue_refuse_take(struct queue *queue, struct pending *taken[], size_t count, int err, const char *reason);
 
 #endif

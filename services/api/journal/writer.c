@@ -38,13 +38,6 @@ struct writer {
 
 /* --- transactions ------------------------------------------------------------------------------------------------- */
 
-static void transaction_cleanup(struct transaction **transaction)
-{
-	if (*transaction)
-		transaction_release(*transaction);
-	free(*transaction);
-}
-
 /* Brings memory to what the database has, whatever that takes. Not while the hub's row is locked. */
 static int follow(struct writer *w)
 {
@@ -147,27 +140,24 @@ static size_t decide(struct writer *w, struct transaction *transaction, struct p
  */
 static int run_transaction(struct writer *w, struct pending *taken[], size_t *count)
 {
-	_cleanup_(transaction_cleanup) struct transaction *transaction = malloc(sizeof *transaction);
+	_cleanup_(transaction_release) struct transaction transaction = {.count = 0};
 	bool locks = w->contended || changelog_needs_lock(w->log);
-
-	if (!transaction)
-		return ERR_NOMEM;
-	transaction_init(transaction, w->store);
 	int err = locks ? lock(w) : ERR_OK;
+
 	if (err)
 		return err;
-	transaction->base = transaction->revision = store_revision(w->store);
-	*count = decide(w, transaction, taken, *count);
-	if (!transaction->count)
-		return finish_unchanged(w, locks, transaction->base, taken, *count);
-	err = changelog_write(w->log, transaction);
+	transaction_init(&transaction, w->store);
+	*count = decide(w, &transaction, taken, *count);
+	if (!transaction.count)
+		return finish_unchanged(w, locks, transaction.base, taken, *count);
+	err = changelog_write(w->log, &transaction);
 	if (err == ERR_STOPPED) { /* another process was ahead */
 		changelog_rollback(w->log);
 		w->contended = true;
 		err = follow(w);
 		return err ? err : ERR_STOPPED;
 	}
-	return err ? err : commit(w, transaction, taken, *count);
+	return err ? err : commit(w, &transaction, taken, *count);
 }
 
 /* With a connection again: did the transaction in doubt land? If it did, its changes come by the log like anybody
@@ -259,6 +249,16 @@ static int connect_database(struct writer *w, struct why *ret_why)
 	return err;
 }
 
+static void refuse_take(struct writer *w, struct pending *taken[], size_t count, int err, const char *reason)
+{
+	for (size_t i = 0; i < count; i++) {
+		document_unref(taken[i]->outcome.body);
+		taken[i]->outcome = (struct outcome){0};
+		taken[i]->err = why_set(&taken[i]->outcome.why, err, "", "%s", reason);
+	}
+	queue_finish_take(w->queue, taken, count, false);
+}
+
 /* What run_transaction() could not do: try again, split, or refuse. */
 static void handle_failure_take(struct writer *w, struct pending *taken[], size_t count, int err)
 {
@@ -285,8 +285,8 @@ static void handle_failure_take(struct writer *w, struct pending *taken[], size_
 	if (broken || count == 1 || err == ERR_UNAVAILABLE || err == ERR_DEADLOCK) {
 		log_error("changes refused by the database", LOG_ERR(err), LOG_STR("reason", reason),
 			  LOG_U64("changes", count));
-		queue_refuse_take(w->queue, taken, count, err == ERR_DEADLOCK ? ERR_UNAVAILABLE : err,
-				  err == ERR_INTERNAL ? "the database refused the change; see the hub's log" : reason);
+		refuse_take(w, taken, count, err == ERR_DEADLOCK ? ERR_UNAVAILABLE : err,
+			    err == ERR_INTERNAL ? "the database refused the change; see the hub's log" : reason);
 		w->deadlocks = 0;
 		if (err == ERR_TOO_LARGE && !broken)
 			disconnect(w); /* a new connection is given the limit as it is then */
@@ -348,8 +348,8 @@ static void *writer_main(void *arg)
 		}
 	}
 	queue_close(w->queue, "the hub is shutting down");
-	queue_refuse_take(w->queue, w->doubt.taken, w->doubt.count, ERR_UNKNOWN_OUTCOME,
-			  "the hub is shutting down during an interrupted commit: read before you try again");
+	refuse_take(w, w->doubt.taken, w->doubt.count, ERR_UNKNOWN_OUTCOME,
+		    "the hub is shutting down during an interrupted commit: read before you try again");
 	disconnect(w);
 	return NULL;
 }

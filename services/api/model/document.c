@@ -91,3 +91,16 @@ int document_read(const struct document *body, struct silo *ret_silo)
 	/* Not written by a hub: a person's repair of the log, perhaps. */
 	return err == ERR_MALFORMED ? silo_parse(body->json, body->len, NULL, NULL, ret_silo, NULL) : err;
 }
+
+int document_read_difference(const struct document *before, const struct document *after, struct silo *ret_before,
+			     struct silo *ret_after)
+{
+	int err = before && after ? silo_read_difference(before->json, before->len, after->json, after->len, ret_before,
+							 ret_after)
+				  : ERR_MALFORMED;
+
+	if (err != ERR_MALFORMED)
+		return err;
+	err = before ? document_read(before, ret_before) : ERR_OK;
+	return err || !after ? err : document_read(after, ret_after);
+}

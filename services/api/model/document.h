@@ -46,6 +46,10 @@ void document_cleanup(struct document **body); /* for _cleanup_() */
 
 /* The silo that the document is. ERR_NOMEM; ERR_MALFORMED, ERR_INVALID: a person wrote it, not a hub. */
 int document_read(const struct document *body, struct silo *ret_silo);
+/* Both of them (NULL: a silo without records, left as it is), but without most of the records that both have: what
+ * silo_diff() finds is the same. Errors as document_read(); what is set is to be released then, too. */
+int document_read_difference(const struct document *before, const struct document *after, struct silo *ret_before,
+			     struct silo *ret_after);
 void document_id(const struct document *body, char ret_id[static SILO_ID_MAX + 1]);
 /* <0, 0, >0: by the ids' bytes. */
 int document_compare_id(const struct document *a, const struct document *b);

@@ -189,16 +189,6 @@ int store_token_by_subject(struct store *store, const char *subject, struct toke
 	return copy_token(store, store_state_token_by_subject(store_view(store), subject), ret_token);
 }
 
-/* By its hash and revision: after a loading it is another object. */
-bool store_has_token(struct store *store, const struct token *token)
-{
-	const struct token *found = store_state_token(store_view(store), token->hash);
-	bool is_it = found && found->revision == token->revision;
-
-	store_view_end(store);
-	return is_it;
-}
-
 int store_tokens(struct store *store, uint32_t owner, struct token ***ret_tokens, size_t *ret_count)
 {
 	const struct store_state *state = store_view(store);

@@ -87,7 +87,6 @@ int store_token(struct store *store, const unsigned char hash[static TOKEN_HASH_
 int store_token_and_owner(struct store *store, const unsigned char hash[static TOKEN_HASH_BYTES],
 			  struct token **ret_token, struct user *ret_owner);
 int store_token_by_subject(struct store *store, const char *subject, struct token **ret_token);
-bool store_has_token(struct store *store, const struct token *token); /* neither revoked nor replaced */
 /* The tokens of `owner` (0: all) by subject: an array of references of the caller's. ERR_NOMEM. */
 int store_tokens(struct store *store, uint32_t owner, struct token ***ret_tokens, size_t *ret_count);
 void store_tokens_release(struct token **tokens, size_t count);

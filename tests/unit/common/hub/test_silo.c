@@ -105,6 +105,62 @@ static void test_a_difference_is_exactly_what_differs(void **state)
 	}
 }
 
+struct said {
+	char text[4096];
+	size_t len;
+};
+
+static int say_difference(void *arg, const struct record *record, bool removed)
+{
+	struct said *said = arg;
+
+	said->len += (size_t)snprintf(said->text + said->len, sizeof said->text - said->len, "%c%s %s\n",
+				      removed ? '-' : '+', record->hostname, IPADDR_TEXT(&record->ip));
+	return ERR_OK;
+}
+
+/* Beside what was random anew: silos of many records, of which few differ. */
+static void test_what_is_read_for_a_difference_differs_as_the_whole_does(void **state)
+{
+	srand(20261127);
+	for (int round = 0; round < 6000; round++) {
+		struct silo sides[2], parts[2] = {{.count = 0}};
+		struct said whole = {.len = 0}, part = {.len = 0};
+		char *texts[2];
+		size_t lens[2];
+		random_silo(&sides[0]);
+		random_silo(&sides[1]);
+		for (int side = 0; side < 2; side++) {
+			for (int i = 0; round % 2 && i < 20; i++) {
+				struct ipaddr ip = {.family = 4, .bytes = {10, 0, 0, (unsigned char)i}};
+				assert_int_equal(silo_add(&sides[side], i % 3 ? "m" : "a", &ip), ERR_OK);
+			}
+			silo_sort(&sides[side]);
+			assert_int_equal(silo_to_json(&sides[side], &texts[side], &lens[side]), ERR_OK);
+		}
+		assert_int_equal(silo_read_difference(texts[0], lens[0], texts[1], lens[1], &parts[0], &parts[1]),
+				 ERR_OK);
+		assert_int_equal(silo_diff(&sides[0], &sides[1], say_difference, &whole), ERR_OK);
+		assert_int_equal(silo_diff(&parts[0], &parts[1], say_difference, &part), ERR_OK);
+		assert_true(whole.len < sizeof whole.text);
+		assert_string_equal(whole.text, part.text);
+		assert_int_equal((int)(sides[1].count - sides[0].count), (int)(parts[1].count - parts[0].count));
+		for (int side = 0; side < 2; side++) {
+			/* What is no such document is not taken for one. */
+			struct silo none[2];
+			texts[side][lens[side] - 1] = '!';
+			assert_int_equal(silo_read_difference(texts[0], lens[0], texts[1], lens[1], &none[0], &none[1]),
+					 ERR_MALFORMED);
+			texts[side][lens[side] - 1] = '}';
+		}
+		for (int side = 0; side < 2; side++) {
+			silo_release(&sides[side]);
+			silo_release(&parts[side]);
+			free(texts[side]);
+		}
+	}
+}
+
 static int stop_at_once(void *arg, const struct record *record, bool removed)
 {
 	(void)record;
