@@ -6,9 +6,7 @@
 
 #include <sodium.h>
 
-#include "api/cli/secrets.h"
-#include "api/cli/token.h"
-#include "api/cli/user.h"
+#include "api/cli/cmd.h"
 #include "api/db/migrate.h"
 #include "api/serve.h"
 #include "api/settings/exitcode.h"
@@ -86,11 +84,13 @@ static int run(const struct settings *settings, char **words, int count)
 	if (!strcmp(word, "migrate") && count == 1)
 		return run_migrate(settings);
 	if (!strcmp(word, "user"))
-		return cli_user_run(settings, words + 1, count - 1);
+		return cmd_run(settings, cmd_user, "user list, or user add, set, passwd or remove NAME", words + 1,
+			       count - 1);
 	if (!strcmp(word, "token"))
-		return cli_token_run(settings, words + 1, count - 1);
+		return cmd_run(settings, cmd_token, "token list [USER], or token add or remove USER NAME", words + 1,
+			       count - 1);
 	if (!strcmp(word, "secrets") && count >= 2)
-		return cli_secrets_run(settings, words[1], words + 2, count - 2);
+		return cmd_secrets(settings, words[1], words + 2, count - 2);
 	if (!strcmp(word, "check") && count == 1)
 		return run_check(settings);
 	fprintf(stderr, "silodns-api: unknown or incomplete command \"%s\"; see silodns-api --help\n", word);

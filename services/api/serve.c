@@ -7,7 +7,6 @@
 #include <sys/resource.h>
 
 #include "api/auth/authenticator.h"
-#include "api/auth/password.h"
 #include "api/http/server.h"
 #include "api/http/tls.h"
 #include "api/jobs/bootstrap.h"
@@ -111,7 +110,7 @@ static void stop_serving(struct hub *hub, struct server *server, long drain_ms)
 	atomic_store(&hub->draining, true);
 	watchers_drain(hub->watchers);
 	server_drain(server, drain_ms);
-	authenticator_drain(hub->authenticator);
+	verifier_drain(authenticator_verifier(hub->authenticator));
 	queue_drain(hub->queue);
 	history_drain(hub->history);
 	server_stop(server);
@@ -270,7 +269,7 @@ int serve(const struct settings *settings)
 	if (!err)
 		err = writer_start(hub.store, hub.queue, &writer_settings, &writer);
 	if (!err)
-		password_on_rehash(authenticator_verifier(hub.authenticator), rehashed, &hub);
+		verifier_on_rehash(authenticator_verifier(hub.authenticator), rehashed, &hub);
 	if (!err)
 		err = refusals_new(settings->history_age_ms, &hub.refusals);
 	bootstrap.store = hub.store;

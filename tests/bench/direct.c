@@ -15,6 +15,7 @@
 #include "common/base/clock.h"
 #include "lib/histogram.h"
 #include "lib/program.h"
+#include "lib/traffic.h"
 
 #define CONNECTIONS_MAX 1000
 
@@ -68,17 +69,6 @@ static void execute(struct periodic *worker, unsigned statement, MYSQL_BIND *bin
 		program_fail("%s: %s", sql[statement], mysql_stmt_error(prepared));
 }
 
-/* Each connection has silos of its own, in turn. */
-static unsigned own_silo(struct periodic *worker)
-{
-	unsigned silo = worker->number + (unsigned)worker->direct->connections * worker->turn++;
-
-	if (silo < (unsigned)worker->direct->silos)
-		return silo;
-	worker->turn = 1;
-	return worker->number;
-}
-
 static void update(struct periodic *worker)
 {
 	unsigned change = atomic_fetch_add(&worker->direct->next_change, 1);
@@ -86,7 +76,8 @@ static void update(struct periodic *worker)
 	unsigned long silo_len, ip_len, document_len;
 	unsigned long long at = (unsigned long long)clock_wall_us(), batch = at << 12 | change;
 
-	snprintf(silo, sizeof silo, "s%07u", own_silo(worker));
+	snprintf(silo, sizeof silo, "s%07u",
+		 traffic_own_silo(worker->number, worker->direct->connections, worker->direct->silos, &worker->turn));
 	snprintf(ip, sizeof ip, "10.%u.%u.%u", change >> 16 & 255, change >> 8 & 255, change & 255);
 	snprintf(document, sizeof document,
 		 "{\"id\":\"%s\",\"dnsrecords\":[{\"hostname\":\"a.example.net\",\"ip\":\"%s\"},"

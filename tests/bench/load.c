@@ -80,26 +80,13 @@ static unsigned random_silo(struct load *load)
 	return (unsigned)(load->random % (uint64_t)load->silos);
 }
 
-/* Changes of different silos: each connection has its own, in turn, so that no two write to one at the same time. */
-static unsigned own_silo(struct load *load, struct slot *slot)
-{
-	unsigned number = (unsigned)(slot - load->slots), step = (unsigned)load->connections;
-	unsigned silo = number + step * slot->turn;
-
-	if (silo < (unsigned)load->silos) {
-		slot->turn++;
-		return silo;
-	}
-	slot->turn = 1;
-	return number;
-}
-
 static void choose_request(struct load *load, struct slot *slot)
 {
 	slot->writes = load->mode == MODE_PUT || load->mode == MODE_PUT_SAME ||
 		       (load->mode == MODE_MIXED && load->asked % CHANGE_EVERY == 0);
 	if (load->mode == MODE_PUT)
-		slot->silo = own_silo(load, slot);
+		slot->silo =
+			traffic_own_silo((unsigned)(slot - load->slots), load->connections, load->silos, &slot->turn);
 	else
 		slot->silo = load->mode == MODE_PUT_SAME ? 0 : random_silo(load);
 	if (load->mode == MODE_GET_304)

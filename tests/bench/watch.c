@@ -163,7 +163,7 @@ static bool is_writer(const struct watching *w, const void *at)
 static void open_watcher(struct watching *w, struct watcher *watcher)
 {
 	char request[TRAFFIC_REQUEST_MAX];
-	size_t len = traffic_watch(&w->traffic, !w->named, 0, 0, NULL, request);
+	size_t len = traffic_watch(&w->traffic, !w->named, request);
 
 	watcher->watching = w;
 	watcher->fd = client_connect(&w->server);
@@ -292,12 +292,7 @@ static void change_what_is_due(struct watching *w, uint64_t due, uint64_t *sent)
 		struct writer *writer = &w->writers[i];
 		if (writer->busy)
 			continue;
-		unsigned silo = i + WRITERS * writer->turn++;
-		if (silo >= (unsigned)w->silos) {
-			silo = i;
-			writer->turn = 1;
-		}
-		change(w, writer, silo);
+		change(w, writer, traffic_own_silo(i, WRITERS, w->silos, &writer->turn));
 		++*sent;
 	}
 }

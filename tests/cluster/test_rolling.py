@@ -142,17 +142,22 @@ def schema(database):
     return int(database.sql("SELECT MAX(number) FROM schema_migration")[0][0])
 
 
+def roll_under_load(several, program, figure, what):
+    """All hubs become that program."""
+    clients = Clients(several.front, rate=500, watchers=100)
+    try:
+        several.ledger.progress_of_all()
+        roll(several, lambda hub: setattr(hub, "program", program))
+        check(several, clients, figure, what, rate=500)
+    finally:
+        clients.close()
+
+
 def test_a_rolling_upgrade_from_the_version_before(make_several, older_program, cluster, figure):
     """Older hubs go on while the first new one changes the tables, and serve beside new ones."""
     several = make_several(own_nodes=False, program=older_program, DB_HOST=cluster.nodes[0].address, **FEW)
     assert schema(several.database) == len(MIGRATIONS) - 1
-    clients = Clients(several.front, rate=500, watchers=100)
-    try:
-        several.ledger.progress_of_all()
-        roll(several, lambda hub: setattr(hub, "program", API))
-        check(several, clients, figure, "rolling upgrade from the version before", rate=500)
-    finally:
-        clients.close()
+    roll_under_load(several, API, figure, "rolling upgrade from the version before")
     assert schema(several.database) == len(MIGRATIONS)
 
 
@@ -204,12 +209,6 @@ def next_program(tmp_path):
 def test_a_rolling_upgrade_with_a_migration(make_several, next_program, figure):
     """The new version changes the tables while the old one still runs."""
     several = make_several(own_nodes=False, **FEW)
-    clients = Clients(several.front, rate=500, watchers=100)
-    try:
-        several.ledger.progress_of_all()
-        roll(several, lambda hub: setattr(hub, "program", next_program))
-        check(several, clients, figure, "rolling upgrade", rate=500)
-    finally:
-        clients.close()
+    roll_under_load(several, next_program, figure, "rolling upgrade")
     assert schema(several.database) == len(MIGRATIONS) + 1
     assert len([True for hub in several.hubs if "_for_this_test" in hub.log()]) == 1

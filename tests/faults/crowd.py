@@ -82,15 +82,6 @@ def slow_request(number):
     return (f"GET /{'x' * 100_000}", head + "X-Slow: " + "x" * 100_000, head + f"Content-Length: {len(body)}\r\n\r\n{body}")[number % 3].encode()
 
 
-def deaf_watcher(hub):
-    """A stream that nobody reads, with next to no room in the kernel."""
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    sock.connect(("127.0.0.1", hub.port))
-    sock.sendall(f"GET /watch HTTP/1.1\r\nHost: h\r\nAuthorization: {basic(*ADMIN)}\r\n\r\n".encode())
-    return sock
-
-
 def _keep_crowd(hub, count, text, come, go):
     crowd = Crowd(hub, count, text)
     come.set()

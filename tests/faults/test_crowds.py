@@ -5,10 +5,11 @@ import time
 
 import pytest
 
-from tests.faults.crowd import Crowd, crowd_elsewhere, deaf_watcher, slow_request
+from tests.faults.crowd import Crowd, crowd_elsewhere, slow_request
 from tests.faults.world import rounds
 from tests.lib import needs
 from tests.lib.follower import Follower
+from tests.lib.answers import deaf, get_request
 from tests.lib.hub import SLOW
 from tests.lib.ledger import REFUSED
 from tests.lib.waiting import wait_until
@@ -83,7 +84,7 @@ def test_watchers_that_never_read(make_world, database):
             hub.put_silo("big", big | {"host-0.example": f"10.150.0.{n + 1}"})
         before = hub.memory_kb()
         for _ in range(count):
-            stack.callback(deaf_watcher(hub).close)
+            stack.callback(deaf(hub, get_request("/watch")).close)
         wait_until(lambda: hub.metric(WATCHERS) >= reading + count, what="the streams")
         most, n = 0, 0
         while (left := hub.metric(WATCHERS)) > reading:

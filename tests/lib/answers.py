@@ -4,7 +4,7 @@ import contextlib
 import socket
 import time
 
-from tests.lib.hub import SLOW
+from tests.lib.hub import ADMIN, SLOW, basic
 from tests.lib.waiting import wait_until
 
 
@@ -64,6 +64,20 @@ def raw(hub, data, timeout=3):
         except TimeoutError:  # the hub waits for the rest of a request, until its own time-out
             pass
         return answer
+
+
+def get_request(path, lines=""):
+    """The admin's GET as bytes. `lines`: further ones of its head."""
+    return f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {basic(*ADMIN)}\r\n{lines}\r\n".encode()
+
+
+def deaf(hub, data):
+    """A connection over which this was sent and of which nobody reads, with next to no room in the kernel."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.connect(("127.0.0.1", hub.port))
+    sock.sendall(data)
+    return sock
 
 
 def timed(call):

@@ -168,3 +168,10 @@ def add_under_condition(hub, silo, n):
             return conflicts
         assert answer.status == 412, answer
         conflicts += 1
+
+
+def add_log(database, count, at=1_000_000):
+    """Entries that the hub has to take for changes that were made through another hub; of a silo that does not exist: they change nothing in any hub."""
+    database.sql(f"START TRANSACTION; SELECT revision INTO @r FROM hub FOR UPDATE; INSERT INTO change_log (revision, batch, kind, subject, owner, former_owner, "
+                 f"document, actor, peer, at) SELECT @r + seq, 1, 'silo-delete', 'nosuch', 1, 0, NULL, '', '', {at} FROM seq_1_to_{count}; "
+                 f"UPDATE hub SET revision = revision + {count}; COMMIT")

@@ -1,9 +1,7 @@
 /*
  * Who is this? A token (Bearer, or in place of the password in Basic) is looked up by its hash. A password is verified
- * once by Argon2id in the `password` room's own thread, also for all who come with it meanwhile, then recognised by a
- * keyed hash of its header (login_cache), until the user's stored hash changes; so the cost is not paid on every
- * request. A wrong one is recognised in the same way. Unknown users cost as much as known ones. Nobody blocks: the
- * request waits, suspended, and is then looked at again.
+ * once, by the verifier, and then recognised by a keyed hash of its header (login_cache), until the user's stored hash
+ * changes. A wrong one is recognised in the same way. Unknown users cost as much as known ones.
  *
  * Another hub may have made the user, token or password a moment ago: before credentials are refused that do not match
  * this hub's memory, that has been confirmed since they came (store_is_confirmed), as long as the database answers.
@@ -16,33 +14,17 @@
 
 #include <stdint.h>
 
-#include "api/auth/login_cache.h"
 #include "api/auth/ratelimit.h"
+#include "api/auth/verifier.h"
 #include "api/model/principal.h"
 #include "api/store/store.h"
 #include "common/base/err.h"
-#include "common/base/waiter.h"
 
 struct authenticator;
 
 /* `limits` is borrowed. */
 int authenticator_new(struct store *store, struct ratelimit *limits, struct authenticator **ret_authenticator);
-/* From now on nothing waits any more: before the server stops. */
-void authenticator_drain(struct authenticator *authenticator);
 void authenticator_free(struct authenticator *authenticator);
-
-/* A request that waits until its password has been verified, or until the memory has been confirmed; zero-initialised,
- * and lives as long as the request. */
-struct login_waiter {
-	struct waiter waiter; /* set by the server */
-	/* The authenticator's own, guarded by its lock. */
-	struct login_waiter *prev, *next;
-	struct login_key key;
-	bool settled, right;
-	int err;
-	int64_t asked_us;
-	bool confirmed; /* the memory was, since `asked_us`, before it was looked at */
-};
 
 /* Who asks, from where. */
 struct authenticator_call {
@@ -66,7 +48,7 @@ int authenticator_check(struct authenticator *authenticator, const char *authori
 /* Whether these are credentials that have been verified, without verifying any. */
 bool authenticator_is_known(struct authenticator *authenticator, const char *authorization);
 
-/* It verifies and hashes passwords, also new ones. Borrowed. */
-struct password_verifier *authenticator_verifier(struct authenticator *authenticator);
+/* Where requests wait, and new passwords are hashed: to be drained before the server stops. Borrowed. */
+struct verifier *authenticator_verifier(struct authenticator *authenticator);
 
 #endif

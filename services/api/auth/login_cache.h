@@ -1,9 +1,9 @@
 /*
- * Authorization headers whose password was verified, right or wrong: recognised by a keyed hash of basic_encoded()
- * (SipHash-2-4, 128 bits), so that nothing has to be decoded, nor hashed at length, for each request of a client that
- * is known. An entry counts only as long as its user's stored hash is as it was then. A look into this memory tells no
- * password. Of four places that a header may have, one is for wrong ones: a flood of these drives out no right one.
- * Thread-safe.
+ * Authorization headers whose password was verified, right or wrong: recognised by a keyed hash of
+ * credentials_encoded() (SipHash-2-4, 128 bits), so that nothing has to be decoded, nor hashed at length, for each
+ * request of a client that is known. An entry counts only as long as its user's stored hash is as it was then. A look
+ * into this memory tells no password. Of four places that a header may have, one is for wrong ones: a flood of these
+ * drives out no right one. Thread-safe.
  */
 #ifndef SILODNS_API_AUTH_LOGIN_CACHE_H
 #define SILODNS_API_AUTH_LOGIN_CACHE_H

@@ -7,7 +7,8 @@
 
 #include <sodium.h>
 
-#include "api/store/store.h"
+#include "api/model/user.h"
+#include "common/base/cleanup.h"
 
 #define WAYS 4
 #define SETS (1u << 18)
@@ -33,8 +34,19 @@ struct strikes {
 	uint16_t attempts[WRONG_KEPT]; /* the last wrong passwords */
 };
 
+/* What is counted; its number is part of the keys. */
+enum kind { OF_ADDRESS = 1, OF_USER, OF_LOGINS, OF_USERS_LOGINS, GOOD, KINDS };
+
+struct rate {
+	const char *policy;
+	unsigned long quota, window_s;
+	int64_t interval_ns; /* between two tokens; 0: no limit */
+	int64_t ahead_ns;    /* how far `due` may be ahead: all tokens but one */
+};
+
 struct ratelimit {
 	struct ratelimit_settings settings;
+	struct rate rates[KINDS];
 	unsigned char key[crypto_shorthash_KEYBYTES];
 	_Atomic int64_t locked_until_ns; /* of all: before it, there is something to look at */
 	pthread_mutex_t locks[LOCKS]; /* each guards the sets of both tables whose index is the lock's modulo LOCKS */
@@ -42,28 +54,29 @@ struct ratelimit {
 	struct strikes (*strikes)[WAYS];
 };
 
-/* What a bucket counts, in its hash. */
-enum kind { OF_ADDRESS = 1, OF_USER, OF_LOGINS, OF_USERS_LOGINS, GOOD };
-
-struct rate {
-	int64_t interval_ns; /* between two tokens */
-	int64_t ahead_ns;    /* how far `due` may be ahead: all tokens but one */
-};
-
-static struct rate rate_of(long tokens, int64_t seconds, long burst)
+static struct rate rate_of(const char *policy, long tokens, long seconds, long burst)
 {
-	int64_t interval = seconds * NS_PER_S / (tokens ? tokens : 1);
+	int64_t interval = tokens ? seconds * NS_PER_S / tokens : 0;
 
-	return (struct rate){.interval_ns = interval, .ahead_ns = interval * (burst - 1)};
+	return (struct rate){.policy = policy,
+			     .quota = (unsigned long)burst,
+			     .window_s = tokens ? (unsigned long)((burst * seconds + tokens - 1) / tokens) : 0,
+			     .interval_ns = interval,
+			     .ahead_ns = interval * (burst - 1)};
 }
 
 int ratelimit_new(const struct ratelimit_settings *settings, struct ratelimit **ret_limits)
 {
+	const long logins = settings->logins, all_logins = logins * LIMITS_ADDRESS_LOGINS;
 	struct ratelimit *limits = calloc(1, sizeof *limits);
 
 	if (!limits)
 		return ERR_NOMEM;
 	limits->settings = *settings;
+	limits->rates[OF_ADDRESS] = rate_of("address", settings->address_rate, 1, settings->address_burst);
+	limits->rates[OF_USER] = rate_of("user", settings->user_rate, 1, settings->user_burst);
+	limits->rates[OF_USERS_LOGINS] = rate_of("login", logins, LIMITS_LOGIN_WINDOW_S, logins);
+	limits->rates[OF_LOGINS] = rate_of("login", all_logins, LIMITS_LOGIN_WINDOW_S, all_logins);
 	randombytes_buf(limits->key, sizeof limits->key);
 	for (size_t i = 0; i < LOCKS; i++)
 		pthread_mutex_init(&limits->locks[i], NULL);
@@ -91,10 +104,7 @@ void ratelimit_free(struct ratelimit *limits)
 
 bool ratelimit_is_exempt(const struct ratelimit *limits, const struct ipaddr *address)
 {
-	for (size_t i = 0; i < limits->settings.exempt_count; i++)
-		if (cidr_contains(&limits->settings.exempt[i], address))
-			return true;
-	return false;
+	return cidr_any_contains(limits->settings.exempt, limits->settings.exempt_count, address);
 }
 
 /* --- finding a bucket --------------------------------------------------------------------------------------------- */
@@ -128,7 +138,8 @@ static uint64_t user_key(const struct ratelimit *limits, uint32_t user_id)
 	return hash(limits, text, sizeof text);
 }
 
-static pthread_mutex_t *lock_set(struct ratelimit *limits, uint64_t key)
+/* The key's sets, until the end of the block. */
+static pthread_mutex_t *lock_sets(struct ratelimit *limits, uint64_t key)
 {
 	pthread_mutex_t *lock = &limits->locks[key % SETS % LOCKS];
 
@@ -136,10 +147,15 @@ static pthread_mutex_t *lock_set(struct ratelimit *limits, uint64_t key)
 	return lock;
 }
 
-/* The bucket of the key, or the one that it may have: the one that will be full first. */
-static struct bucket *find_bucket(struct bucket set[static WAYS], uint64_t key)
+static void unlock_sets(pthread_mutex_t **lock)
 {
-	struct bucket *found = &set[0];
+	pthread_mutex_unlock(*lock);
+}
+
+/* The bucket of the key, or the one that it may have: the one that will be full first. */
+static struct bucket *find_bucket(struct ratelimit *limits, uint64_t key)
+{
+	struct bucket *set = limits->buckets[key % SETS], *found = &set[0];
 
 	for (size_t i = 0; i < WAYS; i++) {
 		if (set[i].key == key && set[i].due_ns)
@@ -162,78 +178,66 @@ static int64_t take(struct bucket *bucket, uint64_t key, const struct rate *rate
 	return 0;
 }
 
-/* --- requests ----------------------------------------------------------------------------------------------------- */
-
-static unsigned long seconds_up(int64_t ns)
+static void tell(const struct rate *rate, int64_t wait_ns, struct ratelimit_verdict *ret_verdict)
 {
-	return (unsigned long)((ns + NS_PER_S - 1) / NS_PER_S);
+	*ret_verdict = (struct ratelimit_verdict){.policy = rate->policy,
+						  .quota = rate->quota,
+						  .window_s = rate->window_s,
+						  .retry_s = (unsigned long)((wait_ns + NS_PER_S - 1) / NS_PER_S)};
 }
 
-static int take_request(struct ratelimit *limits, uint64_t key, const char *policy, long per_second, long burst,
-			int64_t now_us, struct ratelimit_verdict *ret_verdict)
-{
-	const struct rate rate = rate_of(per_second, 1, burst);
-	pthread_mutex_t *lock = lock_set(limits, key);
-	int64_t wait_ns = take(find_bucket(limits->buckets[key % SETS], key), key, &rate, now_us * 1000);
+/* --- requests ----------------------------------------------------------------------------------------------------- */
 
-	pthread_mutex_unlock(lock);
+static int take_request(struct ratelimit *limits, enum kind kind, uint64_t key, int64_t now_us,
+			struct ratelimit_verdict *ret_verdict)
+{
+	const struct rate *rate = &limits->rates[kind];
+
+	if (!rate->interval_ns)
+		return ERR_OK;
+	_cleanup_(unlock_sets) pthread_mutex_t *lock = lock_sets(limits, key);
+	int64_t wait_ns = take(find_bucket(limits, key), key, rate, now_us * 1000);
 	if (!wait_ns)
 		return ERR_OK;
-	*ret_verdict = (struct ratelimit_verdict){.policy = policy,
-						  .quota = (unsigned long)burst,
-						  .window_s = (unsigned long)((burst + per_second - 1) / per_second),
-						  .retry_s = seconds_up(wait_ns)};
+	tell(rate, wait_ns, ret_verdict);
 	return ERR_RATE;
 }
 
-static void give_back(struct ratelimit *limits, uint64_t key, const struct rate *rate)
+static void give_back(struct ratelimit *limits, enum kind kind, uint64_t key)
 {
-	pthread_mutex_t *lock = lock_set(limits, key);
-	struct bucket *bucket = find_bucket(limits->buckets[key % SETS], key);
+	int64_t interval_ns = limits->rates[kind].interval_ns;
+	_cleanup_(unlock_sets) pthread_mutex_t *lock = lock_sets(limits, key);
+	struct bucket *bucket = find_bucket(limits, key);
 
-	if (bucket->key == key && bucket->due_ns > rate->interval_ns)
-		bucket->due_ns -= rate->interval_ns;
-	pthread_mutex_unlock(lock);
+	if (bucket->key == key && bucket->due_ns > interval_ns)
+		bucket->due_ns -= interval_ns;
 }
 
 int ratelimit_take_address(struct ratelimit *limits, const struct ipaddr *address, int64_t now_us,
 			   struct ratelimit_verdict *ret_verdict)
 {
-	const struct ratelimit_settings *s = &limits->settings;
-
-	return s->address_rate ? take_request(limits, address_key(limits, OF_ADDRESS, address, ""), "address",
-					      s->address_rate, s->address_burst, now_us, ret_verdict)
-			       : ERR_OK;
+	return take_request(limits, OF_ADDRESS, address_key(limits, OF_ADDRESS, address, ""), now_us, ret_verdict);
 }
 
 int ratelimit_take_user(struct ratelimit *limits, uint32_t user_id, int64_t now_us,
 			struct ratelimit_verdict *ret_verdict)
 {
-	const struct ratelimit_settings *s = &limits->settings;
-
-	return s->user_rate ? take_request(limits, user_key(limits, user_id), "user", s->user_rate, s->user_burst,
-					   now_us, ret_verdict)
-			    : ERR_OK;
+	return take_request(limits, OF_USER, user_key(limits, user_id), now_us, ret_verdict);
 }
 
 void ratelimit_give_back(struct ratelimit *limits, const struct ipaddr *address, uint32_t user_id)
 {
-	const struct ratelimit_settings *s = &limits->settings;
-	const struct rate of_address = rate_of(s->address_rate, 1, s->address_burst);
-	const struct rate of_user = rate_of(s->user_rate, 1, s->user_burst);
-
-	if (s->address_rate)
-		give_back(limits, address_key(limits, OF_ADDRESS, address, ""), &of_address);
-	if (s->user_rate && user_id)
-		give_back(limits, user_key(limits, user_id), &of_user);
+	give_back(limits, OF_ADDRESS, address_key(limits, OF_ADDRESS, address, ""));
+	if (user_id)
+		give_back(limits, OF_USER, user_key(limits, user_id));
 }
 
 /* --- log-ins ------------------------------------------------------------------------------------------------------ */
 
 /* The key's, or the one that it may have, which is zeroed then; NULL: all others are locked out. */
-static struct strikes *find_strikes(struct strikes set[static WAYS], uint64_t key, bool make, int64_t now_ns)
+static struct strikes *find_strikes(struct ratelimit *limits, uint64_t key, bool make, int64_t now_ns)
 {
-	struct strikes *free_one = NULL;
+	struct strikes *set = limits->strikes[key % SETS], *free_one = NULL;
 
 	for (size_t i = 0; i < WAYS; i++) {
 		if (set[i].wrong.key == key && set[i].wrong.due_ns)
@@ -249,35 +253,30 @@ static struct strikes *find_strikes(struct strikes set[static WAYS], uint64_t ke
 
 static int64_t locked_until(struct ratelimit *limits, uint64_t key, int64_t now_ns)
 {
-	pthread_mutex_t *lock = lock_set(limits, key);
-	const struct strikes *strikes = find_strikes(limits->strikes[key % SETS], key, false, now_ns);
-	int64_t until = strikes ? strikes->locked_until_ns : 0;
+	_cleanup_(unlock_sets) pthread_mutex_t *lock = lock_sets(limits, key);
+	const struct strikes *strikes = find_strikes(limits, key, false, now_ns);
 
-	pthread_mutex_unlock(lock);
-	return until;
+	return strikes ? strikes->locked_until_ns : 0;
 }
 
 enum ratelimit_login ratelimit_login(struct ratelimit *limits, const struct ipaddr *address, const char *user,
 				     int64_t now_us, struct ratelimit_verdict *ret_verdict)
 {
-	unsigned long quota = (unsigned long)limits->settings.logins;
 	enum ratelimit_login answer = LIMITS_LOGIN_LOCKED;
+	enum kind kind = OF_USERS_LOGINS;
 	int64_t now_ns = now_us * 1000;
 
 	if (atomic_load_explicit(&limits->locked_until_ns, memory_order_relaxed) <= now_ns)
 		return LIMITS_LOGIN_OPEN;
-	int64_t until = locked_until(limits, address_key(limits, OF_USERS_LOGINS, address, user), now_ns);
+	int64_t until = locked_until(limits, address_key(limits, kind, address, user), now_ns);
 	if (until <= now_ns) {
-		until = locked_until(limits, address_key(limits, OF_LOGINS, address, ""), now_ns);
 		answer = LIMITS_LOGIN_KNOWN;
-		quota *= LIMITS_ADDRESS_LOGINS;
+		kind = OF_LOGINS;
+		until = locked_until(limits, address_key(limits, kind, address, ""), now_ns);
 	}
 	if (until <= now_ns)
 		return LIMITS_LOGIN_OPEN;
-	*ret_verdict = (struct ratelimit_verdict){.policy = "login",
-						  .quota = quota,
-						  .window_s = LIMITS_LOGIN_WINDOW_S,
-						  .retry_s = seconds_up(until - now_ns)};
+	tell(&limits->rates[kind], until - now_ns, ret_verdict);
 	return answer;
 }
 
@@ -315,64 +314,52 @@ static bool is_repeated(const struct strikes *strikes, uint16_t attempt)
 
 enum outcome { REPEATED, COUNTED, LOCKED };
 
-static enum outcome strike(struct ratelimit *limits, uint64_t key, long logins, uint16_t attempt, int64_t now_ns)
+static enum outcome strike(struct ratelimit *limits, enum kind kind, const struct ipaddr *address, const char *user,
+			   uint16_t attempt, int64_t now_ns)
 {
-	const struct rate rate = rate_of(logins, LIMITS_LOGIN_WINDOW_S, logins);
-	enum outcome outcome = REPEATED;
-	pthread_mutex_t *lock = lock_set(limits, key);
-	struct strikes *strikes = find_strikes(limits->strikes[key % SETS], key, true, now_ns);
+	const struct rate *rate = &limits->rates[kind];
+	uint64_t key = address_key(limits, kind, address, user);
+	_cleanup_(unlock_sets) pthread_mutex_t *lock = lock_sets(limits, key);
+	struct strikes *strikes = find_strikes(limits, key, true, now_ns);
 
-	if (strikes && !(attempt && is_repeated(strikes, attempt))) {
-		outcome = COUNTED;
-		memmove(strikes->attempts + 1, strikes->attempts,
-			sizeof strikes->attempts - sizeof strikes->attempts[0]);
-		strikes->attempts[0] = attempt;
-		take(&strikes->wrong, key, &rate, now_ns);
-		if (strikes->locked_until_ns <= now_ns && strikes->wrong.due_ns - now_ns > rate.ahead_ns) {
-			lock_out(limits, strikes, now_ns);
-			outcome = LOCKED;
-		}
-	}
-	pthread_mutex_unlock(lock);
-	return outcome;
+	if (!strikes || (attempt && is_repeated(strikes, attempt)))
+		return REPEATED;
+	memmove(strikes->attempts + 1, strikes->attempts, sizeof strikes->attempts - sizeof strikes->attempts[0]);
+	strikes->attempts[0] = attempt;
+	take(&strikes->wrong, key, rate, now_ns);
+	if (strikes->locked_until_ns > now_ns || strikes->wrong.due_ns - now_ns <= rate->ahead_ns)
+		return COUNTED;
+	lock_out(limits, strikes, now_ns);
+	return LOCKED;
 }
 
 bool ratelimit_login_failed(struct ratelimit *limits, const struct ipaddr *address, const char *user, uint64_t attempt,
 			    int64_t now_us)
 {
-	const long logins = limits->settings.logins;
 	uint16_t tag = (uint16_t)(attempt % UINT16_MAX + 1); /* 0 stands for none */
 
-	if (!logins)
+	if (!limits->settings.logins)
 		return false;
-	enum outcome of_pair =
-		strike(limits, address_key(limits, OF_USERS_LOGINS, address, user), logins, tag, now_us * 1000);
-	if (of_pair == REPEATED) /* no further guess */
-		return false;
-	if (!user[0])
+	enum outcome of_pair = strike(limits, OF_USERS_LOGINS, address, user, tag, now_us * 1000);
+	if (of_pair == REPEATED || !user[0]) /* no further guess; or no password's */
 		return of_pair == LOCKED;
-	return strike(limits, address_key(limits, OF_LOGINS, address, ""), logins * LIMITS_ADDRESS_LOGINS, 0,
-		      now_us * 1000) == LOCKED ||
-	       of_pair == LOCKED;
+	return strike(limits, OF_LOGINS, address, "", 0, now_us * 1000) == LOCKED || of_pair == LOCKED;
 }
 
 /* A bucket that is full in a day. */
 void ratelimit_login_succeeded(struct ratelimit *limits, const struct ipaddr *address, int64_t now_us)
 {
 	uint64_t key = address_key(limits, GOOD, address, "");
-	pthread_mutex_t *lock = lock_set(limits, key);
+	_cleanup_(unlock_sets) pthread_mutex_t *lock = lock_sets(limits, key);
 
-	*find_bucket(limits->buckets[key % SETS], key) = (struct bucket){.key = key, .due_ns = now_us * 1000 + GOOD_NS};
-	pthread_mutex_unlock(lock);
+	*find_bucket(limits, key) = (struct bucket){.key = key, .due_ns = now_us * 1000 + GOOD_NS};
 }
 
 bool ratelimit_is_good(struct ratelimit *limits, const struct ipaddr *address, int64_t now_us)
 {
 	uint64_t key = address_key(limits, GOOD, address, "");
-	pthread_mutex_t *lock = lock_set(limits, key);
-	const struct bucket *bucket = find_bucket(limits->buckets[key % SETS], key);
-	bool good = bucket->key == key && bucket->due_ns > now_us * 1000;
+	_cleanup_(unlock_sets) pthread_mutex_t *lock = lock_sets(limits, key);
+	const struct bucket *bucket = find_bucket(limits, key);
 
-	pthread_mutex_unlock(lock);
-	return good;
+	return bucket->key == key && bucket->due_ns > now_us * 1000;
 }

@@ -10,8 +10,6 @@
 
 #define DATABASE_WAIT_MS 10000
 
-static const struct principal command_line = {.role = ROLE_ADMIN};
-
 int cmd_fail(int code, const char *format, ...)
 {
 	va_list args;
@@ -24,13 +22,21 @@ int cmd_fail(int code, const char *format, ...)
 	return code;
 }
 
-int cmd_submit_take(struct cmd *cmd, const char *subject, struct change *change, struct outcome *ret_outcome)
+int cmd_submit_take(struct cmd *cmd, struct change *change, const char *what, const char *done)
 {
-	snprintf(change->subject, sizeof change->subject, "%s", subject);
+	static const struct principal command_line = {.role = ROLE_ADMIN};
+	const char *user = cmd->args[0], *slash = cmd->arg_count > 1 ? "/" : "", *token = *slash ? cmd->args[1] : "";
+	struct outcome outcome;
+
+	snprintf(change->subject, sizeof change->subject, "%s%s%s", user, slash, token);
 	change_set_actor(change, &command_line);
-	int err = queue_change_take(cmd->queue, change, ret_outcome);
+	int err = queue_change_take(cmd->queue, change, &outcome);
 	bool away = err == ERR_UNAVAILABLE || err == ERR_BUSY || err == ERR_UNKNOWN_OUTCOME;
-	return err ? cmd_fail(away ? EXIT_DATABASE : EXIT_FAILED, "%s", ret_outcome->why.text) : 0;
+	if (err)
+		return cmd_fail(away ? EXIT_DATABASE : EXIT_FAILED, "%s", outcome.why.text);
+	if (what)
+		printf("%s %s%s%s %s\n", what, user, slash, token, outcome.changed ? done : "was so already");
+	return 0;
 }
 
 static int wait_for_database(struct cmd *cmd)
@@ -48,28 +54,37 @@ static int wait_for_database(struct cmd *cmd)
 	return cmd_fail(EXIT_DATABASE, "cannot reach the database: %s", status.reason);
 }
 
-int cmd_run(const struct settings *settings, const struct cmd_word *words, size_t word_count, const char *usage,
-	    int (*check)(char *const args[], int count, struct why *ret_why), char **args, int arg_count)
+/* Those that stand in `args` after the word. */
+static int check_names(char *const args[], int count, struct why *ret_why)
+{
+	int err = ERR_OK;
+
+	for (int i = 0; i < count && !err; i++)
+		err = user_name_check(args[i], strlen(args[i]), ret_why);
+	return err;
+}
+
+int cmd_run(const struct settings *settings, const struct cmd_word *words, const char *usage, char **args,
+	    int arg_count)
 {
 	struct cmd cmd = {.settings = settings, .args = args + 1, .arg_count = arg_count - 1};
 	const struct writer_settings writer_settings = {.db = settings_db(settings), .poll_ms = 1000, .migrate = true};
+	const struct cmd_word *word = words;
 	struct writer *writer = NULL;
 	struct why why;
-	size_t i = 0;
 
-	while (i < word_count && (arg_count < 1 || strcmp(args[0], words[i].word) != 0 ||
-				  cmd.arg_count < words[i].min || cmd.arg_count > words[i].max))
-		i++;
-	if (i == word_count)
+	while (word->word && (arg_count < 1 || strcmp(args[0], word->word) != 0))
+		word++;
+	if (!word->word || cmd.arg_count < word->min || cmd.arg_count > word->max)
 		return cmd_fail(EXIT_USAGE, "%s", usage);
-	if (check(cmd.args, cmd.arg_count, &why))
+	if (check_names(cmd.args, cmd.arg_count, &why))
 		return cmd_fail(EXIT_USAGE, "%s", why.text);
 	cmd.store = store_new();
 	int code = cmd.store && !queue_new(&cmd.queue) && !writer_start(cmd.store, cmd.queue, &writer_settings, &writer)
 			   ? wait_for_database(&cmd)
 			   : cmd_fail(EXIT_FAILED, "out of memory");
 	if (!code)
-		code = words[i].run(&cmd);
+		code = word->run(&cmd);
 	writer_stop(writer);
 	queue_free(cmd.queue);
 	store_free(cmd.store);

@@ -1,7 +1,6 @@
-#include "api/cli/secrets.h"
-
 #include <errno.h>
 #include <fcntl.h>
+#include <regex.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,25 +17,11 @@
 #include "common/base/cleanup.h"
 
 #define SECRET_LEN 32 /* characters of 32 letters: 160 bits */
-
 #define NAME_LEN_MAX 40
 
 static const char *const default_names[] = {"db-password", "admin-password"};
 
-static int fill(int fd, const char *secret, size_t len, mode_t mode)
-{
-	while (len > 0) {
-		ssize_t n = write(fd, secret, len);
-		if (n < 0 && errno != EINTR)
-			return ERR_SYSTEM;
-		secret += n > 0 ? n : 0;
-		len -= n > 0 ? (size_t)n : 0;
-	}
-	return fchmod(fd, mode) || fsync(fd) ? ERR_SYSTEM : ERR_OK;
-}
-
-/* What a token is for stands in the hub's settings; here it is a secret like any other, in the form of a
- * token's. */
+/* What a token is for stands in the hub's settings: here it is a secret like any other, in the form of a token's. */
 static void make_text(const char *name, char ret_text[static TOKEN_SECRET_LEN + 1])
 {
 	static const char token[] = "token";
@@ -52,7 +37,7 @@ static void make_text(const char *name, char ret_text[static TOKEN_SECRET_LEN + 
 /* Under a temporary name first: a secret that is half written would be used for ever. */
 static int make_secret(int dir, const char *name, mode_t mode)
 {
-	char temporary[64], unique[9], secret[TOKEN_SECRET_LEN + 2];
+	char temporary[64], unique[9], secret[TOKEN_SECRET_LEN + 1];
 
 	/* Others may be at it at the same moment, in other containers with the same process id. */
 	password_random(sizeof unique - 1, unique);
@@ -61,31 +46,27 @@ static int make_secret(int dir, const char *name, mode_t mode)
 	if (fd < 0)
 		return ERR_SYSTEM;
 	make_text(name, secret);
-	size_t len = strlen(secret);
-	secret[len] = '\n'; /* instead of the NUL */
-	int err = fill(fd, secret, len + 1, mode);
+	bool failed = dprintf(fd, "%s\n", secret) < 0 || fchmod(fd, mode) || fsync(fd);
 	sodium_memzero(secret, sizeof secret);
 	/* link() instead of rename(): two that start at once agree on the first one's secret. */
-	if (!err && linkat(dir, temporary, dir, name, 0) && errno != EEXIST)
-		err = ERR_SYSTEM;
+	if (!failed && linkat(dir, temporary, dir, name, 0))
+		failed = errno != EEXIST;
 	int error = errno; /* the caller's reason */
 	unlinkat(dir, temporary, 0);
 	errno = error;
-	return err || fsync(dir) ? ERR_SYSTEM : ERR_OK;
-}
-
-static bool is_name(const char *name, size_t len)
-{
-	return len >= 1 && len <= NAME_LEN_MAX && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") >= len;
+	return failed || fsync(dir) ? ERR_SYSTEM : ERR_OK;
 }
 
 /* "db-password", or "updater/token" in a directory below, which has to be there. */
 static bool is_path(const char *path)
 {
-	const char *slash = strchr(path, '/');
+	regex_t form;
 
-	return (!slash || is_name(path, (size_t)(slash - path))) &&
-	       is_name(slash ? slash + 1 : path, strlen(slash ? slash + 1 : path));
+	if (regcomp(&form, "^([a-z0-9-]{1,40}/)?[a-z0-9-]{1,40}$", REG_EXTENDED | REG_NOSUB))
+		return false;
+	bool is = regexec(&form, path, 0, NULL, 0) == 0;
+	regfree(&form);
+	return is;
 }
 
 /* 1: made, 0: there already, or an error. */
@@ -104,7 +85,7 @@ static int make_missing(int top, const char *path, mode_t mode)
 	return make_secret(dir, name, mode) ? ERR_SYSTEM : 1;
 }
 
-int cli_secrets_run(const struct settings *settings, const char *dir_path, char *const *given, int given_count)
+int cmd_secrets(const struct settings *settings, const char *dir_path, char *const *given, int given_count)
 {
 	const char *const *names = given_count ? (const char *const *)given : default_names;
 	size_t count = given_count ? (size_t)given_count : sizeof default_names / sizeof default_names[0];

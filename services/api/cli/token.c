@@ -1,29 +1,18 @@
-#include "api/cli/token.h"
-
 #include <stdio.h>
 #include <string.h>
 
 #include <jansson.h>
 #include <sodium.h>
 
-#include "api/auth/password.h"
 #include "api/cli/cmd.h"
 #include "api/settings/exitcode.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/jsontext.h"
 
-static void subject_of(const struct cmd *cmd, char ret_subject[static TOKEN_SUBJECT_MAX + 1])
+static int set_list(json_t *json, const char *name, const struct conf_list *list)
 {
-	snprintf(ret_subject, TOKEN_SUBJECT_MAX + 1, "%s/%s", cmd->args[0], cmd->args[1]);
-}
-
-/* --- add ---------------------------------------------------------------------------------------------------------- */
-
-/* NULL for an empty list, as it is no member then. */
-static json_t *list_json(const struct conf_list *list)
-{
-	return jsontext_list(list->items, list->count);
+	return jsontext_set(json, name, list->count, jsontext_list(list->items, list->count));
 }
 
 static char *scope_text(const struct settings *settings)
@@ -33,11 +22,11 @@ static char *scope_text(const struct settings *settings)
 	char expires[CLOCK_TEXT_MAX];
 
 	clock_format(clock_wall_us() + settings->expires_ms * 1000, expires);
-	int err = jsontext_set(json, "verbs", settings->verbs.count, list_json(&settings->verbs));
-	err |= jsontext_set(json, "silos", settings->for_silos.count, list_json(&settings->for_silos));
-	err |= jsontext_set(json, "hostnames", settings->for_hostnames.count, list_json(&settings->for_hostnames));
+	int err = set_list(json, "verbs", &settings->verbs);
+	err |= set_list(json, "silos", &settings->for_silos);
+	err |= set_list(json, "hostnames", &settings->for_hostnames);
 	err |= jsontext_set(json, "family", settings->for_family, json_integer(family));
-	err |= jsontext_set(json, "networks", settings->from_networks.count, list_json(&settings->from_networks));
+	err |= set_list(json, "networks", &settings->from_networks);
 	err |= jsontext_set(json, "expires", settings->expires_ms, json_string(expires));
 	err |= jsontext_set(json, "unused", settings->unused_ms, json_integer(settings->unused_ms / 1000));
 	return err ? NULL : json_dumps(json, JSON_COMPACT);
@@ -47,9 +36,8 @@ static int run_add(struct cmd *cmd)
 {
 	_cleanup_(token_cleanup) struct token *token = NULL;
 	_cleanup_free_ char *scope = scope_text(cmd->settings);
-	char subject[TOKEN_SUBJECT_MAX + 1], secret[TOKEN_SECRET_LEN + 1];
 	struct change change = {.kind = CHANGE_TOKEN_PUT};
-	struct outcome outcome;
+	char secret[TOKEN_SECRET_LEN + 1];
 	struct why why = {0};
 
 	if (!scope)
@@ -58,19 +46,16 @@ static int run_add(struct cmd *cmd)
 		return cmd_fail(EXIT_USAGE, "%s %s", why.field, why.text);
 	token_make_secret(secret, token->hash);
 	token_set_subject(token, cmd->args[0], cmd->args[1]);
-	subject_of(cmd, subject);
 	change.token = TAKE_PTR(token);
-	int code = cmd_submit_take(cmd, subject, &change, &outcome);
+	int code = cmd_submit_take(cmd, &change, NULL, NULL);
 	/* The secret alone on standard output, so that it can go straight into a file. */
 	if (!code) {
 		printf("%s\n", secret);
-		fprintf(stderr, "token %s made; its secret is not shown again\n", subject);
+		fprintf(stderr, "token %s/%s made; its secret is not shown again\n", cmd->args[0], cmd->args[1]);
 	}
 	sodium_memzero(secret, sizeof secret);
 	return code;
 }
-
-/* --- list and remove ---------------------------------------------------------------------------------------------- */
 
 static int run_list(struct cmd *cmd)
 {
@@ -96,28 +81,10 @@ static int run_list(struct cmd *cmd)
 
 static int run_remove(struct cmd *cmd)
 {
-	char subject[TOKEN_SUBJECT_MAX + 1];
 	struct change change = {.kind = CHANGE_TOKEN_DELETE};
-	struct outcome outcome;
 
-	subject_of(cmd, subject);
-	int code = cmd_submit_take(cmd, subject, &change, &outcome);
-	if (!code)
-		printf("token %s revoked\n", subject);
-	return code;
+	return cmd_submit_take(cmd, &change, "token", "revoked");
 }
 
-static const struct cmd_word words[] = {{"list", 0, 1, run_list}, {"add", 2, 2, run_add}, {"remove", 2, 2, run_remove}};
-
-static int check_names(char *const args[], int count, struct why *ret_why)
-{
-	int err = count > 0 ? user_name_check(args[0], strlen(args[0]), ret_why) : ERR_OK;
-
-	return err || count < 2 ? err : token_name_check(args[1], strlen(args[1]), ret_why);
-}
-
-int cli_token_run(const struct settings *settings, char **args, int arg_count)
-{
-	return cmd_run(settings, words, sizeof words / sizeof words[0],
-		       "token list [USER], or token add or remove USER NAME", check_names, args, arg_count);
-}
+const struct cmd_word cmd_token[] = {
+	{"list", 0, 1, run_list}, {"add", 2, 2, run_add}, {"remove", 2, 2, run_remove}, {0}};

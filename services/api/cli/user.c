@@ -1,6 +1,3 @@
-#include "api/cli/user.h"
-
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,37 +36,28 @@ static int read_line(const char *prompt, char *line, size_t size)
 	return ERR_OK;
 }
 
-static int ask_password(const struct settings *settings, char password[static PASSWORD_LEN_MAX + 2])
+/* The new one's hash. */
+static int ask_password(const struct settings *settings, char ret_hash[static PASSWORD_HASH_MAX])
 {
-	char again[PASSWORD_LEN_MAX + 2] = "";
+	char password[PASSWORD_LEN_MAX + 2] = "", again[PASSWORD_LEN_MAX + 2] = "";
 	struct why why;
+	int code = 0;
 
-	if (settings->new_password) {
-		snprintf(password, PASSWORD_LEN_MAX + 2, "%s", settings->new_password);
-	} else if (read_line("New password: ", password, PASSWORD_LEN_MAX + 2)) {
-		return cmd_fail(EXIT_FAILED, "no password given: write it to standard input, or name a file by "
+	if (settings->new_password)
+		snprintf(password, sizeof password, "%s", settings->new_password);
+	else if (read_line("New password: ", password, sizeof password))
+		code = cmd_fail(EXIT_FAILED, "no password given: write it to standard input, or name a file by "
 					     "--new-password-file");
-	} else if (isatty(STDIN_FILENO)) {
-		bool same = !read_line("Once more: ", again, sizeof again) && !strcmp(password, again);
-		sodium_memzero(again, sizeof again);
-		if (!same)
-			return cmd_fail(EXIT_FAILED, "the two are not the same");
-	}
-	return password_check(password, strlen(password), &why) ? cmd_fail(EXIT_FAILED, "%s", why.text) : 0;
-}
-
-static int put_with_password_take(struct cmd *cmd, struct change *change, struct outcome *ret_outcome)
-{
-	char password[PASSWORD_LEN_MAX + 2] = "";
-	int code = ask_password(cmd->settings, password);
-
-	if (!code && password_hash(password, strlen(password), change->password_hash))
+	else if (isatty(STDIN_FILENO) &&
+		 (read_line("Once more: ", again, sizeof again) || strcmp(password, again) != 0))
+		code = cmd_fail(EXIT_FAILED, "the two are not the same");
+	if (!code && password_check(password, strlen(password), &why))
+		code = cmd_fail(EXIT_FAILED, "%s", why.text);
+	if (!code && password_hash(password, strlen(password), ret_hash))
 		code = cmd_fail(EXIT_FAILED, "out of memory");
 	sodium_memzero(password, sizeof password);
-	if (code)
-		return code;
-	change->kind = CHANGE_USER_PUT;
-	return cmd_submit_take(cmd, cmd->args[0], change, ret_outcome);
+	sodium_memzero(again, sizeof again);
+	return code;
 }
 
 static int run_list(struct cmd *cmd)
@@ -90,6 +78,18 @@ static int run_list(struct cmd *cmd)
 	return 0;
 }
 
+/* Whether there is to be such a user or not. */
+static int expect_user(struct cmd *cmd, bool there)
+{
+	struct user user;
+	const char *name = cmd->args[0];
+
+	if (!store_user(cmd->store, name, &user) == there)
+		return 0;
+	return there ? cmd_fail(EXIT_FAILED, "there is no user \"%s\"", name)
+		     : cmd_fail(EXIT_FAILED, "user \"%s\" exists already: see user set and user passwd", name);
+}
+
 static struct change role_and_quota(const struct settings *settings)
 {
 	return (struct change){.kind = CHANGE_USER_PUT,
@@ -99,78 +99,45 @@ static struct change role_and_quota(const struct settings *settings)
 			       .quota = settings->quota >= 0 ? (uint32_t)settings->quota : 0};
 }
 
-static bool exists(struct cmd *cmd)
-{
-	struct user user;
-
-	return store_user(cmd->store, cmd->args[0], &user) == ERR_OK;
-}
-
 static int run_add(struct cmd *cmd)
 {
 	struct change change = role_and_quota(cmd->settings);
-	struct outcome outcome;
 
 	change.precondition = (struct precondition){.kind = PRECONDITION_NONE_MATCH, .any = true};
-	if (exists(cmd))
-		return cmd_fail(EXIT_FAILED, "user \"%s\" exists already: see user set and user passwd", cmd->args[0]);
-	int code = put_with_password_take(cmd, &change, &outcome);
+	int code = expect_user(cmd, false);
 	if (!code)
-		printf("user %s added\n", cmd->args[0]);
-	return code;
+		code = ask_password(cmd->settings, change.password_hash);
+	return code ? code : cmd_submit_take(cmd, &change, "user", "added");
 }
 
 static int run_set(struct cmd *cmd)
 {
 	struct change change = role_and_quota(cmd->settings);
-	struct outcome outcome;
+	int code = expect_user(cmd, true);
 
-	if (!exists(cmd))
-		return cmd_fail(EXIT_FAILED, "there is no user \"%s\"", cmd->args[0]);
-	if (!change.set_role && !change.set_quota)
-		return cmd_fail(EXIT_USAGE, "user set needs --role or --quota");
-	int code = cmd_submit_take(cmd, cmd->args[0], &change, &outcome);
-	if (!code)
-		printf("user %s %s\n", cmd->args[0], outcome.changed ? "changed" : "was so already");
-	return code;
+	if (!code && !change.set_role && !change.set_quota)
+		code = cmd_fail(EXIT_USAGE, "user set needs --role or --quota");
+	return code ? code : cmd_submit_take(cmd, &change, "user", "changed");
 }
 
 static int run_passwd(struct cmd *cmd)
 {
-	struct change change = {0};
-	struct outcome outcome;
+	struct change change = {.kind = CHANGE_USER_PUT};
+	int code = expect_user(cmd, true);
 
-	if (!exists(cmd))
-		return cmd_fail(EXIT_FAILED, "there is no user \"%s\"", cmd->args[0]);
-	int code = put_with_password_take(cmd, &change, &outcome);
 	if (!code)
-		printf("password of %s changed\n", cmd->args[0]);
-	return code;
+		code = ask_password(cmd->settings, change.password_hash);
+	return code ? code : cmd_submit_take(cmd, &change, "password of", "changed");
 }
 
 static int run_remove(struct cmd *cmd)
 {
 	struct change change = {.kind = CHANGE_USER_DELETE};
-	struct outcome outcome;
-	int code = cmd_submit_take(cmd, cmd->args[0], &change, &outcome);
 
-	if (!code)
-		printf("user %s removed\n", cmd->args[0]);
-	return code;
+	return cmd_submit_take(cmd, &change, "user", "removed");
 }
 
-static const struct cmd_word words[] = {
+const struct cmd_word cmd_user[] = {
 	{"list", 0, 0, run_list},     {"add", 1, 1, run_add},       {"set", 1, 1, run_set},
-	{"passwd", 1, 1, run_passwd}, {"remove", 1, 1, run_remove},
+	{"passwd", 1, 1, run_passwd}, {"remove", 1, 1, run_remove}, {0},
 };
-
-static int check_name(char *const args[], int count, struct why *ret_why)
-{
-	return count ? user_name_check(args[0], strlen(args[0]), ret_why) : ERR_OK;
-}
-
-int cli_user_run(const struct settings *settings, char **args, int arg_count)
-{
-	return cmd_run(settings, words, sizeof words / sizeof words[0],
-		       "user list, or user add, set, passwd or remove NAME", check_name, args, arg_count);
-}

@@ -35,7 +35,7 @@ struct refusal {
 	uint64_t count;
 	int err;
 	const char *method, *path; /* literals */
-	char user[TOKEN_OWNER_MAX + 1], token[TOKEN_NAME_MAX + 1], peer[IPADDR_TEXT_MAX];
+	char user[USER_NAME_MAX + 1], token[TOKEN_NAME_MAX + 1], peer[IPADDR_TEXT_MAX];
 	char subject[TOKEN_SUBJECT_MAX + 1], reason[REASON_MAX + 1];
 };
 

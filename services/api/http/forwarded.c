@@ -13,10 +13,7 @@ struct span {
 
 bool forwarded_is_trusted(const struct forwarded_trust *trust, const struct ipaddr *ip)
 {
-	for (size_t i = 0; i < trust->count; i++)
-		if (cidr_contains(&trust->proxies[i], ip))
-			return true;
-	return false;
+	return cidr_any_contains(trust->proxies, trust->count, ip);
 }
 
 static struct span trim(struct span text)

@@ -6,32 +6,14 @@
 
 #include <sodium.h>
 
-#include "api/model/token_internal.h"
-#include "api/model/user.h"
-#include "common/base/cleanup.h"
 #include "common/base/clock.h"
-#include "common/base/jsontext.h"
 
 #define SECRET_BYTES 32
 #define USE_RESOLUTION_US 60000000
 #define VARIANT sodium_base64_VARIANT_URLSAFE_NO_PADDING
 
-_Static_assert(TOKEN_OWNER_MAX == USER_NAME_MAX, "a token's owner is a user");
 _Static_assert(TOKEN_SECRET_LEN + 1 == sizeof TOKEN_PREFIX - 1 + sodium_base64_ENCODED_LEN(SECRET_BYTES, VARIANT),
 	       "a secret is 256 bits");
-
-int token_name_check(const char *name, size_t len, struct why *ret_why)
-{
-	int err = user_name_check(name, len, NULL);
-
-	return err ? why_set(ret_why, err, "name",
-			     "the name of a token has 1 to %d letters, digits, '.', '_', '@' and '-' and begins with a "
-			     "letter or digit",
-			     TOKEN_NAME_MAX)
-		   : ERR_OK;
-}
-
-/* --- the whole ---------------------------------------------------------------------------------------------------- */
 
 void token_cleanup(struct token **token)
 {
@@ -53,29 +35,9 @@ struct token *token_new_void(void)
 	return token;
 }
 
-int token_parse(const char *json, size_t len, struct token **ret_token, struct why *ret_why)
-{
-	json_auto_t *document = NULL;
-	_cleanup_(token_cleanup) struct token *token = token_new_void();
-
-	int err = token ? jsontext_parse_object(json, len, "{\"verbs\":[\"read\"],\"silos\":[\"silo1\"]}", &document,
-						ret_why)
-			: ERR_NOMEM;
-	if (!err)
-		err = token_scope_read(document, token, ret_why);
-	if (err)
-		return err;
-	free(token->document);
-	token->document = token_scope_write(token);
-	if (!token->document)
-		return ERR_NOMEM;
-	*ret_token = TAKE_PTR(token);
-	return ERR_OK;
-}
-
 void token_set_subject(struct token *token, const char *owner, const char *name)
 {
-	snprintf(token->subject, sizeof token->subject, "%.*s/%.*s", TOKEN_OWNER_MAX, owner, TOKEN_NAME_MAX, name);
+	snprintf(token->subject, sizeof token->subject, "%.*s/%.*s", USER_NAME_MAX, owner, TOKEN_NAME_MAX, name);
 }
 
 struct token *token_ref(struct token *token)
@@ -137,64 +99,6 @@ bool token_hash_secret(const char *text, size_t len, unsigned char ret_hash[stat
 	return true;
 }
 
-/* --- what it may do ----------------------------------------------------------------------------------------------- */
-
-bool token_has_verb(const struct token *token, enum token_verb verb)
-{
-	return !token || token->verbs & verb;
-}
-
-bool token_covers_silo(const struct token *token, const char *id)
-{
-	return !token || token_scope_has(&token->silos, id);
-}
-
-bool token_is_partial(const struct token *token)
-{
-	return token && (token->hostnames.count || token->family);
-}
-
-struct comparison {
-	const struct token *token;
-	struct why *why;
-};
-
-/* A silo_diff_fn: a record that comes or goes. */
-static int check_record(void *arg, const struct record *record, bool removed)
-{
-	const struct comparison *comparison = arg;
-	const struct token *token = comparison->token;
-	const char *verb = removed ? "remove" : "set";
-
-	if (!token_scope_has(&token->hostnames, record->hostname)) {
-		/* One that may not read is not told what else there is. */
-		const char *name = removed && !token_has_verb(token, TOKEN_READ) ? "others" : record->hostname;
-		return why_set(comparison->why, ERR_FORBIDDEN, "",
-			       "this token may not %s records of \"%s\": only those of its own hostnames", verb, name);
-	}
-	if (token->family && token->family != record->ip.family)
-		return why_set(comparison->why, ERR_FORBIDDEN, "",
-			       "this token may not %s an IPv%d address of \"%s\": it is for IPv%d only", verb,
-			       record->ip.family, record->hostname, token->family);
-	return ERR_OK;
-}
-
-int token_check_records(const struct token *token, const struct silo *before, const struct silo *after,
-			struct why *ret_why)
-{
-	struct comparison comparison = {token, ret_why};
-
-	return token_is_partial(token) ? silo_diff(before, after, check_record, &comparison) : ERR_OK;
-}
-
-static bool is_from(const struct token *token, const struct ipaddr *peer)
-{
-	for (size_t i = 0; i < token->network_count; i++)
-		if (cidr_contains(&token->networks[i], peer))
-			return true;
-	return !token->network_count;
-}
-
 int token_check_use(const struct token *token, const struct ipaddr *peer, int64_t now_us, struct why *ret_why)
 {
 	char text[CLOCK_TEXT_MAX], ip[IPADDR_TEXT_MAX];
@@ -213,7 +117,7 @@ int token_check_use(const struct token *token, const struct ipaddr *peer, int64_
 			       " seconds",
 			       token_name(token), text, token->unused_s);
 	}
-	if (!is_from(token, peer)) {
+	if (token->network_count && !cidr_any_contains(token->networks, token->network_count, peer)) {
 		ipaddr_format(peer, ip);
 		return why_set(ret_why, ERR_FORBIDDEN, "", "the token \"%s\" may not be used from %s",
 			       token_name(token), ip);

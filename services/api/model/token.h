@@ -16,15 +16,14 @@
 #include <stdint.h>
 
 #include <bsd/sys/tree.h>
-#include <jansson.h>
 
+#include "api/model/user.h"
 #include "common/base/err.h"
 #include "common/hub/silo.h"
 #include "common/net/ipaddr.h"
 
-#define TOKEN_NAME_MAX 64
-#define TOKEN_OWNER_MAX 64 /* a user's name */
-#define TOKEN_SUBJECT_MAX (TOKEN_OWNER_MAX + 1 + TOKEN_NAME_MAX)
+#define TOKEN_NAME_MAX USER_NAME_MAX /* a name is as a user's: user_name_check() */
+#define TOKEN_SUBJECT_MAX (USER_NAME_MAX + 1 + TOKEN_NAME_MAX)
 #define TOKEN_PREFIX "silodns_" /* by which a secret is known for one, also by scanners of repositories */
 #define TOKEN_SECRET_LEN 51     /* the prefix and 43 characters of base64 (RFC 4648, 5) */
 #define TOKEN_HASH_BYTES 32
@@ -65,9 +64,6 @@ struct token {
 	RB_ENTRY(token)
 	by_hash, by_subject; /* its places in the store, guarded by the store's lock; nobody else's business */
 };
-
-/* A name is as a user's. ERR_INVALID, field "name". */
-int token_name_check(const char *name, size_t len, struct why *ret_why);
 
 /* Reads what a token may do. ERR_MALFORMED, ERR_INVALID with the member's name as field, ERR_NOMEM. */
 int token_parse(const char *json, size_t len, struct token **ret_token, struct why *ret_why);

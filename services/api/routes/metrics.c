@@ -8,7 +8,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "api/auth/password.h"
 #include "api/routes/handlers.h"
 #include "api/store/flapping.h"
 #include "api/store/store_state.h"
@@ -77,9 +76,11 @@ static double unreachable_seconds(const struct hub *hub)
 static void write_values(struct buf *text, const struct hub *hub, const struct queue_status *journal)
 {
 	const struct store_size size = store_size(hub->store);
-	uint64_t loads = store_view(hub->store)->point.replaced;
+	uint64_t loads = store_view(hub->store)->point.replaced, passwords_verified;
+	size_t passwords_waiting;
 
 	store_view_end(hub->store);
+	verifier_count(authenticator_verifier(hub->authenticator), &passwords_waiting, &passwords_verified);
 	const struct {
 		const char *name, *type, *help;
 		double value;
@@ -110,12 +111,11 @@ static void write_values(struct buf *text, const struct hub *hub, const struct q
 		{"silodns_http_body_bytes", "gauge", "Bodies of requests under way.",
 		 (double)atomic_load(&hub->http.body_bytes)},
 		{"silodns_password_verifications_waiting", "gauge", "Passwords waiting to be verified or hashed.",
-		 (double)password_waiting(authenticator_verifier(hub->authenticator))},
+		 (double)passwords_waiting},
 		{"silodns_audit_lost_total", "counter", "Refused attempts that there was no room for in the audit.",
 		 (double)refusals_lost(hub->refusals)},
 		{"silodns_password_verifications_total", "counter",
-		 "Log-ins verified, right or wrong; those that are remembered are not.",
-		 (double)password_verified(authenticator_verifier(hub->authenticator))},
+		 "Log-ins verified, right or wrong; those that are remembered are not.", (double)passwords_verified},
 		{"silodns_watchers", "gauge", "Streams that follow changes.", (double)watchers_count(hub->watchers)},
 		{"silodns_tls_certificate_expiry_timestamp_seconds", "gauge",
 		 "When the certificate expires, in seconds since 1970; 0 without TLS.",

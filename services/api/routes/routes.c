@@ -225,7 +225,7 @@ static int check_names(struct call *call)
 	if (strstr(path, "{name}"))
 		err = user_name_check(call->subject, strlen(call->subject), call->why);
 	if (!err && strstr(path, "{token}"))
-		err = token_name_check(call->second, strlen(call->second), call->why);
+		err = user_name_check(call->second, strlen(call->second), call->why);
 	return err;
 }
 

@@ -107,24 +107,21 @@ static int read_user(json_t *document, struct change *change, struct why *why)
 /* ERR_PENDING: the handler is called again when there is a hash. */
 static int hash_password(struct call *call, const json_t *password, char ret_hash[static PASSWORD_HASH_MAX])
 {
-	struct password_hashing *hashing = call->kept;
-	const char *hash;
-	int err;
+	char *hash = call->kept;
+	int err = call->login.err;
 
-	if (hashing) {
-		err = password_hash_result(hashing, &hash);
-		if (!err)
-			snprintf(ret_hash, PASSWORD_HASH_MAX, "%s", hash);
-	} else {
-		err = password_hash_begin(authenticator_verifier(call->hub->authenticator), json_string_value(password),
-					  json_string_length(password), call->request->waiter, &hashing);
-		if (err == ERR_PENDING) {
-			call_keep_take(call, hashing, password_hashing_free);
-			call->finish = handle_user_put;
-			return err;
-		}
+	if (!hash) {
+		call_keep_take(call, hash = malloc(PASSWORD_HASH_MAX), free);
+		call->finish = handle_user_put;
+		err = hash ? verifier_hash(authenticator_verifier(call->hub->authenticator),
+					   json_string_value(password), json_string_length(password), &call->login,
+					   hash)
+			   : ERR_NOMEM;
 	}
-	return err ? why_set(call->why, err, "", "too many passwords are being set; try again in a moment") : ERR_OK;
+	if (err)
+		return why_set(call->why, err, "", "too many passwords are being set; try again in a moment");
+	memcpy(ret_hash, hash, PASSWORD_HASH_MAX);
+	return ERR_OK;
 }
 
 static int finish_user_put(struct call *call)

@@ -222,6 +222,14 @@ bool cidr_contains(const struct cidr *net, const struct ipaddr *ip)
 	return memcmp(masked.bytes, net->base.bytes, sizeof masked.bytes) == 0;
 }
 
+bool cidr_any_contains(const struct cidr *nets, size_t count, const struct ipaddr *ip)
+{
+	for (size_t i = 0; i < count; i++)
+		if (cidr_contains(&nets[i], ip))
+			return true;
+	return false;
+}
+
 static int parse_bits(const char *text, size_t len, unsigned max, unsigned *ret_bits)
 {
 	unsigned bits = 0;

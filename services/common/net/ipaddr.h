@@ -64,5 +64,6 @@ struct cidr {
  * names the network that was probably meant. */
 int cidr_parse(const char *text, size_t len, struct cidr *ret_cidr, struct why *ret_why);
 bool cidr_contains(const struct cidr *net, const struct ipaddr *ip);
+bool cidr_any_contains(const struct cidr *nets, size_t count, const struct ipaddr *ip);
 
 #endif

@@ -53,19 +53,22 @@ size_t traffic_put(const struct traffic *traffic, unsigned silo, unsigned change
 				silo, traffic->authorization, len, body));
 }
 
-size_t traffic_watch(const struct traffic *traffic, bool all, unsigned silo, uint64_t since, const char *hub,
-		     char ret_request[static TRAFFIC_REQUEST_MAX])
+size_t traffic_watch(const struct traffic *traffic, bool all, char ret_request[static TRAFFIC_REQUEST_MAX])
 {
-	char name[32] = "", point[96] = "";
-
-	if (!all)
-		snprintf(name, sizeof name, "?silo=s%07u", silo);
-	if (hub)
-		snprintf(point, sizeof point, "%csince=%llu&hub=%s", all ? '?' : '&', (unsigned long long)since, hub);
 	return checked(snprintf(ret_request, TRAFFIC_REQUEST_MAX,
-				"GET /watch%s%s HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: %s\r\n"
+				"GET /watch%s HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: %s\r\n"
 				"Accept: text/event-stream\r\n\r\n",
-				name, point, traffic->authorization));
+				all ? "" : "?silo=s0000000", traffic->authorization));
+}
+
+unsigned traffic_own_silo(unsigned writer, long step, long silos, unsigned *turn)
+{
+	unsigned silo = writer + (unsigned)step * (*turn)++;
+
+	if (silo < (unsigned)silos)
+		return silo;
+	*turn = 1;
+	return writer;
 }
 
 static unsigned take_number(const char **at)

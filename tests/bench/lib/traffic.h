@@ -27,9 +27,12 @@ size_t traffic_get(const struct traffic *traffic, unsigned silo, uint64_t if_non
 		   char ret_request[static TRAFFIC_REQUEST_MAX]);
 size_t traffic_put(const struct traffic *traffic, unsigned silo, unsigned change,
 		   char ret_request[static TRAFFIC_REQUEST_MAX]);
-/* All silos, or one; from where a stream of hub `hub` has ended, or (NULL) from the beginning. */
-size_t traffic_watch(const struct traffic *traffic, bool all, unsigned silo, uint64_t since, const char *hub,
-		     char ret_request[static TRAFFIC_REQUEST_MAX]);
+/* All silos, or silo 0. */
+size_t traffic_watch(const struct traffic *traffic, bool all, char ret_request[static TRAFFIC_REQUEST_MAX]);
+
+/* Changes of different silos: each of `step` writers has its own, in turn, so that no two write to one at the same
+ * time. */
+unsigned traffic_own_silo(unsigned writer, long step, long silos, unsigned *turn);
 
 /* Which silo and which change a document tells of (NUL-terminated). False: none of traffic_put()'s. */
 bool traffic_parse(const char *json, unsigned *ret_silo, unsigned *ret_change);

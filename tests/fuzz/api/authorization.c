@@ -5,7 +5,7 @@
 
 #include <sodium.h>
 
-#include "api/auth/basic.h"
+#include "api/auth/credentials.h"
 
 static void check_encoded(const struct credentials *c)
 {
@@ -18,7 +18,7 @@ static void check_encoded(const struct credentials *c)
 	memcpy(plain + user_len + 1, c->password, c->password_len);
 	sodium_bin2base64(header + 7, sizeof header - 7, (const unsigned char *)plain, user_len + 1 + c->password_len,
 			  sodium_base64_VARIANT_ORIGINAL);
-	FUZZ_CHECK(basic_parse(header, &again, NULL) == ERR_OK);
+	FUZZ_CHECK(credentials_parse(header, &again, NULL) == ERR_OK);
 	FUZZ_CHECK(strcmp(c->user, again.user) == 0 && c->password_len == again.password_len);
 	FUZZ_CHECK(memcmp(c->password, again.password, c->password_len) == 0);
 }
@@ -28,7 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char *header = fuzz_string(data, size);
 	struct credentials credentials = {.user = "", .password = ""};
 	struct why why = {.text = ""};
-	int err = basic_parse(header, &credentials, &why);
+	int err = credentials_parse(header, &credentials, &why);
 
 	if (err) {
 		FUZZ_CHECK(err == ERR_UNAUTHORIZED && why.text[0]);

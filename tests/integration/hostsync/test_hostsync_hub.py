@@ -7,7 +7,6 @@ import pytest
 
 from tests.lib.hostskeeper import Keeper, block
 from tests.lib.hub import ADMIN, SLOW, check_sanitizers
-from tests.lib.waiting import wait_until
 
 LOCAL = "127.0.0.1\tlocalhost\n"
 ANEW = "the hub tells everything anew"
@@ -135,13 +134,3 @@ def test_many_silos_are_followed_by_one_stream(hub, follow):
         hub.put_silo(name, {f"host-{i}": f"192.0.2.{i}"})
     wanted = text(**{name: {f"host-{i}": f"192.0.2.{i}"} for i, name in enumerate(names)})
     keeper.wait_text(wanted, 2 * WAIT)
-
-
-def test_the_health_check_follows_the_hub(hub, follow, tmp_path):
-    keeper = follow(hub, silos="a", STATE_DIR=str(tmp_path / "state"))
-    hub.put_silo("a", {"db": "192.0.2.1"})
-    wait_until(lambda: keeper.run("--check").returncode == 0, WAIT, "health")
-    hub.stop()
-    wait_until(lambda: keeper.run("--check").returncode == 1, WAIT, "ill health while the hub is away")
-    hub.start()
-    wait_until(lambda: keeper.run("--check").returncode == 0, 60 * SLOW, "health again")

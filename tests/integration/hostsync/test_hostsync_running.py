@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import signal
 import stat
 import subprocess
 import time
@@ -29,14 +28,6 @@ def test_changes_are_followed_and_the_etag_is_used(keeper, hub):
     assert keeper.stop() == 0
     assert len(keeper.events("hosts file written")) == 2
     assert keeper.text() == LOCAL + block(("a", [("db", "192.0.2.8")]))
-
-
-def test_sighup_asks_at_once(keeper, hub):
-    keeper.start(INTERVAL="1h", FOLLOW="poll")
-    keeper.wait_text(LOCAL + block(("a", DB)))
-    hub.set("a", [("db", "192.0.2.8")])
-    keeper.process.send_signal(signal.SIGHUP)
-    keeper.wait_text(LOCAL + block(("a", [("db", "192.0.2.8")])))
 
 
 @pytest.mark.parametrize("follow", ["watch", "poll"])
@@ -166,12 +157,6 @@ def test_a_symbolic_link_stays_one(keeper, tmp_path):
     keeper.hosts.symlink_to(real / "hosts")
     assert keeper.once().returncode == 0
     assert keeper.hosts.is_symlink() and (real / "hosts").read_text() == LOCAL + block(("a", DB))
-
-
-def test_what_a_killed_hostsync_left_is_cleaned_up(keeper):
-    (keeper.directory / ".hosts.silodns-tmp-abcdef").write_text("half a fi")
-    assert keeper.once().returncode == 0
-    assert keeper.leftovers() == []
 
 
 @needs.mounts

@@ -9,6 +9,7 @@ import pytest
 from tests.lib.answers import EMPTY, document, problem
 from tests.lib.dbproxy import DbProxy
 from tests.lib.hub import ADMIN, SLOW, bearer, make_token, run_api
+from tests.lib.ledger import add_log
 from tests.lib.mariadb import Database
 from tests.lib.waiting import wait_until
 
@@ -255,9 +256,7 @@ def test_a_long_log_is_looked_through_in_steps(make_hub, database):
     hub = make_hub(database)
     hub.add_user("rare", quota=1)
     hub.put("/silos/r", EMPTY, auth=("rare", "a-users-password"))
-    row = "1, 'silo-delete', 'nosuch', 1, 0, NULL, '', '', 1"
-    database.sql(f"START TRANSACTION; SELECT revision INTO @r FROM hub FOR UPDATE; INSERT INTO change_log (revision, batch, kind, subject, owner, former_owner, "
-                 f"document, actor, peer, at) SELECT @r + seq, {row} FROM seq_1_to_50000; UPDATE hub SET revision = revision + 50000; COMMIT")
+    add_log(database, 50000)
     wait_until(lambda: hub.revision() == 50003, 30 * SLOW, "what was written meanwhile to arrive")
     hub.wait_ready()  # catching up, it takes no questions to the database
     found = [entry for answer in hub.pages("/audit?user=rare") for entry in answer.json]

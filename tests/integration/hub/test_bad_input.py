@@ -60,6 +60,7 @@ BODIES = {  # name: (body, status, field or None)
     "id null": (b'{"id":null,"dnsrecords":[]}', 422, "id"),
     "record list": (b'{"dnsrecords":[["a","192.0.2.1"]]}', 422, "dnsrecords[0]"),
     "unknown member": (b'{"dnsrecords":[],"ttl":60}', 422, None),
+    "unknown member with a line break": (b'{"dnsrecords":[],"evil\\nlevel=error":1}', 422, None),
     "unknown member in a record": (b'{"dnsrecords":[{"hostname":"a","ip":"192.0.2.1","ttl":60}]}', 422, "dnsrecords[0]"),
     "id number": (b'{"id":1,"dnsrecords":[]}', 422, "id"),
     "another id": (b'{"id":"other","dnsrecords":[]}', 422, "id"),
@@ -95,6 +96,7 @@ def refused(hub, body, status, path="/silos/bad"):
     answer = hub.put(path, body)
     said = problem(answer, status, {400: "malformed", 413: "too-large", 422: "invalid"}[status])
     assert hub.revision() == before and hub.get("/silos/bad").status == 404
+    assert said["detail"].isprintable()
     return said
 
 

@@ -69,7 +69,13 @@ def test_users_can_be_made_before_the_hub_has_ever_run(make_hub, database, setti
                                         (["user", "passwd", "nobody"], 1), (["user", "set", "nobody", "--quota=1"], 1), (["--nonsense"], 2),
                                         (["user", "set", "admin"], 2), (["user", "remove", "admin"], 1), (["serve", "x"], 2), (["secrets"], 2),
                                         (["user", "add", "zoe", "--role=root"], 2), (["user", "add", "zoe", "--quota=-5"], 2),
-                                        (["user", "add", "zoe"], 1), (["user", "add", "zoe", "--new-password-file=/nonexistent"], 2)])
+                                        (["user", "add", "zoe"], 1), (["user", "add", "zoe", "--new-password-file=/nonexistent"], 2),
+                                        (["token"], 2), (["token", "add"], 2), (["token", "add", "admin"], 2), (["token", "add", "admin", "t"], 2),
+                                        (["token", "add", "admin", "a b", "--verbs=read"], 2), (["token", "add", "nobody", "t", "--verbs=read"], 1),
+                                        (["token", "add", "admin", "t", "--verbs=fly"], 2), (["token", "add", "admin", "t", "--verbs=admin", "--for-silos=a"], 2),
+                                        (["token", "add", "admin", "t", "--verbs=update", "--for-family=5"], 2), (["token", "add", "admin", "t", "--verbs=read", "--unused=59m"], 2),
+                                        (["token", "remove", "admin"], 2), (["token", "remove", "admin", "t"], 1), (["token", "list", "nobody"], 1),
+                                        (["token", "list", "a", "b"], 2)])
 def test_wrong_use_has_its_exit_code_and_a_sentence(shared_hub, words, code):
     before = shared_hub.revision()
     done = run_api(*words, settings=shared_hub.database.settings() | {"LOG_LEVEL": "warn"}, stdin="")

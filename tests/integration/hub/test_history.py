@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from tests.lib.answers import history, problem, records, timed, unavailable
-from tests.lib.hub import ADMIN, SLOW, basic
+from tests.lib.answers import get_request, history, problem, records, timed, unavailable
+from tests.lib.hub import ADMIN, SLOW
 from tests.lib.mariadb import Database, log_locked, paused
 from tests.lib.waiting import wait_until
 
@@ -239,7 +239,7 @@ def test_a_client_that_goes_away_while_its_history_is_read_leaves_nothing_behind
     with log_locked(database):
         for path in ("/audit", "/silos/a/history", "/silos/a/history"):
             client = socket.create_connection(("127.0.0.1", hub.port))
-            client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {basic(*ADMIN)}\r\n\r\n".encode())
+            client.sendall(get_request(path))
         hub.wait_requests(3)
         client.close()
     hub.wait_requests(0)

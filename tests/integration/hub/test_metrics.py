@@ -203,15 +203,6 @@ def test_before_the_first_load_anyone_may_read_them_if_the_settings_say_so(own_m
     hub.wait_ready(15 * SLOW)
 
 
-def test_watchers_are_counted(shared_hub):
-    connection = shared_hub.connect()
-    connection.request("GET", "/watch", headers={"Authorization": basic(*ADMIN)})
-    assert connection.getresponse().status == 200
-    values = scrape(shared_hub)
-    assert values[("silodns_watchers",)] == 1 and values[("silodns_http_requests_in_progress",)] >= 2
-    connection.close()
-
-
 def test_a_reload_is_counted(make_hub, database):
     hub = make_hub(database)
     hub.put_silo("a", {"h": "192.0.2.1"})

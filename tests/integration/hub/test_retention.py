@@ -8,6 +8,7 @@ import pytest
 from tests.lib import processes
 from tests.lib.answers import history, records, timed
 from tests.lib.hub import SLOW
+from tests.lib.ledger import add_log
 from tests.lib.waiting import wait_until
 
 pytestmark = pytest.mark.hub
@@ -15,14 +16,6 @@ pytestmark = pytest.mark.hub
 KEPT = 100000  # entries that stay, however old they are
 NOTHING = "no old history to remove"  # in the log of a hub that has looked
 OLD = 1000000  # microseconds since 1970
-NO_CHANGE = "'silo-delete', 'nosuch', 1, 0, NULL, '', ''"  # of a silo that does not exist: changes nothing in any hub
-
-
-def add_log(database, count, at=OLD):
-    """Entries that the hub has to take for changes that were made through another hub."""
-    database.sql(f"START TRANSACTION; SELECT revision INTO @r FROM hub FOR UPDATE; INSERT INTO change_log (revision, batch, kind, subject, owner, "
-                 f"former_owner, document, actor, peer, at) SELECT @r + seq, 1, {NO_CHANGE}, {at} FROM seq_1_to_{count}; "
-                 f"UPDATE hub SET revision = revision + {count}; COMMIT")
 
 
 def oldest(database):

@@ -45,11 +45,6 @@ def test_putting_the_same_again_changes_nothing(shared_hub):
     assert shared_hub.revision() == before
 
 
-def test_a_record_without_ip_gets_the_callers_address(shared_hub):
-    answer = shared_hub.put("/silos/caller", {"dnsrecords": [{"hostname": "me"}]})
-    assert answer.json["dnsrecords"] == [{"hostname": "me", "ip": "127.0.0.1"}]
-
-
 def test_the_body_is_json_whatever_its_content_type(shared_hub):
     shared_hub.put("/silos/type", ONE)
     for content_type in ("application/x-www-form-urlencoded", "text/plain", "multipart/form-data; boundary=x", "image/png", "application/json-patch+json"):

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.lib.answers import problem, raw
+from tests.lib.answers import deaf, get_request, problem, raw
 from tests.lib.dbproxy import DbProxy
 from tests.lib.hub import ADMIN, SLOW, basic
 from tests.lib.mariadb import Database
@@ -247,14 +247,9 @@ def test_who_does_not_read_is_disconnected_and_costs_no_memory(make_hub, databas
     big = {f"host-{n}.example": f"10.1.{n >> 8 & 255}.{n & 255}" for n in range(5000)}
     assert hub.put_silo("big", big).status in (200, 201)
     with contextlib.ExitStack() as stack:
-        deaf = []
         for _ in range(20):
-            sock = stack.enter_context(socket.socket())
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            sock.connect(("127.0.0.1", hub.port))
-            sock.sendall(f"GET /watch HTTP/1.1\r\nHost: h\r\nAuthorization: {basic(*ADMIN)}\r\n\r\n".encode())
-            deaf.append(sock)
-        wait_until(lambda: hub.metric("silodns_watchers") == len(deaf), what="the streams")
+            stack.enter_context(deaf(hub, get_request("/watch")))
+        wait_until(lambda: hub.metric("silodns_watchers") == 20, what="the streams")
         before = hub.memory_kb()
         for n in range(20):
             big["host-0.example"] = f"10.2.0.{n + 1}"

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import types
 
 import pytest
 
@@ -286,24 +287,15 @@ def applied(second, revision, silo="a"):
     return at(second, "silo applied", silo=silo, revision=revision, records=1)
 
 
-class Silos:
-    """What the hub would answer."""
-
-    def __init__(self):
-        self.answer = (None, {})
-
-    def __call__(self, silo):
-        return self.answer
-
-
 @pytest.fixture
 def silos():
-    return Silos()
+    """What the hub would answer."""
+    return types.SimpleNamespace(answer=(None, {}))
 
 
 @pytest.fixture
 def changes(silos):
-    return Changes(("a",), silos)
+    return Changes(("a",), lambda silo: silos.answer)
 
 
 def test_a_line_says_what_has_changed(changes, silos):

@@ -104,6 +104,7 @@ def test_wrong_credentials_and_an_absent_hub(fresh):
 
 @pytest.mark.parametrize("change", [{"SILO": None}, {"HOSTNAMES": None}, {"URL": "ftp://x"}, {"SOURCE": "dice"},
                                     {"SOURCE": "interface:"}, {"SOURCE": "url:"}, {"SOURCE": "command:"}, {"SOURCE": "off"},
+                                    *({"SOURCE": bad} for bad in ("server:x", "interface:a/b", "interface:0123456789abcdef", "url:ftp://a", "url:a.example", "server nonsense", "off server")),
                                     {"HOSTNAMES": "-a"}, {"INTERVAL": "0"}, {"SORCE": "server"},
                                     {"URL": "http://hub.example.net"}, {"TOKEN": "beside-user-and-password"}])
 def test_bad_settings_are_refused_with_a_reason(fresh, change):
@@ -240,30 +241,20 @@ ip route add 192.0.2.0/24 dev eth0 src 9.9.9.6
 exec "$@"
 """
 
-PRINT = """
-import http.server, json, os, sys
-class H(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(404); self.send_header("Content-Type", "application/problem+json"); self.end_headers()
-        self.wfile.write(b'{"type":"urn:silodns:error:not-found","status":404}')
-    def do_PUT(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        sys.stdout.write(body.decode()); sys.stdout.flush()
-        self.send_response(201); self.send_header("ETag", '"5"'); self.send_header("Content-Type", "application/json"); self.end_headers()
-        self.wfile.write(body)
-    def log_message(self, *_): pass
-import subprocess, threading
-s = http.server.ThreadingHTTPServer(("127.0.0.1", 8080), H)
-threading.Thread(target=s.serve_forever, daemon=True).start()
-sys.exit(subprocess.run(sys.argv[1:]).returncode)
+HUB = """
+import json, subprocess, sys
+from tests.lib.fakehub import FakeHub
+with FakeHub(port=8080) as hub:
+    code = subprocess.run(sys.argv[1:]).returncode
+    print(json.dumps(sorted(record["ip"] for _, records in hub.silos.values() for record in records)))
+sys.exit(code)
 """
 
 
 def in_namespace(before="", **more):
-    """Runs the updater in the network above, against a hub inside it; its exit code and what it would publish."""
-    done = once("http://127.0.0.1:8080", wrapper=["unshare", "-n", "-m", "--propagation", "private", "sh", "-c", before + NETWORK, "sh", "/usr/bin/python3", "-c", PRINT], **more)
-    published = json.loads(done.stdout)["dnsrecords"] if done.stdout else []
-    return done.returncode, sorted(r["ip"] for r in published), done.stderr
+    """Runs the updater in the network above, against a hub inside it; its exit code and what that hub has then."""
+    done = once("http://127.0.0.1:8080", wrapper=["unshare", "-n", "-m", "--propagation", "private", "sh", "-c", before + NETWORK, "sh", "/usr/bin/python3", "-c", HUB], **more)
+    return done.returncode, json.loads(done.stdout or "[]"), done.stderr
 
 
 @pytest.mark.parametrize("more,code,ips", [

@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/base/clock.h"
 #include "common/net/http.h"
 
 #define FAKE_MAX 16
@@ -226,6 +227,14 @@ static inline bool sent(const char *line)
 	char whole[256];
 	snprintf(whole, sizeof(whole), "\r\n%s\r\n", line);
 	return strstr(fake_request(server), whole) != NULL;
+}
+
+/* Until there is something to read at `fd`, or `ms` have passed (a second at most). Fails after `deadline`. */
+static inline void fake_await(int fd, int64_t ms, int64_t deadline)
+{
+	struct pollfd readable = {fd, POLLIN, 0};
+	assert_true(clock_mono_ms() < deadline);
+	assert_true(poll(&readable, 1, ms < 0 || ms > 1000 ? 1000 : (int)ms) >= 0);
 }
 
 /* Of a group of tests: libcurl. */

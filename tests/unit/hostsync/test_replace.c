@@ -3,11 +3,7 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
-#include <sys/xattr.h>
-#include <time.h>
 
 #include "common/base/cleanup.h"
 #include "hostsync/inplace.h"

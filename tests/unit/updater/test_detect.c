@@ -1,4 +1,3 @@
-
 #include "../unit.h"
 
 #include "updater/detect.h"
@@ -78,26 +77,4 @@ static void test_only_addresses_that_others_can_use_are_published(void **state)
 	const struct ipaddr good = ip("9.9.9.9"), good6 = ip("2606:4700::1");
 	assert_int_equal(detect_judge(&good, false, &why), ERR_OK);
 	assert_int_equal(detect_judge(&good6, false, &why), ERR_OK);
-}
-
-static void test_sources_are_checked_before_they_are_used(void **state)
-{
-	static const char *const good[] = {"server",
-					   "socket",
-					   "off",
-					   "interface:eth0",
-					   "url:https://a.example/ https://b.example/",
-					   "command:echo 1 | cat",
-					   "server socket",
-					   "url:https://a.example interface:eth0 command:a b"};
-	static const char *const bad[] = {
-		"nonsense",  "server:x",    "interface:",    "interface:a/b", "interface:0123456789abcdef",
-		"url:",      "url:ftp://a", "url:a.example", "command:",      "server nonsense",
-		"off server"};
-	struct why why;
-
-	for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
-		assert_int_equal(detect_check(good[i], &why), ERR_OK);
-	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
-		assert_int_equal(detect_check(bad[i], &why), ERR_INVALID);
 }

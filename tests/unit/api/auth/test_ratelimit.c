@@ -1,4 +1,3 @@
-
 #include "../../unit.h"
 
 #include <pthread.h>
@@ -79,16 +78,6 @@ static void test_what_is_used_up_comes_back_at_the_rate(void **state)
 	assert_int_equal(ask_often(*state, "192.0.2.1", 100), 10);
 	now += 1000 * SECOND;
 	assert_int_equal(ask_often(*state, "192.0.2.1", 100), 20);
-}
-
-static void test_who_waits_as_told_is_served(void **state)
-{
-	struct ratelimit_verdict verdict;
-
-	ask_often(*state, "192.0.2.1", 100);
-	assert_int_equal(ask(*state, "192.0.2.1", &verdict), ERR_RATE);
-	now += (int64_t)verdict.retry_s * SECOND;
-	assert_int_equal(ask(*state, "192.0.2.1", &verdict), ERR_OK);
 }
 
 static void test_addresses_do_not_share_but_a_64_does(void **state)

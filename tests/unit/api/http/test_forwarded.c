@@ -1,4 +1,3 @@
-
 #include "../../unit.h"
 
 #include "api/http/forwarded.h"

@@ -1,4 +1,3 @@
-
 #include "../../unit.h"
 
 #include <sodium.h>
@@ -41,24 +40,6 @@ static void test_a_secret_is_known_by_its_hash_and_by_nothing_else(void **state)
 		other[i] = '=';
 		assert_false(token_hash_secret(other, strlen(other), found));
 	}
-}
-
-static void test_what_it_may_do_is_written_as_it_is_read(void **state)
-{
-	static const char document[] =
-		"{\"verbs\":[\"read\",\"update\"],\"silos\":[\"a\",\"b\"],\"hostnames\":[\"h\"],\"family\":6,"
-		"\"networks\":[\"10.0.0.0/8\",\"2001:db8::/32\"],\"expires\":\"2027-01-31T12:00:00.000000Z\","
-		"\"unused\":3600}";
-	struct token *token = parse(document), *again;
-
-	assert_string_equal(token->document, document);
-	again = parse(token->document);
-	assert_string_equal(again->document, document);
-	token_unref(again);
-	token_unref(token);
-	token = parse("{\"verbs\":[\"update\",\"read\"],\"hostnames\":[\"Z_1.example\",\"a\"]}");
-	assert_string_equal(token->document, "{\"verbs\":[\"read\",\"update\"],\"hostnames\":[\"a\",\"z_1.example\"]}");
-	token_unref(token);
 }
 
 static void test_times_and_networks_count_to_the_last_moment_and_address(void **state)

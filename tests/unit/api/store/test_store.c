@@ -1,4 +1,3 @@
-
 #include "../../unit.h"
 
 #include <pthread.h>

@@ -1,4 +1,3 @@
-
 #include "../../unit.h"
 
 #include "api/model/change.h"
@@ -98,7 +97,6 @@ static const char *tell(struct fixture *f, size_t step)
 
 #define GREETING ": silodns\nretry: 2000\n\n"
 #define SILO(id, revision) "event: silo\ndata: {\"id\":\"" id "\",\"dnsrecords\":[],\"revision\":" revision "}\n\n"
-#define ABSENT(kind, id, revision) "event: " kind "\ndata: {\"id\":\"" id "\",\"revision\":" revision "}\n\n"
 #define HUB(kind, revision) "event: " kind "\ndata: {\"hub\":\"" IDENTITY "\",\"revision\":" revision "}\n\n"
 #define ID(revision) "id: " revision "\n"
 

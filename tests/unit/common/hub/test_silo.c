@@ -1,4 +1,3 @@
-
 #include "../../unit.h"
 
 #include <jansson.h>
@@ -40,16 +39,6 @@ static void test_untouched_on_failure(void **state)
 	assert_string_equal(silo.id, "before");
 	assert_null(silo.records);
 	assert_int_equal(silo_parse("{", 1, "s", NULL, &silo, NULL), ERR_MALFORMED); /* a reason need not be wanted */
-}
-
-static void test_a_control_character_cannot_enter_a_log_by_a_reason(void **state)
-{
-	static const char json[] = "{\"dnsrecords\":[],\"evil\\nlevel=error\":1}";
-	struct silo silo;
-	struct why why;
-
-	assert_int_equal(silo_parse(json, sizeof json - 1, "s", NULL, &silo, &why), ERR_INVALID);
-	assert_null(strchr(why.text, '\n'));
 }
 
 static void random_silo(struct silo *silo)

@@ -9,7 +9,6 @@
 #include <time.h>
 
 #include "../fake_server.h"
-#include "common/base/clock.h"
 #include "common/net/http.h"
 
 #define SECRET "hunter2:x"

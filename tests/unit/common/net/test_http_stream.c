@@ -1,8 +1,6 @@
 /* An answer is read piece by piece as it comes, without ever waiting, on the same limits as any other request. */
 #include "http_fixture.h"
 
-#include <poll.h>
-
 #include "common/net/http_stream.h"
 
 #define HEAD "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -48,10 +46,7 @@ static int run(const char *text)
 	bool over = false;
 	int err = 0;
 	while (err == 0 && !over && !(text && seen.data && strstr(seen.data, text))) {
-		struct pollfd fd = {http_stream_fd(stream), POLLIN, 0};
-		int64_t wait = http_stream_wait_ms(stream);
-		assert_true(clock_mono_ms() < deadline);
-		assert_true(poll(&fd, 1, wait < 0 || wait > 1000 ? 1000 : (int)wait) >= 0);
+		fake_await(http_stream_fd(stream), http_stream_wait_ms(stream), deadline);
 		err = http_stream_step(stream, &over, &why);
 	}
 	return err ? err : over;
