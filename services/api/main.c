@@ -84,8 +84,6 @@ int main(int argc, char **argv)
 {
 	struct settings settings = {0};
 	enum conf_outcome outcome;
-	enum log_level level = LOG_LEVEL_INFO;
-	enum log_format format = LOG_FORMAT_LOGFMT;
 	int words = 0;
 
 	lifecycle_keep_secrets();
@@ -96,11 +94,9 @@ int main(int argc, char **argv)
 		return err == ERR_NOMEM ? EXIT_FAILED : EXIT_USAGE;
 	if (outcome == CONF_EXIT)
 		return 0;
-	log_level_parse(settings.log_level, &level); /* checked by the table */
-	log_format_parse(settings.log_format, &format);
 	/* A person at a prompt wants to hear of trouble only. */
-	bool command = words && strcmp(argv[1], "serve") != 0;
-	log_init("silodns-api", command && level == LOG_LEVEL_INFO ? LOG_LEVEL_WARN : level, format);
+	bool quiet = words && strcmp(argv[1], "serve") != 0 && strcmp(settings.log_level, "info") == 0;
+	log_init_texts("silodns-api", quiet ? "warn" : settings.log_level, settings.log_format);
 	int code = run(&settings, argv + 1, words);
 	conf_release(&settings_program, &settings);
 	return code;

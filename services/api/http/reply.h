@@ -11,7 +11,7 @@
 
 #include "common/base/buf.h"
 #include "common/base/err.h"
-#include "common/base/stream.h"
+#include "common/base/waiter.h"
 
 #define REPLY_HEADERS_MAX 12       /* as many as a CORS preflight over a rate limit has by TLS, in the end */
 #define REPLY_HEADER_VALUE_MAX 384 /* bytes, with the final NUL */

@@ -86,10 +86,7 @@ struct document *document_key(union document_key *key, const char *id, uint32_t 
 
 int document_read(const struct document *body, struct silo *ret_silo)
 {
-	int err = silo_read_canonical(body->json, body->len, ret_silo);
-
-	/* Not written by a hub: a person's repair of the log, perhaps. */
-	return err == ERR_MALFORMED ? silo_parse(body->json, body->len, NULL, NULL, ret_silo, NULL) : err;
+	return silo_read(body->json, body->len, ret_silo);
 }
 
 int document_read_difference(const struct document *before, const struct document *after, struct silo *ret_before,

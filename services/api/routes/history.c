@@ -144,15 +144,6 @@ static int reply_page(struct call *call, const char *before)
 
 /* --- what a change made of a silo, whose ten thousand records are not all told ------------------------------------ */
 
-static int read_silo(const char *document, struct silo *ret_silo)
-{
-	int err = document ? silo_read_canonical(document, strlen(document), ret_silo) : ERR_OK;
-
-	if (err == ERR_MALFORMED)
-		err = silo_parse(document, strlen(document), NULL, NULL, ret_silo, NULL);
-	return err && err != ERR_NOMEM ? ERR_INTERNAL : err;
-}
-
 static int add_record(void *arg, const struct record *record, bool removed)
 {
 	json_t *const *lists = arg;
@@ -169,10 +160,14 @@ static int set_records(json_t *entry, const struct history_documents *documents)
 	json_auto_t *added = json_array();
 	json_auto_t *removed = json_array();
 	json_t *lists[] = {added, removed};
-	int err = added && removed ? read_silo(documents->before, &before) : ERR_NOMEM;
+	const char *texts[] = {documents->before, documents->after};
+	struct silo *silos[] = {&before, &after};
+	int err = added && removed ? ERR_OK : ERR_NOMEM;
 
-	if (!err)
-		err = read_silo(documents->after, &after);
+	for (size_t i = 0; !err && i < 2; i++)
+		err = texts[i] ? silo_read(texts[i], strlen(texts[i]), silos[i]) : ERR_OK;
+	if (err && err != ERR_NOMEM)
+		err = ERR_INTERNAL;
 	if (!err)
 		err = silo_diff(&before, &after, add_record, lists);
 	if (!err && (json_object_set(entry, "added", added) ||

@@ -15,7 +15,7 @@
 
 #include "api/watch/subscription.h"
 #include "common/base/err.h"
-#include "common/base/stream.h"
+#include "common/base/waiter.h"
 
 struct watchers;
 struct watcher;

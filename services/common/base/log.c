@@ -41,32 +41,27 @@ static int index_of(const char *const *names, size_t count, const char *text)
 	return ERR_INVALID;
 }
 
-int log_level_parse(const char *text, enum log_level *ret_level)
+int log_level_check(const char *text, struct why *ret_why)
 {
-	int i = index_of(level_names, sizeof(level_names) / sizeof(level_names[0]), text);
-	if (i < 0)
-		return i;
-	*ret_level = (enum log_level)i;
-	return 0;
+	return index_of(level_names, sizeof(level_names) / sizeof(level_names[0]), text) >= 0
+		       ? ERR_OK
+		       : why_set(ret_why, ERR_INVALID, "", "\"%s\" is none of debug, info, warn, error", text);
 }
 
-int log_format_parse(const char *text, enum log_format *ret_format)
+int log_format_check(const char *text, struct why *ret_why)
 {
-	int i = index_of(format_names, sizeof(format_names) / sizeof(format_names[0]), text);
-	if (i < 0)
-		return i;
-	*ret_format = (enum log_format)i;
-	return 0;
+	return index_of(format_names, sizeof(format_names) / sizeof(format_names[0]), text) >= 0
+		       ? ERR_OK
+		       : why_set(ret_why, ERR_INVALID, "", "\"%s\" is neither logfmt nor json", text);
 }
 
 void log_init_texts(const char *program, const char *level, const char *format)
 {
-	enum log_level at = LOG_LEVEL_INFO;
-	enum log_format as = LOG_FORMAT_LOGFMT;
+	int at = index_of(level_names, sizeof(level_names) / sizeof(level_names[0]), level);
+	int as = index_of(format_names, sizeof(format_names) / sizeof(format_names[0]), format);
 
-	log_level_parse(level, &at);
-	log_format_parse(format, &as);
-	log_init(program, at, as);
+	log_init(program, at < 0 ? LOG_LEVEL_INFO : (enum log_level)at,
+		 as < 0 ? LOG_FORMAT_LOGFMT : (enum log_format)as);
 }
 
 /* Bytes of the character at `s` as RFC 3629 has it; 0 if it is none, or one that a terminal obeys (DEL, C1 controls).

@@ -42,11 +42,11 @@ struct log_field {
 /* `program` is borrowed for ever. Call once, before any thread starts. Before it, lines go out as logfmt at info level.
  */
 void log_init(const char *program, enum log_level level, enum log_format format);
-/* "debug", "info", "warn", "error"; "logfmt", "json". ERR_INVALID. */
-int log_level_parse(const char *text, enum log_level *ret_level);
-int log_format_parse(const char *text, enum log_format *ret_format);
-/* log_init() by the texts of settings, which are checked: one that is none of the above leaves what was before. */
+/* The same by the texts of settings, which are checked: "debug", "info", "warn", "error"; "logfmt", "json". */
 void log_init_texts(const char *program, const char *level, const char *format);
+/* For rows of settings (conf.h). ERR_INVALID with a reason. */
+int log_level_check(const char *text, struct why *ret_why);
+int log_format_check(const char *text, struct why *ret_why);
 
 /* Whether such an event would be written: for those that would have to gather its fields first. */
 bool log_is_wanted(enum log_level level);

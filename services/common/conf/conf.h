@@ -87,7 +87,5 @@ void conf_print_markdown(const struct conf_program *program, FILE *out);
 int conf_check_url(const char *value, struct why *ret_why); /* http:// or https://, a host, no credentials in it */
 int conf_check_cidr(const char *value, struct why *ret_why);
 int conf_check_hostname(const char *value, struct why *ret_why);
-int conf_check_log_level(const char *value, struct why *ret_why);
-int conf_check_log_format(const char *value, struct why *ret_why);
 
 #endif

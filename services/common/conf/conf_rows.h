@@ -7,6 +7,7 @@
 
 #include <stddef.h>
 
+#include "common/base/log.h"
 #include "common/conf/conf.h"
 
 #define CONF_FIELD(f) .offset = offsetof(struct settings, f)
@@ -32,9 +33,9 @@
 /* log_level, log_format */
 #define CONF_ROWS_LOG												       \
 	{.name = "LOG_LEVEL", .type = CONF_STRING, CONF_FIELD(log_level), .def = "info", .arg = "LEVEL",	       \
-	 .check = conf_check_log_level, .help = "debug, info, warn or error."},					       \
+	 .check = log_level_check, .help = "debug, info, warn or error."},					       \
 	{.name = "LOG_FORMAT", .type = CONF_STRING, CONF_FIELD(log_format), .def = "logfmt", .arg = "FORMAT",	       \
-	 .check = conf_check_log_format, .help = "logfmt or json."}
+	 .check = log_format_check, .help = "logfmt or json."}
 
 /* clang-format on */
 

@@ -10,7 +10,6 @@
 #include <sodium.h>
 
 #include "common/base/cleanup.h"
-#include "common/base/log.h"
 #include "common/net/hostname.h"
 #include "common/net/ipaddr.h"
 #include "common/net/url.h"
@@ -263,22 +262,4 @@ int conf_check_hostname(const char *value, struct why *ret_why)
 {
 	char name[HOSTNAME_LEN_MAX + 1];
 	return hostname_parse(value, strlen(value), name, ret_why);
-}
-
-int conf_check_log_level(const char *value, struct why *ret_why)
-{
-	enum log_level level;
-
-	return log_level_parse(value, &level) == 0
-		       ? ERR_OK
-		       : why_set(ret_why, ERR_INVALID, "", "\"%s\" is none of debug, info, warn, error", value);
-}
-
-int conf_check_log_format(const char *value, struct why *ret_why)
-{
-	enum log_format format;
-
-	return log_format_parse(value, &format) == 0
-		       ? ERR_OK
-		       : why_set(ret_why, ERR_INVALID, "", "\"%s\" is neither logfmt nor json", value);
 }

@@ -367,6 +367,13 @@ int silo_parse(const char *json, size_t len, const char *id, const struct ipaddr
 	return read_silo(json, len, id, default_ip, false, ret_silo, ret_why);
 }
 
+int silo_read(const char *json, size_t len, struct silo *ret_silo)
+{
+	int err = silo_read_canonical(json, len, ret_silo);
+
+	return err == ERR_MALFORMED ? silo_parse(json, len, NULL, NULL, ret_silo, NULL) : err;
+}
+
 int silo_parse_answer(const char *json, size_t len, const char *id, struct silo *ret_silo, struct why *ret_why)
 {
 	return read_silo(json, len, id, NULL, true, ret_silo, ret_why);

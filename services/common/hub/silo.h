@@ -74,6 +74,8 @@ int silo_to_json(const struct silo *silo, char **ret_json, size_t *ret_len);
 /* The document that silo_to_json() wrote, back again; many times faster than a JSON library. ERR_NOMEM; ERR_MALFORMED
  * for every other text, be it a silo or not. Id, hostnames and the kind of addresses are not checked. */
 int silo_read_canonical(const char *json, size_t len, struct silo *ret_silo);
+/* The same, or whatever a person may have made of it, as silo_parse() reads it. */
+int silo_read(const char *json, size_t len, struct silo *ret_silo);
 /* The records of two such documents of one silo, without most of those that both have: silo_diff() finds the same. It
  * takes a look at each byte, but reads only what lies between the first and the last that differ. */
 int silo_read_difference(const char *before, size_t before_len, const char *after, size_t after_len,

@@ -8,6 +8,7 @@
 #include <sodium.h>
 #include <unistd.h>
 
+#include "common/base/log.h"
 #include "common/conf/conf.h"
 #include "common/hub/silo.h"
 
@@ -32,8 +33,8 @@ static const struct conf_option options[] = {
 	OPTION("URL", CONF_STRING, url, .shortflag = 'u', .check = conf_check_url),
 	OPTION("USER", CONF_STRING, user, .required = true),
 	OPTION("SILO", CONF_STRING, silo, .check = silo_id_conf_check),
-	OPTION("LOG_LEVEL", CONF_STRING, level, .def = "info", .check = conf_check_log_level),
-	OPTION("LOG_FORMAT", CONF_STRING, format, .def = "json", .check = conf_check_log_format),
+	OPTION("LOG_LEVEL", CONF_STRING, level, .def = "info", .check = log_level_check),
+	OPTION("LOG_FORMAT", CONF_STRING, format, .def = "json", .check = log_format_check),
 	OPTION("PASSWORD", CONF_SECRET, password, .required = false),
 	OPTION("TOKEN", CONF_SECRET, token, .required = false),
 	OPTION("SILOS", CONF_LIST, silos, .check = silo_id_conf_check),
