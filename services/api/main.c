@@ -17,51 +17,37 @@
 
 static int run_migrate(const struct settings *settings)
 {
-	const struct db_settings db = settings_db(settings);
 	unsigned applied = 0;
 	struct why why = {0};
-	int err = migrate_run(&db, NULL, &applied, &why);
+	int err = migrate_run(&settings->db, NULL, &applied, &why);
 
-	if (err) {
-		fprintf(stderr, "silodns-api: %s\n", why.text);
-		return err == ERR_UNAVAILABLE ? EXIT_DATABASE : EXIT_FAILED;
-	}
+	if (err)
+		return cmd_fail(err == ERR_UNAVAILABLE ? EXIT_DATABASE : EXIT_FAILED, "%s", why.text);
 	printf("%u migration%s applied; the schema is at %u\n", applied, applied == 1 ? "" : "s", migration_count);
 	return 0;
 }
 
-/* The address where this machine's own hub answers. */
-static void own_url(const struct settings *settings, char *ret_url, size_t size)
-{
-	const char *address = settings->listen.items[0];
-	const char *colon = strrchr(address, ':');
-	int host_len = colon ? (int)(colon - address) : 0;
-	bool wildcard = host_len == 0 || !strncmp(address, "[::]", (size_t)host_len) ||
-			!strncmp(address, "0.0.0.0", (size_t)host_len) || !strncmp(address, "*", (size_t)host_len);
-
-	snprintf(ret_url, size, "%s://%s%s/readyz", settings->tls_cert_file ? "https" : "http",
-		 wildcard ? "127.0.0.1" : "", wildcard ? (colon ? colon : "") : address);
-}
-
+/* Asks this machine's own hub. */
 static int run_check(const struct settings *settings)
 {
 	const struct http_settings http_settings = {
 		.connect_timeout_ms = 2000, .timeout_ms = 4000, .answer_max = 65536, .any_certificate = true};
-	struct http_request request = {.method = "GET"};
+	const char *address = settings->listen.items[0], *colon = strrchr(address, ':');
+	size_t host_len = colon ? (size_t)(colon - address) : 0;
+	bool wildcard = !host_len || !strncmp(address, "[::]", host_len) || !strncmp(address, "0.0.0.0", host_len) ||
+			!strncmp(address, "*", host_len);
 	struct http_answer answer = {0};
 	struct http *http;
 	struct why why = {0};
 	char url[512];
 
-	own_url(settings, url, sizeof url);
-	request.url = url;
+	snprintf(url, sizeof url, "%s://%s%s/readyz", settings->tls_cert_file ? "https" : "http",
+		 wildcard ? "127.0.0.1" : "", wildcard ? (colon ? colon : "") : address);
 	if (http_global_init() || http_open(&http_settings, &http))
 		return EXIT_FAILED;
-	int err = http_send(http, &request, &answer, &why);
-	int code = err || answer.status != 200 ? EXIT_DATABASE : 0;
-	if (err)
-		fprintf(stderr, "silodns-api: %s\n", why.text);
-	else
+	int err = http_send(http, &(struct http_request){.method = "GET", .url = url}, &answer, &why);
+	int code = err ? cmd_fail(EXIT_DATABASE, "%s", why.text) : answer.status != 200 ? EXIT_DATABASE : 0;
+	if (!err)
 		printf("%s\n", answer.body.data ? answer.body.data : "");
 	http_answer_release(&answer);
 	http_close(http);
@@ -75,10 +61,8 @@ static int run(const struct settings *settings, char **words, int count)
 	bool has_threads = !strcmp(word, "serve") || !strcmp(word, "user") || !strcmp(word, "token");
 
 	/* The others are to be ended by a signal as any command is. */
-	if (has_threads && lifecycle_init()) {
-		fprintf(stderr, "silodns-api: cannot initialise\n");
-		return EXIT_FAILED;
-	}
+	if (has_threads && lifecycle_init())
+		return cmd_fail(EXIT_FAILED, "cannot initialise");
 	if (!strcmp(word, "serve") && count <= 1)
 		return serve(settings);
 	if (!strcmp(word, "migrate") && count == 1)
@@ -93,8 +77,7 @@ static int run(const struct settings *settings, char **words, int count)
 		return cmd_secrets(settings, words[1], words + 2, count - 2);
 	if (!strcmp(word, "check") && count == 1)
 		return run_check(settings);
-	fprintf(stderr, "silodns-api: unknown or incomplete command \"%s\"; see silodns-api --help\n", word);
-	return EXIT_USAGE;
+	return cmd_fail(EXIT_USAGE, "unknown or incomplete command \"%s\"; see silodns-api --help", word);
 }
 
 int main(int argc, char **argv)
@@ -104,10 +87,8 @@ int main(int argc, char **argv)
 	int words = 0;
 
 	lifecycle_keep_secrets();
-	if (sodium_init() < 0) {
-		fprintf(stderr, "silodns-api: cannot initialise\n");
-		return EXIT_FAILED;
-	}
+	if (sodium_init() < 0)
+		return cmd_fail(EXIT_FAILED, "cannot initialise");
 	int err = conf_load(&settings_program, argc, argv, stderr, &settings, &outcome, &words);
 	if (err)
 		return err == ERR_NOMEM ? EXIT_FAILED : EXIT_USAGE;

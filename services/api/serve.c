@@ -1,12 +1,12 @@
 #include "api/serve.h"
 
 #include <sched.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 
 #include "api/auth/authenticator.h"
+#include "api/cli/cmd.h"
 #include "api/http/server.h"
 #include "api/http/tls.h"
 #include "api/jobs/bootstrap.h"
@@ -177,48 +177,6 @@ static void rehashed(void *arg, const char *old_hash, const char *new_hash)
 		log_info("a password gets a hash of today's parameters", LOG_STR("user", self.name));
 }
 
-static int make_limits(const struct settings *settings, const struct cidr *exempt, size_t exempt_count,
-		       struct ratelimit **ret_limits)
-{
-	const struct ratelimit_settings limits = {
-		.address_rate = settings->limit_requests,
-		.address_burst = settings->limit_requests_burst,
-		.user_rate = settings->limit_user_requests,
-		.user_burst = settings->limit_user_requests_burst,
-		.logins = settings->limit_logins,
-		.lockout_ms = settings->lockout_ms,
-		.lockout_max_ms = settings->lockout_max_ms,
-		.exempt = exempt,
-		.exempt_count = exempt_count,
-	};
-
-	return ratelimit_new(&limits, ret_limits);
-}
-
-static struct bootstrap_settings bootstrap_settings(const struct settings *settings)
-{
-	return (struct bootstrap_settings){.admin_user = settings->admin_user,
-					   .admin_password = settings->admin_password,
-					   .silos = &settings->client_silos,
-					   .hostnames = &settings->client_hostnames,
-					   .updater_token = settings->updater_token,
-					   .hostsync_token = settings->hostsync_token};
-}
-
-/* What the table of settings cannot know: which go together. */
-static int check_settings(const struct settings *settings)
-{
-	const struct bootstrap_settings clients = bootstrap_settings(settings);
-	struct why why = {0};
-
-	if (!settings->tls_cert_file != !settings->tls_key_file)
-		why_set(&why, ERR_INVALID, "", "SILODNS_TLS_CERT_FILE and SILODNS_TLS_KEY_FILE are needed together");
-	else if (!bootstrap_check(&clients, &why))
-		return ERR_OK;
-	fprintf(stderr, "silodns-api: %s%s%s\n", why.field, why.field[0] ? " " : "", why.text);
-	return ERR_INVALID;
-}
-
 static bool is_loaded(void *store)
 {
 	return store_is_loaded(store);
@@ -227,27 +185,29 @@ static bool is_loaded(void *store)
 int serve(const struct settings *settings)
 {
 	const struct writer_settings writer_settings = {
-		.db = settings_db(settings), .poll_ms = settings->poll_ms, .migrate = true};
-	struct bootstrap bootstrap = {.settings = bootstrap_settings(settings)};
+		.db = settings->db, .poll_ms = settings->poll_ms, .migrate = true};
+	struct ratelimit_settings limits = settings->limits;
+	struct bootstrap bootstrap = {.settings = settings};
 	struct writer *writer = NULL;
 	struct periodic *periodic = NULL;
 	_cleanup_free_ struct cidr *proxies = NULL;
 	_cleanup_free_ struct cidr *exempt = NULL;
-	size_t exempt_count = 0;
-	struct hub hub = {.store = store_new(),
-			  .body_max = (size_t)settings->body_max,
+	struct hub hub = {.body_max = (size_t)settings->body_max,
 			  .records_max = (size_t)settings->records_max,
 			  .retention.age_ms = settings->history_age_ms,
 			  .bootstrap = &bootstrap,
 			  .cors_origins = settings->cors_origins,
 			  .started_us = clock_wall_us(),
 			  .metrics_for_anyone = strcmp(settings->metrics, "anyone") == 0};
+	struct why why = {0};
 	int code = EXIT_FAILED;
 
-	if (check_settings(settings)) {
-		store_free(hub.store);
-		return EXIT_USAGE;
-	}
+	/* What the table of settings cannot know: which go together. */
+	if (!settings->tls_cert_file != !settings->tls_key_file)
+		return cmd_fail(EXIT_USAGE, "SILODNS_TLS_CERT_FILE and SILODNS_TLS_KEY_FILE are needed together");
+	if (bootstrap_check(settings, &why))
+		return cmd_fail(EXIT_USAGE, "%s%s%s", why.field, why.field[0] ? " " : "", why.text);
+	hub.store = bootstrap.store = store_new();
 	raise_descriptor_limit(settings->connections_max);
 	int err = hub.store ? settings_networks(&settings->trusted_proxies, &proxies, &hub.trust.count) : ERR_NOMEM;
 	hub.trust.proxies = proxies;
@@ -255,13 +215,14 @@ int serve(const struct settings *settings)
 	if (!err)
 		err = start_tls(settings, &hub.tls);
 	if (!err)
-		err = settings_networks(&settings->limit_exempt, &exempt, &exempt_count);
+		err = settings_networks(&settings->limit_exempt, &exempt, &limits.exempt_count);
+	limits.exempt = exempt;
 	if (!err)
-		err = make_limits(settings, exempt, exempt_count, &hub.ratelimit);
+		err = ratelimit_new(&limits, &hub.ratelimit);
 	if (!err)
 		err = authenticator_new(hub.store, hub.ratelimit, &hub.authenticator);
 	if (!err)
-		err = history_start(&writer_settings.db, &hub.history);
+		err = history_start(&settings->db, &hub.history);
 	if (!err)
 		err = watchers_start(hub.store, &hub.watchers);
 	if (!err)
@@ -271,18 +232,16 @@ int serve(const struct settings *settings)
 	if (!err)
 		verifier_on_rehash(authenticator_verifier(hub.authenticator), rehashed, &hub);
 	if (!err)
-		err = refusals_new(settings->history_age_ms, &hub.refusals);
-	bootstrap.store = hub.store;
+		err = refusals_new(&hub.refusals);
 	bootstrap.queue = hub.queue;
 	const struct periodic_job jobs[] = {
 		{"bootstrap", BOOTSTRAP_EVERY_MS, bootstrap_make, &bootstrap, false},
 		{"token usage", TOKEN_USAGE_EVERY_MS, token_usage_exchange, hub.store, true},
 		{"refusals", REFUSALS_EVERY_MS, refusals_write, hub.refusals, true},
-		{"old refusals", REFUSALS_REMOVE_EVERY_MS, refusals_remove_old, hub.refusals, false},
-		{"retention", retention_every_ms(&hub.retention), retention_remove_old, &hub.retention, false},
+		{"retention", RETENTION_EVERY_MS, retention_remove_old, &hub.retention, false},
 	};
 	if (!err)
-		err = periodic_start(&writer_settings.db, jobs, sizeof jobs / sizeof jobs[0], is_loaded, hub.store,
+		err = periodic_start(&settings->db, jobs, sizeof jobs / sizeof jobs[0], is_loaded, hub.store,
 				     &periodic);
 	if (err)
 		log_error("cannot start", LOG_ERR(err));

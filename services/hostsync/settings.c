@@ -6,20 +6,6 @@
 #include "common/conf/conf_rows.h"
 #include "hostsync/policy.h"
 
-static int check_conflict(const char *value, struct why *ret_why)
-{
-	if (strcmp(value, "keep") == 0 || strcmp(value, "replace") == 0)
-		return 0;
-	return why_set(ret_why, ERR_INVALID, "", "\"%s\" is neither keep nor replace", value);
-}
-
-static int check_follow(const char *value, struct why *ret_why)
-{
-	if (strcmp(value, "watch") == 0 || strcmp(value, "poll") == 0)
-		return 0;
-	return why_set(ret_why, ERR_INVALID, "", "\"%s\" is neither watch nor poll", value);
-}
-
 static const struct conf_option options[] = {
 	{.name = "URL",
 	 .type = CONF_STRING,
@@ -52,7 +38,6 @@ static const struct conf_option options[] = {
 	 CONF_FIELD(conflict),
 	 .def = "keep",
 	 .arg = "keep|replace",
-	 .check = check_conflict,
 	 .help = "A hostname that stands in the file outside the block: keep leaves it alone and warns, replace takes "
 		 "it out of "
 		 "its line for good (--remove does not bring it back) and sets it in the block."},
@@ -75,7 +60,6 @@ static const struct conf_option options[] = {
 	 CONF_FIELD(follow),
 	 .def = "watch",
 	 .arg = "watch|poll",
-	 .check = check_follow,
 	 .help = "watch: the hub tells each change at once, over one connection that stays; where that is not "
 		 "possible (an old hub, a proxy that holds answers back) it polls, and tries again every 30 intervals. "
 		 "poll: it asks every SILODNS_INTERVAL, as it does with more than 64 silos."},

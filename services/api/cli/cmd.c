@@ -68,7 +68,7 @@ int cmd_run(const struct settings *settings, const struct cmd_word *words, const
 	    int arg_count)
 {
 	struct cmd cmd = {.settings = settings, .args = args + 1, .arg_count = arg_count - 1};
-	const struct writer_settings writer_settings = {.db = settings_db(settings), .poll_ms = 1000, .migrate = true};
+	const struct writer_settings writer_settings = {.db = settings->db, .poll_ms = 1000, .migrate = true};
 	const struct cmd_word *word = words;
 	struct writer *writer = NULL;
 	struct why why;

@@ -7,6 +7,8 @@
 
 #include <errmsg.h>
 
+#include "common/base/cleanup.h"
+
 /* What a caller can do about a server's error; a code that is not here is ERR_INTERNAL. Library errors (2000 and up)
  * all mean a lost connection. */
 static const struct {
@@ -65,7 +67,7 @@ int db_fail(struct db *db, unsigned code, const char *text)
 	return err;
 }
 
-static int db_fail_connection(struct db *db)
+int db_fail_connection(struct db *db)
 {
 	return db_fail(db, mysql_errno(db->mysql), mysql_error(db->mysql));
 }
@@ -141,127 +143,94 @@ static const char what_server[] = "SELECT @@GLOBAL.read_only, (SELECT COUNT(*) F
 				  "WHERE VARIABLE_NAME = 'WSREP_CLUSTER_SIZE' AND VARIABLE_VALUE + 0 > 0), "
 				  "@@SESSION.max_allowed_packet";
 
-static int db_look_at_server(struct db *db, bool *ret_read_only)
-{
-	int err = db_text_query(db, what_server);
-	MYSQL_RES *result = err ? NULL : mysql_store_result(db->mysql);
-	MYSQL_ROW row = result ? mysql_fetch_row(result) : NULL;
-
-	if (row) {
-		*ret_read_only = strcmp(row[0], "0") != 0;
-		db->cluster = strcmp(row[1], "0") != 0;
-		db->packet_max = strtoul(row[2], NULL, 10);
-	} else if (!err) {
-		err = db_fail_connection(db);
-	}
-	mysql_free_result(result);
-	return err;
-}
-
 static int db_set_up_session(struct db *db)
 {
-	bool read_only = false;
-
 	for (size_t i = 0; i < sizeof session_setup / sizeof session_setup[0]; i++) {
 		int err = db_text_query(db, session_setup[i].sql);
 		if (err && mysql_errno(db->mysql) != session_setup[i].harmless)
 			return err;
 	}
 	db->error[0] = '\0';
-	int err = db_look_at_server(db, &read_only);
-	return err || !read_only || db->host_count < 2 ? err : db_fail(db, 1290, "the server is read-only");
+	int err = db_text_query(db, what_server);
+	MYSQL_RES *result = err ? NULL : mysql_store_result(db->mysql);
+	MYSQL_ROW row = result ? mysql_fetch_row(result) : NULL;
+	bool read_only = row && strcmp(row[0], "0") != 0;
+
+	if (row) {
+		db->cluster = strcmp(row[1], "0") != 0;
+		db->packet_max = strtoul(row[2], NULL, 10);
+	} else if (!err) {
+		err = db_fail_connection(db);
+	}
+	mysql_free_result(result);
+	return read_only && db->host_count > 1 ? db_fail(db, 1290, "the server is read-only") : err;
 }
 
-static int db_connect(const struct db_settings *settings, size_t host, const char *const *sql, size_t sql_count,
-		      struct db **ret_db, struct why *ret_why)
+static int db_connect(const struct db_settings *settings, size_t host, const char *const *sql, struct db **ret_db,
+		      struct why *ret_why)
 {
-	struct db *db = calloc(1, sizeof *db);
+	const char *name = settings->socket ? NULL : settings->hosts.items[host];
+	_cleanup_(db_cleanup) struct db *db = calloc(1, sizeof *db);
 
-	if (!db)
+	if (db)
+		db->mysql = mysql_init(NULL);
+	if (!db || !db->mysql || db_set_options(db->mysql, settings))
 		return why_set(ret_why, ERR_NOMEM, "", "out of memory");
 	db->sql = sql;
-	db->sql_count = sql_count;
 	db->host = host;
-	db->host_count = settings->socket ? 1 : settings->host_count;
-	db->statements = calloc(sql_count + 1, sizeof(MYSQL_STMT *));
-	db->mysql = mysql_init(NULL);
-	if (!db->statements || !db->mysql || db_set_options(db->mysql, settings)) {
-		db_close(db);
-		return why_set(ret_why, ERR_NOMEM, "", "out of memory");
+	db->host_count = settings->socket ? 1 : settings->hosts.count;
+	if (!(mysql_real_connect(db->mysql, name, settings->user, settings->password, settings->name,
+				 (unsigned)settings->port, settings->socket, 0)
+		      ? db_set_up_session(db)
+		      : db_fail_connection(db))) {
+		*ret_db = TAKE_PTR(db);
+		return ERR_OK;
 	}
-
-	int err;
-	if (mysql_real_connect(db->mysql, settings->socket ? NULL : settings->hosts[host], settings->user,
-			       settings->password, settings->name, settings->port, settings->socket, 0))
-		err = db_set_up_session(db);
-	else
-		err = db_fail_connection(db);
-	if (err) {
-		/* Whatever it is (wrong password, no such database, no route), it may be mended from outside. */
-		if (settings->tls_ca && mysql_errno(db->mysql) == CR_SSL_CONNECTION_ERROR)
-			why_set(ret_why, ERR_UNAVAILABLE, "",
-				"%s: the server must have a certificate for %s by an authority in %s", db->error,
-				settings->socket ? "localhost" : settings->hosts[host], settings->tls_ca);
-		else
-			why_set(ret_why, ERR_UNAVAILABLE, "", "%s", db->error);
-		db_close(db);
-		return ERR_UNAVAILABLE;
-	}
-	*ret_db = db;
-	return ERR_OK;
+	/* Whatever it is (wrong password, no such database, no route), it may be mended from outside. */
+	if (settings->tls_ca && mysql_errno(db->mysql) == CR_SSL_CONNECTION_ERROR)
+		return why_set(ret_why, ERR_UNAVAILABLE, "",
+			       "%s: the server must have a certificate for %s by an authority in %s", db->error,
+			       name ? name : "localhost", settings->tls_ca);
+	return why_set(ret_why, ERR_UNAVAILABLE, "", "%s", db->error);
 }
 
-int db_open(const struct db_settings *settings, const char *const *sql, size_t sql_count, struct db **ret_db,
-	    struct why *ret_why)
+int db_open(const struct db_settings *settings, const char *const *sql, struct db **ret_db, struct why *ret_why)
 {
-	size_t count = settings->socket ? 1 : settings->host_count, first = atomic_load(&first_host);
+	size_t count = settings->socket ? 1 : settings->hosts.count, first = atomic_load(&first_host);
 	struct why reasons = {0}, why;
 	int err = ERR_UNAVAILABLE;
 
 	for (size_t i = 0; i < count && err == ERR_UNAVAILABLE; i++) {
 		size_t host = (first + i) % count;
 		const struct why before = reasons;
-		err = db_connect(settings, host, sql, sql_count, ret_db, &why);
+		err = db_connect(settings, host, sql, ret_db, &why);
 		if (!err)
 			atomic_store(&first_host, host);
 		else if (count == 1)
 			reasons = why;
 		else
-			why_set(&reasons, err, "", "%s%s%s: %s", before.text, i ? "; " : "", settings->hosts[host],
-				why.text);
+			why_set(&reasons, err, "", "%s%s%s: %s", before.text, i ? "; " : "",
+				settings->hosts.items[host], why.text);
 	}
 	return err ? why_set(ret_why, err, "", "%s", reasons.text) : ERR_OK;
 }
 
-static void db_close_statements(struct db *db)
+void db_use(struct db *db, const char *const *sql)
 {
-	for (size_t i = 0; db->statements && i < db->sql_count; i++)
+	if (sql == db->sql)
+		return;
+	for (size_t i = 0; i < DB_STATEMENTS_MAX; i++)
 		if (db->statements[i])
 			mysql_stmt_close(db->statements[i]);
-	free(db->statements);
-}
-
-int db_use(struct db *db, const char *const *sql, size_t sql_count)
-{
-	MYSQL_STMT **statements;
-
-	if (sql == db->sql)
-		return ERR_OK;
-	statements = calloc(sql_count + 1, sizeof(MYSQL_STMT *));
-	if (!statements)
-		return ERR_NOMEM;
-	db_close_statements(db);
+	memset(db->statements, 0, sizeof db->statements);
 	db->sql = sql;
-	db->sql_count = sql_count;
-	db->statements = statements;
-	return ERR_OK;
 }
 
 void db_close(struct db *db)
 {
 	if (!db)
 		return;
-	db_close_statements(db);
+	db_use(db, NULL);
 	if (db->mysql)
 		mysql_close(db->mysql);
 	free(db);
@@ -333,7 +302,5 @@ int db_script(struct db *db, const char *sql)
 			mysql_free_result(result);
 		status = mysql_next_result(db->mysql); /* 0: one more, -1: none, > 0: error */
 	}
-	if (status > 0)
-		return db_fail_connection(db);
-	return mysql_set_server_option(db->mysql, MYSQL_OPTION_MULTI_STATEMENTS_OFF) ? db_fail_connection(db) : ERR_OK;
+	return status > 0 ? db_fail_connection(db) : ERR_OK;
 }

@@ -13,13 +13,13 @@
 #include <stdint.h>
 
 #include "common/base/err.h"
+#include "common/conf/conf.h"
 
-struct db_settings {              /* all pointers are borrowed */
-	const char *const *hosts; /* of one database: a Galera cluster's nodes, or a server and who takes its place */
-	size_t host_count;        /* at least one */
-	const char *name, *user, *password, *tls_ca;
-	const char *socket; /* if not NULL, wins over the hosts */
-	unsigned port;
+struct db_settings {            /* borrowed, with all that it points to, for a connection's life */
+	struct conf_list hosts; /* of one database: a Galera cluster's nodes, or a server and who takes its place */
+	char *name, *user, *password, *tls_ca;
+	char *socket; /* if not NULL, wins over the hosts */
+	long port;
 	long timeout_ms; /* connect, read, write; rounded up to whole seconds */
 };
 
@@ -38,9 +38,11 @@ struct db_value {
 
 struct db;
 
+#define DB_STATEMENTS_MAX 48
+
 /*
  * Connects and sets what all rooms rely on, whatever the server's defaults are: utf8mb4, strict SQL mode, READ
- * COMMITTED, autocommit, UTC, no limits of rows or time, checks on. `sql` is a table of
+ * COMMITTED, autocommit, UTC, no limits of rows or time, checks on. `sql` is a table of at most DB_STATEMENTS_MAX
  * statements, borrowed for the connection's life; statements are prepared when first used. ERR_UNAVAILABLE with a
  * reason, ERR_NOMEM.
  *
@@ -52,12 +54,11 @@ struct db;
  * applied whatever was committed anywhere before it (wsrep_sync_wait). So it does not matter to which node one is
  * connected, and a revision never goes back by changing nodes.
  */
-int db_open(const struct db_settings *settings, const char *const *sql, size_t sql_count, struct db **ret_db,
-	    struct why *ret_why);
+int db_open(const struct db_settings *settings, const char *const *sql, struct db **ret_db, struct why *ret_why);
 void db_close(struct db *db);
 void db_cleanup(struct db **db); /* for _cleanup_() */
-/* Another table of statements for the same connection. ERR_NOMEM. */
-int db_use(struct db *db, const char *const *sql, size_t sql_count);
+/* Another table of statements for the same connection. */
+void db_use(struct db *db, const char *const *sql);
 
 /* What the last failed call said (server's or library's text). */
 const char *db_error(const struct db *db);

@@ -4,17 +4,18 @@
 #include <time.h>
 
 #include "common/base/cleanup.h"
+#include "common/base/clock.h"
 #include "common/base/log.h"
 
-#define CLUSTER_TRIES 20
-#define CLUSTER_PAUSE_MS 250
-#define LOCK_WAIT_S 300
+#define PATIENCE_MS 600000 /* of a statement; in a migration it takes longer than in a request */
+#define WAIT_MS 300000     /* for another process that migrates */
+#define CLUSTER_WAIT_MS 5000
+#define PAUSE_MS 250
 
-enum { SQL_LOCK, SQL_UNLOCK, SQL_TABLE, SQL_APPLIED, SQL_RECORD, SQL_COUNT };
+enum { SQL_LOCK, SQL_TABLE, SQL_APPLIED, SQL_RECORD };
 
-static const char *const sql[SQL_COUNT] = {
-	[SQL_LOCK] = "SELECT CAST(COALESCE(GET_LOCK(CONCAT('silodns.migrate.', DATABASE()), 1), 0) AS UNSIGNED)",
-	[SQL_UNLOCK] = "DO RELEASE_LOCK(CONCAT('silodns.migrate.', DATABASE()))",
+static const char *const sql[] = {
+	[SQL_LOCK] = "SELECT GET_LOCK(CONCAT('silodns.migrate.', DATABASE()), 1)", /* ends with the connection */
 	[SQL_TABLE] = "CREATE TABLE IF NOT EXISTS schema_migration ("
 		      "number INT UNSIGNED NOT NULL PRIMARY KEY, "
 		      "name VARCHAR(128) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, "
@@ -22,11 +23,6 @@ static const char *const sql[SQL_COUNT] = {
 	[SQL_APPLIED] = "SELECT CAST(COALESCE(MAX(number), 0) AS UNSIGNED) FROM schema_migration",
 	[SQL_RECORD] = "INSERT INTO schema_migration (number, name) VALUES (?, ?)",
 };
-
-static bool is_stopping(const struct migrate_stop *stop)
-{
-	return stop && stop->is_stopping(stop->arg);
-}
 
 static int apply_missing(struct db *db, unsigned *ret_applied, struct why *ret_why)
 {
@@ -64,60 +60,44 @@ static bool is_current(const struct db_settings *settings)
 	uint64_t applied = 0;
 	struct why why;
 
-	return !db_open(settings, sql, SQL_COUNT, &db, &why) &&
-	       !db_query(db, SQL_APPLIED, NULL, 0, db_read_u64, &applied) && applied == migration_count;
+	return !db_open(settings, sql, &db, &why) && !db_query(db, SQL_APPLIED, NULL, 0, db_read_u64, &applied) &&
+	       applied == migration_count;
 }
 
-/* Such a lock keeps others away on one server only; a cluster has no lock at all. It carries out the statements that
- * define tables one after the other everywhere, and of two that fill them at once one loses, and begins again: every
- * migration may be run twice. */
-static int migrate_cluster(struct db *db, const struct migrate_stop *stop, unsigned *ret_applied, struct why *ret_why)
+/* ERR_BUSY: another process is migrating. Such a lock keeps others away on one server only; a cluster has no lock at
+ * all. It carries out the statements that define tables one after the other everywhere, and of two that fill them at
+ * once one loses, and begins again: every migration may be run twice. */
+static int migrate_once(struct db *db, unsigned *ret_applied, struct why *ret_why)
 {
-	const struct timespec pause = {.tv_nsec = CLUSTER_PAUSE_MS * 1000 * 1000};
-	int err = apply_missing(db, ret_applied, ret_why);
+	uint64_t locked = db_is_cluster(db);
+	int err = locked ? ERR_OK : db_query(db, SQL_LOCK, NULL, 0, db_read_u64, &locked);
 
-	for (int tries = 1; (err == ERR_DEADLOCK || err == ERR_UNAVAILABLE) && !db_is_broken(db) &&
-			    tries < CLUSTER_TRIES && !is_stopping(stop);
-	     tries++) {
-		log_info("another process is migrating", LOG_STR("reason", ret_why->text));
-		nanosleep(&pause, NULL);
-		err = apply_missing(db, ret_applied, ret_why);
-	}
-	return err;
-}
-
-/* Waits second by second: the hub may be told to stop. */
-static int migrate_server(struct db *db, const struct migrate_stop *stop, unsigned *ret_applied, struct why *ret_why)
-{
-	uint64_t locked = 0;
-	int err = ERR_OK;
-
-	for (int waited_s = 0; !err && !locked && waited_s < LOCK_WAIT_S && !is_stopping(stop); waited_s++)
-		err = db_query(db, SQL_LOCK, NULL, 0, db_read_u64, &locked);
 	if (err)
 		return why_set(ret_why, err, "", "GET_LOCK: %s", db_error(db));
 	if (!locked)
-		return why_set(ret_why, ERR_UNAVAILABLE, "", "another process is migrating");
+		return why_set(ret_why, ERR_BUSY, "", "another process is migrating");
 	err = apply_missing(db, ret_applied, ret_why);
-	db_exec(db, SQL_UNLOCK, NULL, 0); /* closing the connection does it, too */
-	return err;
+	return db_is_cluster(db) && !db_is_broken(db) && (err == ERR_DEADLOCK || err == ERR_UNAVAILABLE) ? ERR_BUSY
+													 : err;
 }
 
 int migrate_run(const struct db_settings *settings, const struct migrate_stop *stop, unsigned *ret_applied,
 		struct why *ret_why)
 {
+	const struct timespec pause = {.tv_nsec = PAUSE_MS * 1000 * 1000};
 	_cleanup_(db_cleanup) struct db *db = NULL;
 	struct db_settings patient = *settings;
 
 	*ret_applied = 0;
 	if (is_current(settings))
 		return ERR_OK;
-	/* A migration of a large table, or the wait for another process that runs one, takes longer than a request may.
-	 */
-	patient.timeout_ms = 600 * 1000;
-	int err = db_open(&patient, sql, SQL_COUNT, &db, ret_why);
+	patient.timeout_ms = PATIENCE_MS;
+	int err = db_open(&patient, sql, &db, ret_why);
 	if (err)
 		return err;
-	return db_is_cluster(db) ? migrate_cluster(db, stop, ret_applied, ret_why)
-				 : migrate_server(db, stop, ret_applied, ret_why);
+	int64_t until = clock_mono_ms() + (db_is_cluster(db) ? CLUSTER_WAIT_MS : WAIT_MS);
+	while ((err = migrate_once(db, ret_applied, ret_why)) == ERR_BUSY && clock_mono_ms() < until &&
+	       !(stop && stop->is_stopping(stop->arg)))
+		nanosleep(&pause, NULL);
+	return err == ERR_BUSY ? ERR_UNAVAILABLE : err;
 }

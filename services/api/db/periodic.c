@@ -3,14 +3,14 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
 
 #define NOT_READY_MS 100
-#define IDLE_MS 5000
 
 struct periodic {
-	struct db_settings settings;
+	const struct db_settings *settings;
 	const struct periodic_job *jobs;
 	size_t count;
 	bool (*is_ready)(void *arg);
@@ -21,11 +21,7 @@ struct periodic {
 	pthread_cond_t wake;
 	bool stopping;
 
-	/* The thread's alone. */
-	bool ending;
-	struct db *db; /* NULL: none is open */
-	int64_t used_ms;
-	struct why why;   /* why none could be opened */
+	struct db *db;    /* the thread's alone, as all below; NULL: not connected */
 	int64_t due_ms[]; /* of each job; clock_mono_ms */
 };
 
@@ -42,27 +38,33 @@ static bool wait_until(struct periodic *periodic, int64_t at_ms)
 	return !stopping;
 }
 
-static void close_connection(struct periodic *periodic)
+static int try_step(struct periodic *periodic, const struct periodic_job *job, struct periodic_step *step)
 {
-	db_close(periodic->db);
-	periodic->db = NULL;
+	struct why why = {0};
+	int err = periodic->db ? ERR_OK : db_open(periodic->settings, NULL, &periodic->db, &why);
+
+	step->db = periodic->db;
+	if (!err)
+		err = job->step(job->arg, step);
+	if (!err)
+		return ERR_OK;
+	if (err != ERR_UNAVAILABLE && err != ERR_DEADLOCK)
+		log_warn("a periodic job failed: it is tried again", LOG_STR("job", job->name), LOG_ERR(err),
+			 LOG_STR("reason", step->db ? db_error(step->db) : why.text));
+	step->again_ms = job->every_ms;
+	db_close(TAKE_PTR(periodic->db));
+	return err;
 }
 
-static void do_step(struct periodic *periodic, size_t i)
+static void do_step(struct periodic *periodic, size_t i, bool ending)
 {
 	const struct periodic_job *job = &periodic->jobs[i];
-	int64_t again_ms = job->every_ms;
+	struct periodic_step step = {.ending = ending, .again_ms = job->every_ms};
+	bool kept = periodic->db;
 
-	periodic->why = (struct why){0};
-	int err = job->step(job->arg, periodic, &again_ms);
-	if (err) {
-		again_ms = job->every_ms;
-		if (err != ERR_UNAVAILABLE && err != ERR_DEADLOCK)
-			log_warn("a periodic job failed: it is tried again", LOG_STR("job", job->name), LOG_ERR(err),
-				 LOG_STR("reason", periodic->db ? db_error(periodic->db) : periodic->why.text));
-		close_connection(periodic);
-	}
-	periodic->due_ms[i] = again_ms == PERIODIC_NEVER ? PERIODIC_NEVER : clock_mono_ms() + again_ms;
+	if (try_step(periodic, job, &step) == ERR_UNAVAILABLE && kept) /* it was closed while nobody used it? */
+		try_step(periodic, job, &step);
+	periodic->due_ms[i] = step.again_ms == PERIODIC_NEVER ? PERIODIC_NEVER : clock_mono_ms() + step.again_ms;
 }
 
 static size_t next_job(const struct periodic *periodic)
@@ -84,16 +86,13 @@ static void *periodic_main(void *arg)
 		if (!wait_until(periodic, clock_mono_ms() + NOT_READY_MS))
 			return NULL;
 	while (wait_until(periodic, periodic->due_ms[next])) {
-		do_step(periodic, next);
-		if (periodic->db && clock_mono_ms() - periodic->used_ms >= IDLE_MS)
-			close_connection(periodic);
+		do_step(periodic, next, false);
 		next = next_job(periodic);
 	}
-	periodic->ending = true;
 	for (size_t i = 0; i < periodic->count; i++)
 		if (periodic->jobs[i].at_end)
-			do_step(periodic, i);
-	close_connection(periodic);
+			do_step(periodic, i, true);
+	db_close(periodic->db);
 	return NULL;
 }
 
@@ -111,7 +110,7 @@ int periodic_start(const struct db_settings *db, const struct periodic_job *jobs
 
 	if (!periodic)
 		return ERR_NOMEM;
-	periodic->settings = *db;
+	periodic->settings = db;
 	periodic->jobs = jobs;
 	periodic->count = count;
 	periodic->is_ready = is_ready;
@@ -136,20 +135,4 @@ void periodic_stop(struct periodic *periodic)
 	pthread_mutex_unlock(&periodic->lock);
 	pthread_join(periodic->thread, NULL);
 	release(periodic);
-}
-
-int periodic_db(struct periodic *periodic, const char *const *sql, size_t sql_count, struct db **ret_db)
-{
-	int err = periodic->db ? db_use(periodic->db, sql, sql_count)
-			       : db_open(&periodic->settings, sql, sql_count, &periodic->db, &periodic->why);
-
-	periodic->used_ms = clock_mono_ms();
-	if (!err)
-		*ret_db = periodic->db;
-	return err;
-}
-
-bool periodic_is_ending(const struct periodic *periodic)
-{
-	return periodic->ending;
 }

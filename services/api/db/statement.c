@@ -10,18 +10,18 @@
 #define BULK_BYTES_MAX (4u << 20) /* or a quarter of max_allowed_packet, if that is less */
 #define STATEMENT_BYTES 64        /* at most, of a statement's packet without its values */
 #define VALUE_BYTES 16            /* at most, of a value without its text: type, indicator, length or number */
-#define TEXT_COLUMN_FIRST 512     /* bytes; grows to what a row needs */
+#define TEXT_COLUMN_FIRST 511     /* bytes; grows to what a row needs */
 
 /* When it is used for the first time. */
 static int db_prepare(struct db *db, unsigned index)
 {
-	if (index >= db->sql_count)
-		return ERR_INTERNAL;
+	if (index >= DB_STATEMENTS_MAX)
+		return db_fail(db, 0, "too many statements");
 	if (db->statements[index])
 		return ERR_OK;
 	MYSQL_STMT *statement = mysql_stmt_init(db->mysql);
 	if (!statement)
-		return db_fail(db, mysql_errno(db->mysql), mysql_error(db->mysql));
+		return db_fail_connection(db);
 	if (mysql_stmt_prepare(statement, db->sql[index], (unsigned long)-1)) {
 		int err = db_fail_statement(db, statement);
 		mysql_stmt_close(statement);
@@ -62,7 +62,7 @@ static int check_size(struct db *db, size_t bytes)
 }
 
 /* Rows as Connector/C wants them: of each column an array of values, of lengths and of NULL indicators; all of them are
- * in `*ret_arrays`, to be freed. Only a text that is alone stands in the bind itself. */
+ * in `*ret_arrays`, to be freed. Only a text that is alone stands in the bind itself, and NULL if there is none. */
 static int bind_rows(const struct db_value *rows, size_t columns, size_t count, MYSQL_BIND binds[static COLUMNS_MAX],
 		     void **ret_arrays)
 {
@@ -73,32 +73,27 @@ static int bind_rows(const struct db_value *rows, size_t columns, size_t count, 
 		return ERR_NOMEM;
 	unsigned long *lengths = (unsigned long *)(values + cells);
 	char *indicators = (char *)(lengths + cells);
-	memset(binds, 0, columns * sizeof *binds);
-	for (size_t c = 0; c < columns; c++) {
-		unsigned long long *numbers = values + c * count;
-		const char **texts = (const char **)(void *)numbers;
+	for (size_t c = 0; c < columns; c++, values += count, lengths += count, indicators += count) {
+		const char **texts = (const char **)(void *)values;
 		enum db_type type = DB_NULL; /* of the column: that of its first value that is not NULL */
 
-		for (size_t r = 0; r < count && type == DB_NULL; r++)
-			type = rows[r * columns + c].type;
-		binds[c].buffer_type = type == DB_U64                  ? MYSQL_TYPE_LONGLONG
-				       : type == DB_NULL && count == 1 ? MYSQL_TYPE_NULL
-								       : MYSQL_TYPE_STRING;
-		binds[c].is_unsigned = type == DB_U64;
-		binds[c].length = lengths + c * count;
-		binds[c].u.indicator = indicators + c * count;
 		for (size_t r = 0; r < count; r++) {
 			const struct db_value *value = &rows[r * columns + c];
-			binds[c].length[r] = value->len;
-			binds[c].u.indicator[r] = value->type == DB_NULL ? STMT_INDICATOR_NULL : STMT_INDICATOR_NONE;
-			if (type == DB_U64)
-				numbers[r] = value->u64;
+			type = type == DB_NULL ? value->type : type;
+			lengths[r] = value->len;
+			indicators[r] = value->type == DB_NULL ? STMT_INDICATOR_NULL : STMT_INDICATOR_NONE;
+			if (value->type == DB_U64)
+				values[r] = value->u64;
 			else
-				texts[r] = value->type == DB_TEXT ? value->text : "";
+				texts[r] = value->text;
 		}
-		binds[c].buffer = type == DB_TEXT && count == 1 ? (void *)(uintptr_t)texts[0] : numbers;
+		binds[c] = (MYSQL_BIND){.buffer_type = type == DB_U64 ? MYSQL_TYPE_LONGLONG : MYSQL_TYPE_STRING,
+					.is_unsigned = type == DB_U64,
+					.buffer = count > 1 || type == DB_U64 ? values : (void *)(uintptr_t)texts[0],
+					.length = lengths,
+					.u.indicator = indicators};
 	}
-	*ret_arrays = values;
+	*ret_arrays = values - cells;
 	return ERR_OK;
 }
 
@@ -106,8 +101,8 @@ static int bind_rows(const struct db_value *rows, size_t columns, size_t count, 
 static int db_run(struct db *db, unsigned index, const struct db_value *rows, size_t columns, size_t count)
 {
 	unsigned array_size = count > 1 ? (unsigned)count : 0;
-	MYSQL_BIND binds[COLUMNS_MAX];
 	_cleanup_free_ void *arrays = NULL;
+	MYSQL_BIND binds[COLUMNS_MAX];
 	int err = db_prepare(db, index);
 
 	if (err)
@@ -155,96 +150,80 @@ int db_bulk(struct db *db, unsigned index, const struct db_value *rows, size_t c
 	return err;
 }
 
-/* One row's buffers; a text column grows when a value does not fit. */
+/* One row's buffers. A text column's is owned, and grows when a value does not fit. */
 struct row_buffers {
 	unsigned count;
 	MYSQL_BIND binds[COLUMNS_MAX];
 	unsigned long lengths[COLUMNS_MAX];
 	my_bool nulls[COLUMNS_MAX];
 	unsigned long long numbers[COLUMNS_MAX];
-	char *texts[COLUMNS_MAX];
-	unsigned long capacities[COLUMNS_MAX];
 };
 
 static void row_buffers_release(struct row_buffers *row)
 {
 	for (unsigned c = 0; c < row->count; c++)
-		free(row->texts[c]);
+		if (row->binds[c].buffer_type == MYSQL_TYPE_STRING)
+			free(row->binds[c].buffer);
 }
 
-static bool is_number(enum enum_field_types type)
+/* Room for a text of so many bytes, and for the NUL behind it. */
+static int grow_text(MYSQL_BIND *bind, unsigned long len)
 {
-	return type == MYSQL_TYPE_TINY || type == MYSQL_TYPE_SHORT || type == MYSQL_TYPE_INT24 ||
-	       type == MYSQL_TYPE_LONG || type == MYSQL_TYPE_LONGLONG;
+	char *text = realloc(bind->buffer, len + 1);
+
+	if (!text)
+		return ERR_NOMEM;
+	bind->buffer = text;
+	bind->buffer_length = len;
+	return ERR_OK;
 }
 
 static int row_buffers_bind(struct db *db, MYSQL_STMT *statement, struct row_buffers *row)
 {
-	MYSQL_RES *meta = mysql_stmt_result_metadata(statement);
-
-	if (!meta)
-		return db_fail_statement(db, statement);
-	row->count = mysql_num_fields(meta);
-	if (row->count > COLUMNS_MAX) {
-		row->count = 0;
-		mysql_free_result(meta);
-		return db_fail(db, 0, "too many columns");
-	}
+	const MYSQL_FIELD *fields = mariadb_stmt_fetch_fields(statement);
 	int err = ERR_OK;
-	for (unsigned c = 0; c < row->count; c++) {
+
+	if (mysql_stmt_field_count(statement) > COLUMNS_MAX)
+		return db_fail(db, 0, "too many columns");
+	for (; !err && row->count < mysql_stmt_field_count(statement); row->count++) {
+		unsigned c = row->count;
 		MYSQL_BIND *bind = &row->binds[c];
-		bind->length = &row->lengths[c];
-		bind->is_null = &row->nulls[c];
-		if (is_number(mysql_fetch_field_direct(meta, c)->type)) {
-			bind->buffer_type = MYSQL_TYPE_LONGLONG;
-			bind->is_unsigned = 1;
-			bind->buffer = &row->numbers[c];
-			continue;
-		}
-		row->capacities[c] = TEXT_COLUMN_FIRST;
-		row->texts[c] = malloc(TEXT_COLUMN_FIRST);
-		if (!row->texts[c])
-			err = ERR_NOMEM;
-		bind->buffer_type = MYSQL_TYPE_STRING;
-		bind->buffer = row->texts[c];
-		bind->buffer_length = TEXT_COLUMN_FIRST - 1;
+		bool number = IS_NUM(fields[c].type);
+		*bind = (MYSQL_BIND){.buffer_type = number ? MYSQL_TYPE_LONGLONG : MYSQL_TYPE_STRING,
+				     .is_unsigned = number,
+				     .buffer = number ? &row->numbers[c] : NULL,
+				     .length = &row->lengths[c],
+				     .is_null = &row->nulls[c]};
+		if (!number)
+			err = grow_text(bind, TEXT_COLUMN_FIRST);
 	}
-	mysql_free_result(meta);
-	if (!err && mysql_stmt_bind_result(statement, row->binds))
-		err = db_fail_statement(db, statement);
-	return err;
+	return !err && mysql_stmt_bind_result(statement, row->binds) ? db_fail_statement(db, statement) : err;
 }
 
 /* Fetches the columns that were cut again, whole. */
 static int row_buffers_complete(struct db *db, MYSQL_STMT *statement, struct row_buffers *row)
 {
-	bool grown = false;
-
 	for (unsigned c = 0; c < row->count; c++) {
-		if (!row->texts[c] || row->nulls[c] || row->lengths[c] < row->capacities[c])
+		MYSQL_BIND *bind = &row->binds[c];
+		if (bind->buffer_type != MYSQL_TYPE_STRING || row->nulls[c] || row->lengths[c] <= bind->buffer_length)
 			continue;
-		char *text = realloc(row->texts[c], row->lengths[c] + 1);
-		if (!text)
+		if (grow_text(bind, row->lengths[c]))
 			return ERR_NOMEM;
-		row->texts[c] = text;
-		row->capacities[c] = row->lengths[c] + 1;
-		row->binds[c].buffer = text;
-		row->binds[c].buffer_length = row->lengths[c];
-		if (mysql_stmt_fetch_column(statement, &row->binds[c], c, 0))
+		if (mysql_stmt_fetch_column(statement, bind, c, 0))
 			return db_fail_statement(db, statement);
-		grown = true;
 	}
-	return grown && mysql_stmt_bind_result(statement, row->binds) ? db_fail_statement(db, statement) : ERR_OK;
+	return mysql_stmt_bind_result(statement, row->binds) ? db_fail_statement(db, statement) : ERR_OK;
 }
 
-static void row_buffers_values(struct row_buffers *row, struct db_value values[static COLUMNS_MAX])
+static void row_buffers_values(const struct row_buffers *row, struct db_value values[static COLUMNS_MAX])
 {
 	for (unsigned c = 0; c < row->count; c++) {
+		char *text = row->binds[c].buffer;
 		if (row->nulls[c]) {
 			values[c] = (struct db_value){.type = DB_NULL};
-		} else if (row->texts[c]) {
-			row->texts[c][row->lengths[c]] = '\0';
-			values[c] = DB_TEXT_VALUE(row->texts[c], row->lengths[c]);
+		} else if (row->binds[c].buffer_type == MYSQL_TYPE_STRING) {
+			text[row->lengths[c]] = '\0';
+			values[c] = DB_TEXT_VALUE(text, row->lengths[c]);
 		} else {
 			values[c] = DB_U64_VALUE(row->numbers[c]);
 		}

@@ -93,7 +93,8 @@ struct history_reading {
 	/* the room's */
 	struct waiter waiter;
 	int64_t since_ms;
-	struct history_reading *prev, *next_waiting;
+	bool under_way;
+	struct history_reading *earlier, *later;
 };
 
 /* ERR_PENDING: the waiter is suspended. ERR_BUSY, ERR_UNAVAILABLE with a reason: it is not. */

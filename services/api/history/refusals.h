@@ -1,8 +1,8 @@
 /*
  * The refused attempts: kept in memory for a moment, equal ones of one address (IPv6: of one /64) and one hour as one
  * with a count, then written in bulk by a periodic job. So a request waits for nothing here, and a flood fills neither
- * memory nor the database: at most REFUSALS_QUEUE_MAX wait, REFUSALS_STEP are written a second, REFUSALS_ROWS_MAX are
- * kept, none longer than the history. What does not fit is counted (refusals_lost). While the database is away they
+ * memory nor the database: at most REFUSALS_QUEUE_MAX wait, REFUSALS_STEP are written a second, and retention.h bounds
+ * what is kept. What does not fit is counted (refusals_lost). While the database is away they
  * wait. (What was changed is in the log itself: see history.h for reading both.)
  *
  * No secret comes in here: a user's name only if there is such a user, as a password may have been typed in its place;
@@ -20,15 +20,12 @@
 
 #define REFUSALS_QUEUE_MAX 1024
 #define REFUSALS_STEP 100
-#define REFUSALS_ROWS_MAX 100000
 #define REFUSALS_EVERY_MS 1000
-#define REFUSALS_REMOVE_EVERY_MS 60000
 
 struct refusals;
 
-/* `age_ms` 0: they are kept for ever. ERR_NOMEM. */
-int refusals_new(int64_t age_ms, struct refusals **ret_refusals);
-void refusals_free(struct refusals *refusals); /* NULL is allowed */
+int refusals_new(struct refusals **ret_refusals); /* ERR_NOMEM */
+void refusals_free(struct refusals *refusals);    /* NULL is allowed */
 
 /* Everything is copied; what is not printable ASCII becomes '?'. Empty strings: unknown, or none. */
 struct attempt {
@@ -44,9 +41,7 @@ void refusals_add(struct refusals *refusals, const struct attempt *attempt);
 
 uint64_t refusals_lost(const struct refusals *refusals); /* attempts since the start that there was no room for */
 
-/* Periodic jobs; `refusals` is a struct refusals. The first, at the end, writes all that wait; the second removes those
- * that are too old or too many. */
-int refusals_write(void *refusals, struct periodic *periodic, int64_t *ret_again_ms);
-int refusals_remove_old(void *refusals, struct periodic *periodic, int64_t *ret_again_ms);
+/* The periodic job; `refusals` is a struct refusals. At the end it writes all that wait. */
+int refusals_write(void *refusals, struct periodic_step *step);
 
 #endif

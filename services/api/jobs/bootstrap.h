@@ -20,32 +20,25 @@
 
 #include "api/db/periodic.h"
 #include "api/journal/queue.h"
+#include "api/settings/settings.h"
 #include "api/store/store.h"
-#include "common/conf/conf.h"
-
-struct bootstrap_settings {
-	const char *admin_password; /* NULL: no admin is made */
-	const char *admin_user;     /* whose the tokens are, too; if it is no admin: any admin's */
-	const struct conf_list *silos, *hostnames;
-	const char *updater_token, *hostsync_token; /* secrets, or NULL */
-};
 
 #define BOOTSTRAP_EVERY_MS 100 /* while there is no database, or another hub is at it, too */
 
 struct bootstrap {
-	struct bootstrap_settings settings;
+	const struct settings *settings; /* ADMIN_USER's are the tokens, too; if it is no admin: any admin's */
 	struct store *store;
 	struct queue *queue;
 	atomic_bool has_admin;
 };
 
-/* What `settings` lack or have too much of. ERR_INVALID with the reason. */
-int bootstrap_check(const struct bootstrap_settings *settings, struct why *ret_why);
+/* What the settings lack or have too much of. ERR_INVALID with the reason. */
+int bootstrap_check(const struct settings *settings, struct why *ret_why);
 
 /* Whether there is an admin, or none will be made. Any thread. */
 bool bootstrap_has_admin(struct bootstrap *bootstrap);
 
 /* The periodic job, which ends when all is as it should be; `bootstrap` is a struct bootstrap. */
-int bootstrap_make(void *bootstrap, struct periodic *periodic, int64_t *ret_again_ms);
+int bootstrap_make(void *bootstrap, struct periodic_step *step);
 
 #endif

@@ -13,9 +13,9 @@
 #define AHEAD_MAX_US INT64_C(60000000) /* more than that, and somebody's clock is wrong */
 #define DATABASE_NOW_US "CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS UNSIGNED)"
 
-enum { SQL_SAVE, SQL_CORRECT, SQL_FORGET, SQL_READ, SQL_COUNT };
+enum { SQL_SAVE, SQL_CORRECT, SQL_FORGET, SQL_READ };
 
-static const char *const sql[SQL_COUNT] = {
+static const char *const sql[] = {
 	[SQL_SAVE] = "INSERT INTO token_use (hash, used) VALUES (?, ?) "
 		     "ON DUPLICATE KEY UPDATE used = GREATEST(used, VALUES(used))",
 	/* A hub's clock may be wrong, but no token was used in the future: it would never count as unused. */
@@ -26,30 +26,28 @@ static const char *const sql[SQL_COUNT] = {
 
 static int save(struct db *db, struct token *const tokens[], size_t count)
 {
-	_cleanup_free_ struct db_value *rows = calloc(2 * count, sizeof *rows);
-	_cleanup_free_ char(*hashes)[TOKEN_HASH_HEX + 1] = calloc(count, sizeof *hashes);
-	_cleanup_free_ struct token **saved = calloc(count, sizeof(struct token *));
-	size_t n = 0;
-	int err = rows && hashes && saved ? ERR_OK : ERR_NOMEM;
+	_cleanup_free_ struct db_value *rows = calloc(2 * count + 1, sizeof *rows);
+	_cleanup_free_ char(*hashes)[TOKEN_HASH_HEX + 1] = calloc(count + 1, sizeof *hashes);
+	size_t saved = 0;
 
-	for (size_t i = 0; i < count && !err; i++) {
+	if (!rows || !hashes)
+		return ERR_NOMEM;
+	for (size_t i = 0; i < count; i++) {
 		if (!atomic_exchange_explicit(&tokens[i]->use_unsaved, false, memory_order_acquire))
 			continue;
-		sodium_bin2hex(hashes[n], sizeof hashes[n], tokens[i]->hash, sizeof tokens[i]->hash);
-		rows[2 * n] = DB_STRING_VALUE(hashes[n]);
-		rows[2 * n + 1] =
-			DB_U64_VALUE((uint64_t)atomic_load_explicit(&tokens[i]->used_us, memory_order_relaxed));
-		saved[n++] = tokens[i];
+		int64_t used_us = atomic_load_explicit(&tokens[i]->used_us, memory_order_relaxed);
+		sodium_bin2hex(hashes[i], sizeof hashes[i], tokens[i]->hash, sizeof tokens[i]->hash);
+		rows[2 * saved] = DB_STRING_VALUE(hashes[i]);
+		rows[2 * saved++ + 1] = DB_U64_VALUE((uint64_t)used_us);
 	}
-	if (err || !n)
-		return err;
-	err = db_begin(db);
+	int err = saved ? db_begin(db) : ERR_OK;
 	if (!err)
-		err = db_bulk(db, SQL_SAVE, rows, 2, n);
-	if (!err)
+		err = db_bulk(db, SQL_SAVE, rows, 2, saved);
+	if (!err && saved)
 		err = db_commit(db);
-	for (size_t i = 0; i < n && err; i++)
-		atomic_store_explicit(&saved[i]->use_unsaved, true, memory_order_release);
+	for (size_t i = 0; i < count && err; i++)
+		if (hashes[i][0])
+			atomic_store_explicit(&tokens[i]->use_unsaved, true, memory_order_release);
 	return err;
 }
 
@@ -67,30 +65,24 @@ static int read_use(void *store, const struct db_value *row)
 	return ERR_OK;
 }
 
-int token_usage_exchange(void *store, struct periodic *periodic, int64_t *ret_again_ms)
+int token_usage_exchange(void *store, struct periodic_step *step)
 {
 	const struct db_value ahead_max = DB_U64_VALUE(AHEAD_MAX_US);
 	const struct db_value forget_before = DB_U64_VALUE((uint64_t)(clock_wall_us() - FORGET_US));
 	struct token **tokens;
-	struct db *db;
 	size_t count;
 	int err = store_tokens(store, 0, &tokens, &count);
 
-	(void)ret_again_ms;
 	if (err)
 		return err;
+	db_use(step->db, sql);
 	for (size_t i = 0; i < count; i++)
 		token_correct_use(tokens[i], clock_wall_us());
-	if (count)
-		err = periodic_db(periodic, sql, SQL_COUNT, &db);
-	if (count && !err)
-		err = save(db, tokens, count);
-	if (count && !err)
-		err = db_exec(db, SQL_CORRECT, &ahead_max, 1);
-	if (count && !err)
-		err = db_exec(db, SQL_FORGET, &forget_before, 1);
-	if (count && !err)
-		err = db_query(db, SQL_READ, NULL, 0, read_use, store);
+	err = save(step->db, tokens, count);
 	store_tokens_release(tokens, count);
-	return err;
+	if (!err)
+		err = db_exec(step->db, SQL_CORRECT, &ahead_max, 1);
+	if (!err)
+		err = db_exec(step->db, SQL_FORGET, &forget_before, 1);
+	return err ? err : db_query(step->db, SQL_READ, NULL, 0, read_use, store);
 }

@@ -11,6 +11,6 @@
 #define TOKEN_USAGE_EVERY_MS 60000
 
 /* The periodic job; `store` is a struct store. */
-int token_usage_exchange(void *store, struct periodic *periodic, int64_t *ret_again_ms);
+int token_usage_exchange(void *store, struct periodic_step *step);
 
 #endif

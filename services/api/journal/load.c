@@ -283,7 +283,7 @@ int journal_load(const struct db_settings *settings, struct store *store, bool t
 	struct hub_row hub = {0};
 	struct db *db = NULL;
 	int64_t started = clock_mono_ms();
-	int err = loader.state ? db_open(settings, journal_sql, JOURNAL_SQL_COUNT, &db, ret_why)
+	int err = loader.state ? db_open(settings, journal_sql, &db, ret_why)
 			       : why_set(ret_why, ERR_NOMEM, "", "out of memory");
 
 	if (!err)

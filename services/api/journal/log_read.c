@@ -21,7 +21,7 @@ int changelog_open(const struct db_settings *settings, struct changelog **ret_lo
 	if (!log)
 		return why_set(ret_why, ERR_NOMEM, "", "out of memory");
 	log->settings = settings;
-	int err = db_open(settings, journal_sql, JOURNAL_SQL_COUNT, &log->db, ret_why);
+	int err = db_open(settings, journal_sql, &log->db, ret_why);
 	if (!err) {
 		err = db_query(log->db, SQL_DURABLE, NULL, 0, db_read_u64, &flush);
 		if (!err)

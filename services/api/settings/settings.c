@@ -33,20 +33,6 @@ static int check_token(const char *value, struct why *ret_why)
 				 "hostsync-token\" makes it");
 }
 
-static int check_role(const char *value, struct why *ret_why)
-{
-	return strcmp(value, "admin") != 0 && strcmp(value, "common") != 0
-		       ? why_set(ret_why, ERR_INVALID, "", "is admin or common")
-		       : 0;
-}
-
-static int check_metrics(const char *value, struct why *ret_why)
-{
-	return strcmp(value, "admin") != 0 && strcmp(value, "anyone") != 0
-		       ? why_set(ret_why, ERR_INVALID, "", "is admin or anyone")
-		       : 0;
-}
-
 static int check_proxy_header(const char *value, struct why *ret_why)
 {
 	return strcasecmp(value, "Forwarded") != 0 && strcasecmp(value, "X-Forwarded-For") != 0 &&
@@ -90,11 +76,6 @@ static int check_verb(const char *value, struct why *ret_why)
 		       : 0;
 }
 
-static int check_family(const char *value, struct why *ret_why)
-{
-	return strcmp(value, "4") != 0 && strcmp(value, "6") != 0 ? why_set(ret_why, ERR_INVALID, "", "is 4 or 6") : 0;
-}
-
 static int check_mode(const char *value, struct why *ret_why)
 {
 	return strlen(value) != 4 || strspn(value, "01234567") != 4 || value[0] != '0'
@@ -134,24 +115,24 @@ static const struct conf_option options[] = {
 	{.name = "CORS_ORIGINS", .type = CONF_LIST, CONF_FIELD(cors_origins), .arg = "ORIGIN", .check = check_origin,
 	 .help = "Pages from there, such as https://dash.example.net or http://localhost:3000, may read the hub (GET, "
 		 "HEAD, with an Authorization header), which browsers refuse otherwise."},
-	{.name = "DB_HOST", .type = CONF_LIST, CONF_FIELD(db_hosts), .def = "127.0.0.1", .arg = "HOST",
+	{.name = "DB_HOST", .type = CONF_LIST, CONF_FIELD(db.hosts), .def = "127.0.0.1", .arg = "HOST",
 	 .help = "MariaDB's host. Several, such as the nodes of a Galera cluster, are tried in turn."},
-	{.name = "DB_PORT", .type = CONF_INT, CONF_FIELD(db_port), .def = "3306", .min = 1, .max = 65535,
+	{.name = "DB_PORT", .type = CONF_INT, CONF_FIELD(db.port), .def = "3306", .min = 1, .max = 65535,
 	 .arg = "PORT",
 	 .help = "MariaDB's port, on each host."},
-	{.name = "DB_SOCKET", .type = CONF_STRING, CONF_FIELD(db_socket), .arg = "FILE",
+	{.name = "DB_SOCKET", .type = CONF_STRING, CONF_FIELD(db.socket), .arg = "FILE",
 	 .help = "MariaDB's Unix socket; instead of host and port."},
-	{.name = "DB_NAME", .type = CONF_STRING, CONF_FIELD(db_name), .def = "silodns", .arg = "NAME",
+	{.name = "DB_NAME", .type = CONF_STRING, CONF_FIELD(db.name), .def = "silodns", .arg = "NAME",
 	 .help = "The database. It must exist; its tables are made by the hub."},
-	{.name = "DB_USER", .type = CONF_STRING, CONF_FIELD(db_user), .def = "silodns", .arg = "NAME",
+	{.name = "DB_USER", .type = CONF_STRING, CONF_FIELD(db.user), .def = "silodns", .arg = "NAME",
 	 .help = "The user in MariaDB; needs all privileges on that database."},
-	{.name = "DB_PASSWORD", .type = CONF_SECRET, CONF_FIELD(db_password),
+	{.name = "DB_PASSWORD", .type = CONF_SECRET, CONF_FIELD(db.password),
 	 .help = "Its password."},
-	{.name = "DB_TLS_CA", .type = CONF_STRING, CONF_FIELD(db_tls_ca), .arg = "FILE",
+	{.name = "DB_TLS_CA", .type = CONF_STRING, CONF_FIELD(db.tls_ca), .arg = "FILE",
 	 .help = "Use TLS (1.2 or 1.3) to MariaDB, and verify by this CA (PEM) that its certificate is good and for "
 		 "DB_HOST, of several for the one that is spoken to. Without it the connection may be plain: for one "
 		 "machine, or a network that nobody else listens to."},
-	{.name = "DB_TIMEOUT", .type = CONF_DURATION, CONF_FIELD(db_timeout_ms), .def = "3s", .min = 1000,
+	{.name = "DB_TIMEOUT", .type = CONF_DURATION, CONF_FIELD(db.timeout_ms), .def = "3s", .min = 1000,
 	 .max = 60000, .arg = "TIME",
 	 .help = "A database that does not answer for so long counts as away."},
 	{.name = "POLL", .type = CONF_DURATION, CONF_FIELD(poll_ms), .def = "25ms", .min = 5, .max = 60000,
@@ -202,26 +183,26 @@ static const struct conf_option options[] = {
 	{.name = "MAX_RECORDS", .type = CONF_INT, CONF_FIELD(records_max), .def = "10000", .min = 1,
 	 .max = SILO_RECORDS_MAX, .arg = "N",
 	 .help = "Records of a silo; a change to more is answered with 422."},
-	{.name = "LIMIT_REQUESTS", .type = CONF_INT, CONF_FIELD(limit_requests), .def = "200", .min = 0,
+	{.name = "LIMIT_REQUESTS", .type = CONF_INT, CONF_FIELD(limits.address_rate), .def = "200", .min = 0,
 	 .max = 1000000, .arg = "N",
 	 .help = "Requests a second from one address (IPv6: one /64); more are answered with 429. 0 means no limit."},
-	{.name = "LIMIT_REQUESTS_BURST", .type = CONF_INT, CONF_FIELD(limit_requests_burst), .def = "2000",
+	{.name = "LIMIT_REQUESTS_BURST", .type = CONF_INT, CONF_FIELD(limits.address_burst), .def = "2000",
 	 .min = 1, .max = 1000000, .arg = "N",
 	 .help = "So many may come at once, from who was quiet before."},
-	{.name = "LIMIT_USER_REQUESTS", .type = CONF_INT, CONF_FIELD(limit_user_requests), .def = "1000", .min = 0,
+	{.name = "LIMIT_USER_REQUESTS", .type = CONF_INT, CONF_FIELD(limits.user_rate), .def = "1000", .min = 0,
 	 .max = 1000000, .arg = "N",
 	 .help = "Requests a second of one user, from wherever; 0 means no limit."},
-	{.name = "LIMIT_USER_REQUESTS_BURST", .type = CONF_INT, CONF_FIELD(limit_user_requests_burst),
+	{.name = "LIMIT_USER_REQUESTS_BURST", .type = CONF_INT, CONF_FIELD(limits.user_burst),
 	 .def = "20000", .min = 1, .max = 1000000, .arg = "N",
 	 .help = "So many may come at once."},
-	{.name = "LIMIT_LOGINS", .type = CONF_INT, CONF_FIELD(limit_logins), .def = "10", .min = 0, .max = 10000,
+	{.name = "LIMIT_LOGINS", .type = CONF_INT, CONF_FIELD(limits.logins), .def = "10", .min = 0, .max = 10000,
 	 .arg = "N",
 	 .help = "Different wrong passwords of one user from one address within ten minutes, or five times as many of "
 		 "all users from it, lock it out (429). 0 means no limit."},
-	{.name = "LOCKOUT", .type = CONF_DURATION, CONF_FIELD(lockout_ms), .def = "30s", .min = 1000,
+	{.name = "LOCKOUT", .type = CONF_DURATION, CONF_FIELD(limits.lockout_ms), .def = "30s", .min = 1000,
 	 .max = 86400000, .arg = "TIME",
 	 .help = "For how long at first; each further time twice as long."},
-	{.name = "LOCKOUT_MAX", .type = CONF_DURATION, CONF_FIELD(lockout_max_ms), .def = "1h", .min = 1000,
+	{.name = "LOCKOUT_MAX", .type = CONF_DURATION, CONF_FIELD(limits.lockout_max_ms), .def = "1h", .min = 1000,
 	 .max = 86400000, .arg = "TIME",
 	 .help = "For how long at most; after as long without, it begins with SILODNS_LOCKOUT again."},
 	{.name = "LIMIT_EXEMPT", .type = CONF_LIST, CONF_FIELD(limit_exempt), .def = "127.0.0.0/8,::1",
@@ -239,9 +220,8 @@ static const struct conf_option options[] = {
 	 .max = 600000, .arg = "TIME",
 	 .help = "After SIGTERM: how long to wait for requests under way."},
 	{.name = "METRICS", .type = CONF_STRING, CONF_FIELD(metrics), .def = "admin", .arg = "admin|anyone",
-	 .check = check_metrics,
 	 .help = "Who may read /metrics."},
-	{.name = "ROLE", .type = CONF_STRING, CONF_FIELD(role), .arg = "admin|common", .check = check_role,
+	{.name = "ROLE", .type = CONF_STRING, CONF_FIELD(role), .arg = "admin|common",
 	 .help = "For user add and user set: the role; common if not given to user add."},
 	{.name = "QUOTA", .type = CONF_INT, CONF_FIELD(quota), .def = "-1", .min = -1, .max = 1000000, .arg = "N",
 	 .help = "For user add and user set: how many silos the user may own; 0 if not given to user add."},
@@ -254,7 +234,7 @@ static const struct conf_option options[] = {
 	{.name = "FOR_HOSTNAMES", .type = CONF_LIST, CONF_FIELD(for_hostnames), .arg = "LIST",
 	 .check = conf_check_hostname,
 	 .help = "For token add: it may change records of these hostnames only."},
-	{.name = "FOR_FAMILY", .type = CONF_STRING, CONF_FIELD(for_family), .arg = "4|6", .check = check_family,
+	{.name = "FOR_FAMILY", .type = CONF_STRING, CONF_FIELD(for_family), .arg = "4|6",
 	 .help = "For token add: it may change addresses of this family only."},
 	{.name = "FROM_NETWORKS", .type = CONF_LIST, CONF_FIELD(from_networks), .arg = "CIDR",
 	 .check = conf_check_cidr,
@@ -293,36 +273,15 @@ const struct conf_program settings_program = {
 	.option_count = sizeof options / sizeof options[0],
 };
 
-struct db_settings settings_db(const struct settings *settings)
-{
-	return (struct db_settings){.hosts = (const char *const *)settings->db_hosts.items,
-				    .host_count = settings->db_hosts.count,
-				    .port = (unsigned)settings->db_port,
-				    .socket = settings->db_socket,
-				    .name = settings->db_name,
-				    .user = settings->db_user,
-				    .password = settings->db_password,
-				    .tls_ca = settings->db_tls_ca,
-				    .timeout_ms = settings->db_timeout_ms};
-}
-
 int settings_networks(const struct conf_list *list, struct cidr **ret_networks, size_t *ret_count)
 {
 	struct cidr *networks = calloc(list->count + 1, sizeof *networks);
 	size_t count = 0;
-	struct why why;
 
 	if (!networks)
 		return ERR_NOMEM;
-	for (size_t i = 0; i < list->count; i++) {
-		if (strcmp(list->items[i], "none") == 0)
-			continue;
-		int err = cidr_parse(list->items[i], strlen(list->items[i]), &networks[count++], &why);
-		if (err) {
-			free(networks);
-			return err;
-		}
-	}
+	for (size_t i = 0; i < list->count; i++) /* "none" is no network */
+		count += !cidr_parse(list->items[i], strlen(list->items[i]), &networks[count], NULL);
 	*ret_networks = networks;
 	*ret_count = count;
 	return ERR_OK;

@@ -6,20 +6,20 @@
 
 #include <stdbool.h>
 
+#include "api/auth/ratelimit.h"
 #include "api/db/db.h"
 #include "common/conf/conf.h"
 #include "common/net/ipaddr.h"
 
 struct settings {
-	struct conf_list listen, trusted_proxies, cors_origins, limit_exempt, db_hosts;
+	struct conf_list listen, trusted_proxies, cors_origins, limit_exempt;
 	long threads; /* 0: as many as the machine has processors */
 	long headers_max, records_max, body_max, bodies_max, connections_max, connections_per_address_max;
-	long limit_requests, limit_requests_burst, limit_user_requests, limit_user_requests_burst;
-	long limit_logins, lockout_ms, lockout_max_ms;
+	struct ratelimit_settings limits; /* but for who is exempt */
 	long idle_timeout_ms, request_timeout_ms, drain_timeout_ms;
 
-	char *db_name, *db_user, *db_password, *db_socket, *db_tls_ca;
-	long db_port, db_timeout_ms, poll_ms, history_age_ms;
+	struct db_settings db;
+	long poll_ms, history_age_ms;
 
 	char *admin_user, *admin_password;
 	struct conf_list client_silos, client_hostnames;
@@ -44,8 +44,6 @@ struct settings {
 
 extern const struct conf_program settings_program;
 
-/* Borrows from `settings`. */
-struct db_settings settings_db(const struct settings *settings);
 /* Networks of a list that has been checked; "none" is none. free() the array. ERR_NOMEM. */
 int settings_networks(const struct conf_list *list, struct cidr **ret_networks, size_t *ret_count);
 

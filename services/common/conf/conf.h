@@ -46,7 +46,7 @@ struct conf_option {
 	long min, max;   /* CONF_INT, CONF_DURATION; both 0 = no limit */
 	bool required;
 	char shortflag;   /* 0 = none */
-	const char *arg;  /* for --help: "URL", "FILE" */
+	const char *arg;  /* for --help: "URL", "FILE"; "keep|replace": nothing else is allowed */
 	const char *help; /* one or two sentences */
 	/* Optional check of the value as given; ERR_INVALID and a reason refuse it. Lists: called per item. */
 	int (*check)(const char *value, struct why *ret_why);

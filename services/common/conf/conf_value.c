@@ -156,9 +156,22 @@ static int (*const stores[])(const struct conf_option *option, const char *text,
 	[CONF_INT] = store_int,       [CONF_DURATION] = store_duration, [CONF_BOOL] = store_bool,
 };
 
+/* Whether it is one of "keep|replace". */
+static bool is_choice(const char *choices, const char *text)
+{
+	for (size_t len; *choices; choices += len + (choices[len] == '|')) {
+		len = strcspn(choices, "|");
+		if (strlen(text) == len && strncmp(choices, text, len) == 0)
+			return true;
+	}
+	return false;
+}
+
 int conf_store(const struct conf_option *option, const char *text, void *settings, struct why *ret_why)
 {
 	void *field = (char *)settings + option->offset;
+	if (option->arg && strchr(option->arg, '|') && !is_choice(option->arg, text))
+		return why_set(ret_why, ERR_INVALID, "", "\"%s\" is none of %s", text, option->arg);
 	int err = option->check && option->type != CONF_LIST ? option->check(text, ret_why) : 0;
 	return err < 0 ? err : stores[option->type](option, text, field, ret_why);
 }

@@ -60,15 +60,14 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	static const struct cidr proxies[] = {{{.family = 4, .bytes = {10}}, 8}};
 	static const char json[] = "{\"id\":\"a\",\"dnsrecords\":[{\"hostname\":\"h\",\"ip\":\"192.0.2.7\"}]}";
 	/* Nobody listens there. */
-	static const char *const hosts[] = {"127.0.0.1"};
-	static const struct db_settings database = {.hosts = hosts,
-						    .host_count = 1,
-						    .port = 1,
-						    .name = "x",
-						    .user = "x",
-						    .password = "x",
-						    .timeout_ms = 1000};
-	static struct bootstrap bootstrap;
+	static char host[] = "127.0.0.1", *hosts[] = {host}, word[] = "x";
+	static const struct settings settings = {.db = {.hosts = {hosts, 1},
+							.port = 1,
+							.name = word,
+							.user = word,
+							.password = word,
+							.timeout_ms = 1000}};
+	static struct bootstrap bootstrap = {.settings = &settings};
 	static const struct ratelimit_settings no_limits = {.address_burst = 1, .user_burst = 1};
 	struct store_state *state = store_state_new();
 	struct user admin = {
@@ -89,7 +88,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	FUZZ_CHECK(ratelimit_new(&no_limits, &hub.ratelimit) == ERR_OK);
 	FUZZ_CHECK(authenticator_new(hub.store, hub.ratelimit, &hub.authenticator) == ERR_OK &&
 		   watchers_start(hub.store, &hub.watchers) == ERR_OK);
-	FUZZ_CHECK(history_start(&database, &hub.history) == ERR_OK);
+	FUZZ_CHECK(history_start(&settings.db, &hub.history) == ERR_OK);
 	FUZZ_CHECK(queue_new(&hub.queue) == ERR_OK); /* and nobody writes: the database is away */
 	return 0;
 }

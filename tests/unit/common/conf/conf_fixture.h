@@ -20,13 +20,6 @@ struct settings {
 	bool once;
 };
 
-static inline int check_mode(const char *value, struct why *ret_why)
-{
-	return strcmp(value, "keep") == 0 || strcmp(value, "replace") == 0
-		       ? 0
-		       : why_set(ret_why, ERR_INVALID, "", "\"%s\" is neither keep nor replace", value);
-}
-
 static inline int check_length(const char *value, struct why *ret_why)
 {
 	return strlen(value) >= 3 ? 0 : why_set(ret_why, ERR_INVALID, "", "shorter than 3 bytes");
@@ -47,7 +40,7 @@ static const struct conf_option options[] = {
 	OPTION("MODE", CONF_STRING, mode,
 	       "What to do with a name that is there already: a rather long help text, so that it has to be "
 	       "broken into several lines somewhere.",
-	       .def = "keep", .arg = "keep|replace", .check = check_mode),
+	       .def = "keep", .arg = "keep|replace"),
 	OPTION("HOSTS_FILE", CONF_STRING, hosts_file, "Where.", .def = "/etc/hosts", .arg = "FILE"),
 	OPTION("THREADS", CONF_INT, threads, "Many.", .def = "4", .min = 1, .max = 64, .arg = "N"),
 	OPTION("QUOTA", CONF_INT, quota, "No limit.", .arg = "N"),

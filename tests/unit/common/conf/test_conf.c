@@ -86,7 +86,7 @@ static void everything_wrong_is_said_at_once(void **state)
 		"SILODNS_PASWORD: unknown; did you mean SILODNS_PASSWORD?\n",
 		"SILODNS_ZZZZZZ: unknown; silodns-test --help lists what there is\n",
 		"SILODNS_URL: required\n",
-		"SILODNS_MODE: \"drop\" is neither keep nor replace\n",
+		"SILODNS_MODE: \"drop\" is none of keep|replace\n",
 		"SILODNS_THREADS: \"many\" is not a whole number (or too large)\n",
 		"--interval: \"5y\" is not a duration such as 250ms, 15s, 5m, 2h or 90d\n",
 		"SILODNS_SILOS: ",
