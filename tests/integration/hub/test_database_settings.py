@@ -4,7 +4,10 @@ import threading
 
 import pytest
 
+from tests.lib.dbproxy import DbProxy
 from tests.lib.mariadb import Database
+from tests.lib.processes import freeze, thaw
+from tests.lib.waiting import wait_until
 
 pytestmark = pytest.mark.hub
 
@@ -25,6 +28,27 @@ def test_no_default_of_the_server_makes_a_difference(own_mariadb, make_hub):
     assert other.put_silo("s2", {"h": "192.0.2.4"}).status == 200
     assert [len(made.get("/silos").json) for made in (hub, other, make_hub(database))] == [2, 2, 2]
     assert [entry["revision"] for entry in other.get("/silos/s0/history").json] == [5, 2]
+
+
+def test_a_hub_that_is_slow_to_take_what_the_server_has_sent_loads_at_the_first_try(make_hub, database):
+    other = make_hub(database)
+    other.put_silo("a", {"h": "192.0.2.1"})
+    assert other.stop() == 0
+    proxy = DbProxy(database.server.port)
+    try:
+        hold = proxy.arm(lambda packet: packet.part == 1 and packet.sql.startswith("SELECT silo, hostname"), "hold")
+        hub = make_hub(database, wait_ready=False, DB_PORT=proxy.port)
+        hold.wait()
+        [[connection]] = database.server.sql("SELECT trx_mysql_thread_id FROM information_schema.innodb_trx")  # cached: asked for once
+        idle = f"SELECT COUNT(*) FROM information_schema.processlist WHERE id = {connection} AND command = 'Sleep' AND time >= 3"
+        freeze(hub.process)
+        hold.release()
+        wait_until(lambda: database.server.sql(idle) == [["1"]], what="a transaction that is idle for longer than one that changes something may be")
+        thaw(hub.process)
+        hub.wait_ready()
+        assert hub.get("/silos/a").json["dnsrecords"] and "database away" not in hub.log()
+    finally:
+        proxy.close()
 
 
 def records(count):
