@@ -138,7 +138,8 @@ static uint64_t user_key(const struct ratelimit *limits, uint32_t user_id)
 	return hash(limits, text, sizeof text);
 }
 
-/* The key's sets, until the end of the block. */
+/* The key's sets, until the end of the block; Clang takes a lock that is only let go for unused. */
+#define _locks_sets_ __attribute__((unused)) _cleanup_(unlock_sets)
 static pthread_mutex_t *lock_sets(struct ratelimit *limits, uint64_t key)
 {
 	pthread_mutex_t *lock = &limits->locks[key % SETS % LOCKS];
@@ -195,7 +196,7 @@ static int take_request(struct ratelimit *limits, enum kind kind, uint64_t key, 
 
 	if (!rate->interval_ns)
 		return ERR_OK;
-	_cleanup_(unlock_sets) pthread_mutex_t *lock = lock_sets(limits, key);
+	_locks_sets_ pthread_mutex_t *lock = lock_sets(limits, key);
 	int64_t wait_ns = take(find_bucket(limits, key), key, rate, now_us * 1000);
 	if (!wait_ns)
 		return ERR_OK;
@@ -206,7 +207,7 @@ static int take_request(struct ratelimit *limits, enum kind kind, uint64_t key, 
 static void give_back(struct ratelimit *limits, enum kind kind, uint64_t key)
 {
 	int64_t interval_ns = limits->rates[kind].interval_ns;
-	_cleanup_(unlock_sets) pthread_mutex_t *lock = lock_sets(limits, key);
+	_locks_sets_ pthread_mutex_t *lock = lock_sets(limits, key);
 	struct bucket *bucket = find_bucket(limits, key);
 
 	if (bucket->key == key && bucket->due_ns > interval_ns)
@@ -253,7 +254,7 @@ static struct strikes *find_strikes(struct ratelimit *limits, uint64_t key, bool
 
 static int64_t locked_until(struct ratelimit *limits, uint64_t key, int64_t now_ns)
 {
-	_cleanup_(unlock_sets) pthread_mutex_t *lock = lock_sets(limits, key);
+	_locks_sets_ pthread_mutex_t *lock = lock_sets(limits, key);
 	const struct strikes *strikes = find_strikes(limits, key, false, now_ns);
 
 	return strikes ? strikes->locked_until_ns : 0;
@@ -319,7 +320,7 @@ static enum outcome strike(struct ratelimit *limits, enum kind kind, const struc
 {
 	const struct rate *rate = &limits->rates[kind];
 	uint64_t key = address_key(limits, kind, address, user);
-	_cleanup_(unlock_sets) pthread_mutex_t *lock = lock_sets(limits, key);
+	_locks_sets_ pthread_mutex_t *lock = lock_sets(limits, key);
 	struct strikes *strikes = find_strikes(limits, key, true, now_ns);
 
 	if (!strikes || (attempt && is_repeated(strikes, attempt)))
@@ -350,7 +351,7 @@ bool ratelimit_login_failed(struct ratelimit *limits, const struct ipaddr *addre
 void ratelimit_login_succeeded(struct ratelimit *limits, const struct ipaddr *address, int64_t now_us)
 {
 	uint64_t key = address_key(limits, GOOD, address, "");
-	_cleanup_(unlock_sets) pthread_mutex_t *lock = lock_sets(limits, key);
+	_locks_sets_ pthread_mutex_t *lock = lock_sets(limits, key);
 
 	*find_bucket(limits, key) = (struct bucket){.key = key, .due_ns = now_us * 1000 + GOOD_NS};
 }
@@ -358,7 +359,7 @@ void ratelimit_login_succeeded(struct ratelimit *limits, const struct ipaddr *ad
 bool ratelimit_is_good(struct ratelimit *limits, const struct ipaddr *address, int64_t now_us)
 {
 	uint64_t key = address_key(limits, GOOD, address, "");
-	_cleanup_(unlock_sets) pthread_mutex_t *lock = lock_sets(limits, key);
+	_locks_sets_ pthread_mutex_t *lock = lock_sets(limits, key);
 	const struct bucket *bucket = find_bucket(limits, key);
 
 	return bucket->key == key && bucket->due_ns > now_us * 1000;
