@@ -338,6 +338,7 @@ int store_apply(struct store *store, struct change *const changes[], size_t coun
 		for (size_t i = 0; i < count; i++)
 			apply_one(store->state, changes[i], &provisions[i]);
 		store->state->point.revision = revision;
+		atomic_fetch_add(&store->news, 1); /* whoever sees the state has heard of it */
 		pthread_rwlock_unlock(&store->lock);
 		store_wake(store);
 	}
@@ -361,6 +362,7 @@ void store_replace_take(struct store *store, struct store_state *state, const ch
 	state->point.replaced = old->point.replaced + 1;
 	state->point.user_changes = old->point.user_changes + 1;
 	store->state = state;
+	atomic_fetch_add(&store->news, 1); /* as in store_apply() */
 	pthread_rwlock_unlock(&store->lock);
 	atomic_store(&store->loaded, true);
 	store_state_free(old);

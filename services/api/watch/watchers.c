@@ -55,7 +55,7 @@ struct watchers {
 	struct store *store;
 	unsigned char key[crypto_shorthash_KEYBYTES];
 	pthread_t thread;
-	atomic_bool draining, stopping;
+	atomic_bool draining;
 	atomic_size_t count;
 
 	pthread_mutex_t lock;                      /* guards all below */
@@ -297,18 +297,20 @@ static void *watchers_main(void *arg)
 	struct watchers *watch = arg;
 	uint64_t news = 0;
 
-	while (!atomic_load(&watch->stopping)) {
+	for (;;) {
+		bool last = atomic_load(&watch->draining);
 		pthread_mutex_lock(&watch->lock);
 		pick_concerned(watch);
 		pick_overtaken(watch);
 		pick_beats(watch);
 		pthread_mutex_unlock(&watch->lock);
 		size_t woken = resume_picked(watch);
+		if (last)
+			return NULL;
 		if (woken > 1)
 			usleep((useconds_t)woken * PACE_US);
 		store_wait(watch->store, &news, until_next_look(watch));
 	}
-	return NULL;
 }
 
 int watchers_start(struct store *store, struct watchers **ret_watch)
@@ -331,17 +333,17 @@ int watchers_start(struct store *store, struct watchers **ret_watch)
 
 void watchers_drain(struct watchers *watch)
 {
-	atomic_store(&watch->draining, true);
+	if (atomic_exchange(&watch->draining, true))
+		return;
 	store_wake(watch->store);
+	pthread_join(watch->thread, NULL);
 }
 
 void watchers_stop(struct watchers *watch)
 {
 	if (!watch)
 		return;
-	atomic_store(&watch->stopping, true);
-	store_wake(watch->store);
-	pthread_join(watch->thread, NULL);
+	watchers_drain(watch);
 	pthread_mutex_destroy(&watch->lock);
 	free(watch);
 }

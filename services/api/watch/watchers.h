@@ -22,9 +22,9 @@ struct watcher;
 
 /* Starts the thread. ERR_NOMEM, ERR_SYSTEM. The store is borrowed. */
 int watchers_start(struct store *store, struct watchers **ret_watch);
-/* Every stream is told when to come back, and ends; new ones are refused. */
+/* Every stream is told when to come back, and ends; new ones are refused. Ends the thread: none is suspended then. */
 void watchers_drain(struct watchers *watch);
-/* Ends the thread. There must be no watcher left. NULL is allowed. */
+/* There must be no watcher left. NULL is allowed. */
 void watchers_stop(struct watchers *watch);
 
 size_t watchers_count(struct watchers *watch); /* watchers */

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from tests.lib.answers import get_request
 from tests.lib.hub import ADMIN, SLOW, basic
 from tests.lib.ledger import ACKNOWLEDGED, OPEN, Ledger
 from tests.lib.mariadb import Database, log_locked, paused, revision_locked
@@ -127,6 +128,21 @@ def test_a_client_that_never_finishes_holds_the_end_up_for_the_drain_time_only(m
     wait_until(lambda: hub.get("/ping", auth=None).status == 200)
     assert timed_stop(hub) < 4 * SLOW
     sock.close()
+
+
+@pytest.mark.parametrize("change", [False, True], ids=["quiet", "just woken"])
+def test_watchers_are_given_no_time_and_the_end_is_orderly_still(make_hub, database, change):
+    """Waking so many takes longer than nothing: no connection may be suspended when the server ends, nor be resumed later."""
+    hub = make_hub(database, DRAIN_TIMEOUT="0ms", LIMIT_EXEMPT="127.0.0.1")
+    watchers = [socket.create_connection(("127.0.0.1", hub.port), 20) for _ in range(5000)]
+    for sock in watchers:
+        sock.sendall(get_request("/watch"))
+    wait_until(lambda: hub.metric("silodns_watchers") == len(watchers), 20 * SLOW, "the watchers")
+    if change:
+        assert hub.put_silo("a", {"h": "192.0.2.1"}).status == 201
+    assert timed_stop(hub) < 5 * SLOW
+    for sock in watchers:
+        sock.close()
 
 
 def test_connections_without_a_request_do_not_hold_the_end_up(make_hub, database):

@@ -179,19 +179,23 @@ static void test_without_memory_nothing_of_a_change_is_applied(void **state)
 struct race {
 	struct store *store;
 	atomic_bool stop;
-	atomic_uint torn, seen;
+	atomic_uint torn, seen, unheard;
 };
 
 static void *read_pairs(void *arg)
 {
 	struct race *race = arg;
+	uint64_t news = store_news(race->store), revision = store_revision(race->store);
 
 	while (!atomic_load(&race->stop)) {
 		struct document **bodies;
 		size_t count;
 		bool more;
-		uint64_t revision;
-		if (store_list(race->store, 9, NULL, 10, &bodies, &count, &more, &revision))
+		uint64_t now = store_revision(race->store);
+		atomic_fetch_add(&race->unheard, now != revision && store_news(race->store) == news);
+		news = store_news(race->store); /* before the state that it is compared with */
+		revision = store_revision(race->store);
+		if (store_list(race->store, 9, NULL, 10, &bodies, &count, &more, &now))
 			continue;
 		for (size_t i = 0; i < count; i++)
 			atomic_fetch_add(&race->torn, strcmp(bodies[i]->json, bodies[0]->json) != 0);
@@ -228,6 +232,7 @@ static void test_readers_never_see_half_of_a_change(void **state)
 	for (int i = 0; i < 2; i++)
 		pthread_join(readers[i], NULL);
 	assert_int_equal(atomic_load(&race.torn), 0);
+	assert_int_equal(atomic_load(&race.unheard), 0); /* whoever sees a change has heard of it */
 }
 
 #define SET_UP setup
