@@ -140,7 +140,8 @@ static void *tls_main(void *arg)
 			if (events[i].data.ptr)
 				wake(tls, events[i].data.ptr);
 		stopping = tls->stopping;
-		DL_FOREACH_SAFE (tls->waiting, connection, next) {
+		for (connection = tls->waiting; connection; connection = next) {
+			next = connection->next;
 			if (!stopping && clock_mono_ms() < connection->deadline_ms)
 				continue;
 			shutdown(connection->fd, SHUT_RDWR);

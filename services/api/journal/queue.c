@@ -106,9 +106,10 @@ static void queue_unlock(struct queue *queue)
 static void withdraw_late(struct queue *queue)
 {
 	int64_t now_ms = clock_mono_ms();
-	struct item *item, *next;
+	struct item *next;
 
-	DL_FOREACH_SAFE (queue->live, item, next) {
+	for (struct item *item = queue->live; item; item = next) {
+		next = item->next;
 		bool commits = item->state == COMMITS;
 		if (now_ms - item->since_ms < (commits ? QUEUE_COMMIT_WAIT_MS : QUEUE_WAIT_MS + queue->grace_ms))
 			continue;

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from tests.lib import needs
 from tests.lib.answers import get_request
 from tests.lib.hub import ADMIN, SLOW, basic
 from tests.lib.ledger import ACKNOWLEDGED, OPEN, Ledger
@@ -133,6 +134,7 @@ def test_a_client_that_never_finishes_holds_the_end_up_for_the_drain_time_only(m
 @pytest.mark.parametrize("change", [False, True], ids=["quiet", "just woken"])
 def test_watchers_are_given_no_time_and_the_end_is_orderly_still(make_hub, database, change):
     """Waking so many takes longer than nothing: no connection may be suspended when the server ends, nor be resumed later."""
+    needs.descriptors(6000)
     hub = make_hub(database, DRAIN_TIMEOUT="0ms", LIMIT_EXEMPT="127.0.0.1")
     watchers = [socket.create_connection(("127.0.0.1", hub.port), 20) for _ in range(5000)]
     for sock in watchers:
