@@ -194,11 +194,8 @@ int refusals_write(void *arg, struct periodic_step *step)
 		if (err && err_info(err)->retryable)
 			return err;
 		uint64_t attempts = remove_oldest(refusals, count);
-		if (err) {
+		if (err)
 			lose(refusals, attempts);
-			log_warn("refused attempts cannot be kept", LOG_ERR(err), LOG_STR("reason", db_error(step->db)),
-				 LOG_U64("attempts", attempts));
-		}
 	} while (!err && count == REFUSALS_STEP && step->ending);
 	return err;
 }
