@@ -96,6 +96,15 @@ static int commit(struct writer *w, const struct transaction *transaction, struc
 	if (!queue_enter_commit(w->queue, taken, count))
 		return ERR_STOPPED;
 	int err = changelog_commit(w->log);
+	bool applied = !err && !store_apply(w->store, transaction->changes, transaction->count, transaction->revision);
+	if (applied) {
+		store_confirm(w->store, began_us, w->settings.poll_ms + FRESH_MS);
+	} else if (!err) { /* memory is what was committed, or it is read from there: never something in between */
+		log_error("out of memory while applying a commit: reading it again",
+			  LOG_U64("revision", transaction->revision));
+		if (follow(w))
+			err = ERR_UNKNOWN_OUTCOME; /* not to be acknowledged before it can be read */
+	}
 	if (err == ERR_UNKNOWN_OUTCOME) {
 		w->doubt.transaction_id = transaction->id;
 		w->doubt.first_revision = transaction->changes[0]->revision;
@@ -104,14 +113,6 @@ static int commit(struct writer *w, const struct transaction *transaction, struc
 	}
 	if (err)
 		return err;
-	/* Memory is what was committed, or it is read from there: never something in between. */
-	if (store_apply(w->store, transaction->changes, transaction->count, transaction->revision)) {
-		log_error("out of memory while applying a commit: reading it again",
-			  LOG_U64("revision", transaction->revision));
-		follow(w);
-	} else {
-		store_confirm(w->store, began_us, w->settings.poll_ms + FRESH_MS);
-	}
 	queue_finish_take(w->queue, taken, count, true);
 	return ERR_OK;
 }
@@ -263,7 +264,7 @@ static void refuse_take(struct writer *w, struct pending *taken[], size_t count,
 static void handle_failure_take(struct writer *w, struct pending *taken[], size_t count, int err)
 {
 	char reason[256];
-	bool broken = changelog_is_broken(w->log);
+	bool broken = changelog_is_broken(w->log) || err == ERR_UNKNOWN_OUTCOME; /* settled by the next connection */
 
 	snprintf(reason, sizeof reason, "%s", changelog_error(w->log));
 	if (broken) {
