@@ -23,6 +23,7 @@ def explain(hub, *headers):
     assert answer.startswith(b"HTTP/1.1 200"), answer
     told = json.loads(answer.partition(b"\r\n\r\n")[2])
     assert told["explain"]["hops"][-1]["ip"] == told["ip"] and told["explain"]["hops"][0]["ip"] == "127.0.0.1"
+    assert told["explain"]["detail"].startswith(told["ip"] + " ")
     return told["ip"], told["explain"]["end"], told["explain"]
 
 
