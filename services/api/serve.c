@@ -235,10 +235,10 @@ int serve(const struct settings *settings)
 		err = refusals_new(&hub.refusals);
 	bootstrap.queue = hub.queue;
 	const struct periodic_job jobs[] = {
-		{"bootstrap", BOOTSTRAP_EVERY_MS, bootstrap_make, &bootstrap, false},
-		{"token usage", TOKEN_USAGE_EVERY_MS, token_usage_exchange, hub.store, true},
-		{"refusals", REFUSALS_EVERY_MS, refusals_write, hub.refusals, true},
-		{"retention", RETENTION_EVERY_MS, retention_remove_old, &hub.retention, false},
+		{"bootstrap", BOOTSTRAP_EVERY_MS, bootstrap_make, &bootstrap, NULL},
+		{"token usage", TOKEN_USAGE_EVERY_MS, token_usage_exchange, hub.store, token_usage_has_work},
+		{"refusals", REFUSALS_EVERY_MS, refusals_write, hub.refusals, refusals_wait},
+		{"retention", RETENTION_EVERY_MS, retention_remove_old, &hub.retention, NULL},
 	};
 	if (!err)
 		err = periodic_start(&settings->db, jobs, sizeof jobs / sizeof jobs[0], is_loaded, hub.store,

@@ -8,6 +8,7 @@
 #include "common/base/log.h"
 
 #define NOT_READY_MS 100
+#define KEEP_MS 500 /* a connection is kept for a step that comes sooner: the server may close an idle one */
 
 struct periodic {
 	const struct db_settings *settings;
@@ -56,15 +57,19 @@ static int try_step(struct periodic *periodic, const struct periodic_job *job, s
 	return err;
 }
 
-static void do_step(struct periodic *periodic, size_t i, bool ending)
+static int do_step(struct periodic *periodic, size_t i, bool ending)
 {
 	const struct periodic_job *job = &periodic->jobs[i];
 	struct periodic_step step = {.ending = ending, .again_ms = job->every_ms};
-	bool kept = periodic->db;
+	int err = ERR_OK;
 
-	if (try_step(periodic, job, &step) == ERR_UNAVAILABLE && kept) /* it was closed while nobody used it? */
-		try_step(periodic, job, &step);
+	if (job->has_work ? job->has_work(job->arg, ending) : !ending) {
+		err = try_step(periodic, job, &step);
+		if (step.again_ms > KEEP_MS)
+			db_close(TAKE_PTR(periodic->db));
+	}
 	periodic->due_ms[i] = step.again_ms == PERIODIC_NEVER ? PERIODIC_NEVER : clock_mono_ms() + step.again_ms;
+	return err;
 }
 
 static size_t next_job(const struct periodic *periodic)
@@ -81,17 +86,17 @@ static void *periodic_main(void *arg)
 {
 	struct periodic *periodic = arg;
 	size_t next = 0;
+	bool away = false; /* a step has found the database away: the end waits for one such step only */
 
 	while (!periodic->is_ready(periodic->ready_arg))
 		if (!wait_until(periodic, clock_mono_ms() + NOT_READY_MS))
 			return NULL;
-	while (wait_until(periodic, periodic->due_ms[next])) {
-		do_step(periodic, next, false);
+	while (!away && wait_until(periodic, periodic->due_ms[next])) {
+		away = do_step(periodic, next, false) == ERR_UNAVAILABLE && !wait_until(periodic, 0);
 		next = next_job(periodic);
 	}
-	for (size_t i = 0; i < periodic->count; i++)
-		if (periodic->jobs[i].at_end)
-			do_step(periodic, i, true);
+	for (size_t i = 0; i < periodic->count && !away; i++)
+		away = do_step(periodic, i, true) == ERR_UNAVAILABLE;
 	db_close(periodic->db);
 	return NULL;
 }

@@ -1,7 +1,7 @@
 /*
  * Work in the database that no request waits for: a table of jobs, each done again and again in bounded steps, by one
- * thread over one connection. After an error the connection is opened anew; a database that is away is tried again for
- * ever.
+ * thread over one connection, which is closed while no step is near. After an error the connection is opened anew; a
+ * database that is away is tried again for ever.
  *
  * Jobs run one at a time, in the order in which they are due. So a job must not wait for anything but the database,
  * and does a long piece of work in steps, between which it lets the others (and the database) have their turn.
@@ -31,7 +31,8 @@ struct periodic_job {
 	 * ERR_UNAVAILABLE and ERR_DEADLOCK: that the database is away, the journal tells. */
 	int (*step)(void *arg, struct periodic_step *step);
 	void *arg;
-	bool at_end; /* one more step when the hub stops */
+	/* Asked before each step, which is left out if there is none. NULL: always, except when the hub stops. */
+	bool (*has_work)(void *arg, bool ending);
 };
 
 struct periodic;
@@ -40,7 +41,8 @@ struct periodic;
  * what it points to, and `db` are borrowed. ERR_NOMEM, ERR_SYSTEM (no thread). */
 int periodic_start(const struct db_settings *db, const struct periodic_job *jobs, size_t count,
 		   bool (*is_ready)(void *arg), void *ready_arg, struct periodic **ret_periodic);
-/* Waits for the step that is being done, and for those at the end. NULL is allowed. */
+/* Waits for the step that is being done, and for those at the end: for none of them after one that finds the database
+ * away. NULL is allowed. */
 void periodic_stop(struct periodic *periodic);
 
 #endif

@@ -177,6 +177,17 @@ static int write_rows(struct db *db, const struct db_value *rows, size_t count)
 	return err ? err : db_commit(db);
 }
 
+bool refusals_wait(void *arg, bool ending)
+{
+	struct refusals *refusals = arg;
+
+	(void)ending;
+	pthread_mutex_lock(&refusals->lock);
+	bool any = refusals->waiting;
+	pthread_mutex_unlock(&refusals->lock);
+	return any;
+}
+
 /* After a COMMIT without an answer they are written once more: rather twice than not at all. What cannot be written for
  * another reason than that the database is away is given up, or it would be tried for ever. */
 int refusals_write(void *arg, struct periodic_step *step)
@@ -194,11 +205,8 @@ int refusals_write(void *arg, struct periodic_step *step)
 		if (err && err_info(err)->retryable)
 			return err;
 		uint64_t attempts = remove_oldest(refusals, count);
-		if (err) {
+		if (err)
 			lose(refusals, attempts);
-			log_warn("refused attempts cannot be kept", LOG_ERR(err), LOG_STR("reason", db_error(step->db)),
-				 LOG_U64("attempts", attempts));
-		}
 	} while (!err && count == REFUSALS_STEP && step->ending);
 	return err;
 }

@@ -41,7 +41,8 @@ void refusals_add(struct refusals *refusals, const struct attempt *attempt);
 
 uint64_t refusals_lost(const struct refusals *refusals); /* attempts since the start that there was no room for */
 
-/* The periodic job; `refusals` is a struct refusals. At the end it writes all that wait. */
+/* The periodic job, and whether it has work; `refusals` is a struct refusals. At the end it writes all that wait. */
+bool refusals_wait(void *refusals, bool ending);
 int refusals_write(void *refusals, struct periodic_step *step);
 
 #endif

@@ -12,7 +12,8 @@ enum { SQL_SURPLUS_REFUSALS, SQL_OLD_REFUSALS, SQL_ONLY_ONE, SQL_NEXT_ONE, SQL_L
 static const char *const sql[] = {
 	[SQL_SURPLUS_REFUSALS] =
 		"DELETE FROM refusal WHERE id <= "
-		"(SELECT id FROM (SELECT id FROM refusal ORDER BY id DESC LIMIT 1 OFFSET ?) AS surplus)",
+		"(SELECT id FROM (SELECT id FROM refusal ORDER BY id DESC LIMIT 1 OFFSET ?) AS surplus) "
+		"ORDER BY id LIMIT 10000",
 	[SQL_OLD_REFUSALS] = "DELETE FROM refusal WHERE last_at < ? ORDER BY id LIMIT 10000",
 	[SQL_ONLY_ONE] = "SELECT GET_LOCK(CONCAT('silodns-retention-', DATABASE()), 0)",
 	[SQL_NEXT_ONE] = "DO RELEASE_ALL_LOCKS()", /* it was taken for each step */
@@ -60,14 +61,21 @@ int retention_remove_old(void *arg, struct periodic_step *step)
 {
 	struct retention *retention = arg;
 	int64_t started = clock_mono_ms(), every_ms = retention->age_ms / 10;
-	uint64_t cutoff_us = (uint64_t)(clock_wall_us() - retention->age_ms * 1000), removed = 0;
+	uint64_t cutoff_us = retention->age_ms ? clock_wall_ago_us(retention->age_ms * 1000) : 0, removed = 0;
+	int err = ERR_OK;
 
+	if (retention->age_ms && every_ms < step->again_ms)
+		step->again_ms = every_ms < EVERY_MIN_MS ? EVERY_MIN_MS : every_ms;
 	db_use(step->db, sql);
-	int err = retention->from ? ERR_OK : remove_refusals(step->db, retention->age_ms ? cutoff_us : 0);
-	if (err || !retention->age_ms)
-		return err;
-	err = remove_changes(retention, step->db, cutoff_us, &removed);
+	if (started >= retention->refusals_due_ms) { /* also amid a long look */
+		err = remove_refusals(step->db, cutoff_us);
+		retention->refusals_due_ms = started + step->again_ms;
+	}
+	if (!err && retention->age_ms)
+		err = remove_changes(retention, step->db, cutoff_us, &removed);
 	if (err)
+		retention->from = 0; /* a backup may have been restored meanwhile */
+	if (err || !retention->age_ms)
 		return err;
 	if (removed == RETENTION_STEP) { /* there may be more */
 		int64_t pause_ms = (clock_mono_ms() - started) * PAUSE_FACTOR;
@@ -79,7 +87,5 @@ int retention_remove_old(void *arg, struct periodic_step *step)
 	else
 		log_debug("no old history to remove", LOG_I64("ms", clock_mono_ms() - started));
 	retention->from = retention->removed_now = 0;
-	if (every_ms < step->again_ms)
-		step->again_ms = every_ms < EVERY_MIN_MS ? EVERY_MIN_MS : every_ms;
 	return db_exec(step->db, SQL_NEXT_ONE, NULL, 0);
 }

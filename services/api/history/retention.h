@@ -24,6 +24,7 @@ struct retention {
 	int64_t age_ms;               /* 0: everything is kept for ever */
 	atomic_uint_fast64_t removed; /* entries since the start; any thread may read it */
 	uint64_t from, removed_now;   /* the job's own, of this look: where the next step begins, entries */
+	int64_t refusals_due_ms;      /* the job's own; clock_mono_ms */
 };
 
 /* The periodic job; `retention` is a struct retention. From the end of one look at the whole log to the next it is a

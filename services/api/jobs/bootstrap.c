@@ -216,12 +216,12 @@ static int ensure_all(struct bootstrap *c, struct db *db, struct why *ret_why)
 {
 	struct token *tokens[KINDS] = {NULL};
 	char owner[USER_NAME_MAX + 1];
-	int err = ERR_OK;
 
 	if (!c->settings->updater_token && !c->settings->hostsync_token)
 		return ERR_OK;
-	if (find_owner(c, owner))
-		return why_set(ret_why, ERR_NOT_FOUND, "", "there is no admin whose they could be");
+	int err = find_owner(c, owner);
+	if (err == ERR_NOT_FOUND)
+		return why_set(ret_why, err, "", "there is no admin whose they could be");
 	for (size_t kind = 0; kind < KINDS && !err; kind++)
 		if (secret_of(c->settings, kind))
 			err = make_token(c->settings, kind, owner, &tokens[kind], ret_why);

@@ -65,10 +65,24 @@ static int read_use(void *store, const struct db_value *row)
 	return ERR_OK;
 }
 
+bool token_usage_has_work(void *store, bool ending)
+{
+	struct token **tokens;
+	size_t count;
+	bool unsaved = false;
+
+	if (!ending || store_tokens(store, 0, &tokens, &count))
+		return true;
+	for (size_t i = 0; i < count; i++)
+		unsaved |= atomic_load_explicit(&tokens[i]->use_unsaved, memory_order_relaxed);
+	store_tokens_release(tokens, count);
+	return unsaved;
+}
+
 int token_usage_exchange(void *store, struct periodic_step *step)
 {
 	const struct db_value ahead_max = DB_U64_VALUE(AHEAD_MAX_US);
-	const struct db_value forget_before = DB_U64_VALUE((uint64_t)(clock_wall_us() - FORGET_US));
+	const struct db_value forget_before = DB_U64_VALUE(clock_wall_ago_us(FORGET_US));
 	struct token **tokens;
 	size_t count;
 	int err = store_tokens(store, 0, &tokens, &count);
@@ -80,8 +94,9 @@ int token_usage_exchange(void *store, struct periodic_step *step)
 		token_correct_use(tokens[i], clock_wall_us());
 	err = save(step->db, tokens, count);
 	store_tokens_release(tokens, count);
-	if (!err)
-		err = db_exec(step->db, SQL_CORRECT, &ahead_max, 1);
+	if (err || step->ending)
+		return err;
+	err = db_exec(step->db, SQL_CORRECT, &ahead_max, 1);
 	if (!err)
 		err = db_exec(step->db, SQL_FORGET, &forget_before, 1);
 	return err ? err : db_query(step->db, SQL_READ, NULL, 0, read_use, store);

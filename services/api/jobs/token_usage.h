@@ -10,7 +10,8 @@
 
 #define TOKEN_USAGE_EVERY_MS 60000
 
-/* The periodic job; `store` is a struct store. */
+/* The periodic job, and whether it has work: at the end only if a time waits to be saved. `store` is a struct store. */
+bool token_usage_has_work(void *store, bool ending);
 int token_usage_exchange(void *store, struct periodic_step *step);
 
 #endif

@@ -26,6 +26,13 @@ int64_t clock_wall_us(void)
 	return clock_us(CLOCK_REALTIME);
 }
 
+uint64_t clock_wall_ago_us(int64_t us)
+{
+	int64_t then_us = clock_wall_us() - us;
+
+	return then_us < 0 ? 0 : (uint64_t)then_us;
+}
+
 void clock_format(int64_t wall_us, char ret_text[static CLOCK_TEXT_MAX])
 {
 	time_t seconds = (time_t)(wall_us / 1000000);

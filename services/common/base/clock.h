@@ -15,6 +15,8 @@
 int64_t clock_mono_ms(void);
 int64_t clock_mono_us(void);
 int64_t clock_wall_us(void);
+/* The wall clock's time so long ago; 0 for what was before 1970. */
+uint64_t clock_wall_ago_us(int64_t us);
 
 /* A condition whose timed waits go by the monotonic clock, and the point in time for them. */
 void clock_cond_init(pthread_cond_t *cond);

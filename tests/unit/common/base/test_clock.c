@@ -14,6 +14,15 @@ static void time_is_written_as_rfc3339(void **state)
 	assert_string_equal(text, "9999-12-31T23:59:59.999999Z");
 }
 
+static void what_was_before_1970_is_0(void **state)
+{
+	int64_t now_us = clock_wall_us();
+
+	assert_in_range(clock_wall_ago_us(1000000), now_us - 1000000, now_us + 60000000);
+	assert_int_equal(clock_wall_ago_us(now_us + 60000000), 0);
+	assert_int_equal(clock_wall_ago_us(INT64_MAX), 0);
+}
+
 static void a_written_time_is_read_back(void **state)
 {
 	static const int64_t times[] = {0, 1, 999999, 1709251199000042, 951782400000000, 253402300799999999};
