@@ -106,8 +106,10 @@ static int check_password(struct authenticator *auth, const char *header, const 
 		count_guess(auth, credentials->user, key.header, call);
 		return refuse_locked_out(call, why);
 	}
-	if (err)
+	if (err == ERR_BUSY)
 		return why_set(why, err, "", "too many passwords are being verified; try again in a moment");
+	if (err)
+		return err;
 	return right ? ERR_OK
 		     : refuse(auth, credentials->user, key.header, call, "unknown user or wrong password", why);
 }

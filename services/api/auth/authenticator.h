@@ -39,9 +39,10 @@ struct authenticator_call {
 
 /* `authorization` is the header's value or NULL. ERR_UNAUTHORIZED with a reason for the caller (that never tells
  * whether the user exists, and of a token something only to who has it), ERR_FORBIDDEN for a token that may not be used
- * from there, ERR_RATE while locked out, ERR_BUSY when too many passwords are being verified,
- * ERR_UNAVAILABLE while the store is not loaded; ERR_PENDING: the waiter is suspended, ask again when it has been
- * resumed. `ret_principal->token` is a reference of the caller's. */
+ * from there, ERR_RATE while locked out, ERR_BUSY when too many passwords are being verified, ERR_NOMEM,
+ * ERR_UNAVAILABLE while the store is not loaded, or while the hub stops for credentials that it does not know;
+ * ERR_PENDING: the waiter is suspended, ask again when it has been resumed. `ret_principal->token` is a reference of
+ * the caller's. */
 int authenticator_check(struct authenticator *authenticator, const char *authorization, struct authenticator_call *call,
 			struct principal *ret_principal, struct why *ret_why);
 

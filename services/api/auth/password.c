@@ -1,6 +1,7 @@
 #include "api/auth/password.h"
 
 #include <string.h>
+#include <sys/mman.h>
 
 #include <sodium.h>
 
@@ -31,6 +32,24 @@ int password_hash(const char *password, size_t len, char ret_hash[static PASSWOR
 				  crypto_pwhash_ALG_ARGON2ID13))
 		return ERR_NOMEM;
 	memcpy(ret_hash, hash, sizeof hash);
+	return ERR_OK;
+}
+
+/* libsodium takes a want of memory for a wrong password. */
+static bool has_memory(void)
+{
+	void *memory = mmap(NULL, PASSWORD_MEMLIMIT, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return memory != MAP_FAILED && munmap(memory, PASSWORD_MEMLIMIT) == 0;
+}
+
+int password_verify(const char *hash, const char *password, size_t len, bool *ret_right)
+{
+	bool right = crypto_pwhash_str_verify(hash, password, len) == 0;
+
+	if (!right && !has_memory())
+		return ERR_NOMEM;
+	*ret_right = right;
 	return ERR_OK;
 }
 

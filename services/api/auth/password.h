@@ -4,6 +4,7 @@
 #ifndef SILODNS_API_AUTH_PASSWORD_H
 #define SILODNS_API_AUTH_PASSWORD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "api/model/user.h"
@@ -20,6 +21,9 @@ int password_check(const char *password, size_t len, struct why *ret_why);
 
 /* Takes tens of milliseconds of the calling thread: a running hub leaves it to the verifier. ERR_NOMEM. */
 int password_hash(const char *password, size_t len, char ret_hash[static PASSWORD_HASH_MAX]);
+
+/* As password_hash(). ERR_NOMEM: it may be the right one. */
+int password_verify(const char *hash, const char *password, size_t len, bool *ret_right);
 
 /* `len` characters of a-z, 2-9 without look-alikes; for generated passwords. `ret_text` has room for len + 1. */
 void password_random(size_t len, char *ret_text);

@@ -117,7 +117,8 @@ static void run_job(struct verifier *v, struct job *job)
 	if (job->ret_hash)
 		err = password_hash(job->password, job->len, job->ret_hash);
 	else
-		right = crypto_pwhash_str_verify(job->hash, job->password, job->len) == 0 && job->key.user_id;
+		err = password_verify(job->hash, job->password, job->len, &right);
+	right &= job->key.user_id != 0;
 	pthread_mutex_lock(&v->lock);
 	v->verified += !job->ret_hash;
 	settle(v, job, err, right);
@@ -268,6 +269,10 @@ int verifier_verify(struct verifier *v, const struct user *user, const struct cr
 		DL_FOREACH (v->jobs, job)
 			if (login_key_equal(&job->key, key))
 				break;
+		if (job && good && !job->good) {
+			job->good = true;
+			pthread_cond_signal(&v->work); /* it may be resting */
+		}
 		err = job ? wait_in(&job->waiters, waiter)
 			  : add_job(v, &wanted, credentials->password, credentials->password_len, waiter);
 	}

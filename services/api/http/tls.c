@@ -25,6 +25,7 @@
 struct stamp {
 	dev_t device;
 	ino_t inode;
+	off_t size; /* of two changes within one tick of the clock */
 	struct timespec changed;
 };
 
@@ -64,6 +65,7 @@ static void take_stamps(const struct tls_settings *settings, struct stamp ret_st
 			continue; /* one that has gone differs, too */
 		ret_stamps[i].device = st.st_dev;
 		ret_stamps[i].inode = st.st_ino;
+		ret_stamps[i].size = st.st_size;
 		ret_stamps[i].changed = st.st_ctim;
 	}
 }

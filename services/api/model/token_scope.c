@@ -95,8 +95,11 @@ static int take_network(const json_t *value, struct token *token, struct why *wh
 static int take_expires(const json_t *value, struct token *token, struct why *why)
 {
 	const char *text = json_string_value(value);
+	int err = strlen(text) == json_string_length(value) ? clock_parse(text, &token->expires_us, why) : ERR_INVALID;
 
-	return strlen(text) == json_string_length(value) ? clock_parse(text, &token->expires_us, why) : ERR_INVALID;
+	if (!err && !token->expires_us)
+		token->expires_us = 1; /* 0 is never; this is as long over */
+	return err;
 }
 
 static int take_unused(const json_t *value, struct token *token, struct why *why)

@@ -117,7 +117,8 @@ def test_tokens_go_with_their_user(make_hub, database):
     ({"verbs": ["update"], "family": "4"}, "family"), ({"verbs": ["read"], "networks": ["10.0.0.1/8"]}, "networks"),
     ({"verbs": ["read"], "networks": [f"10.{n}.0.0/16" for n in range(17)]}, "networks"), *(({"verbs": ["read"], "networks": [bad]}, "networks") for bad in (
         "all", "", "/8", "10.0.0.0/", "10.0.0.0/33", "10.0.0.0/08", "10.0.0.0/-1", "10.0.0.0/8x", "::/129", "10.0.0.0/8/8", "x/8", "10.0.0.0/ 8")),
-    ({"verbs": ["read"], "expires": "tomorrow"}, "expires"), ({"verbs": ["read"], "expires": "2001-01-01T00:00:00Z"}, "expires"), ({"verbs": ["read"], "expires": 5}, "expires"),
+    ({"verbs": ["read"], "expires": "tomorrow"}, "expires"), ({"verbs": ["read"], "expires": "2001-01-01T00:00:00Z"}, "expires"),
+    ({"verbs": ["read"], "expires": "1970-01-01T00:00:00.0000009Z"}, "expires"), ({"verbs": ["read"], "expires": "1969-12-31T23:59:59Z"}, "expires"), ({"verbs": ["read"], "expires": 5}, "expires"),
     ({"verbs": ["read"], "unused": 3599}, "unused"), ({"verbs": ["read"], "unused": 315360001}, "unused"), ({"verbs": ["read"], "unused": 3600.5}, "unused"),
     ({"verbs": ["read"], "colour": "red"}, "colour"), ({"verbs": ["admin"], "silos": ["a"]}, "verbs"), ({"verbs": ["admin"], "family": 6}, "verbs"),
     ({"verbs": ["read"], "hostnames": ["h"]}, "verbs")])
