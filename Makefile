@@ -149,6 +149,8 @@ $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $$(if $$(filter common,$$(par
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(call pkg,--libs,$(PACKAGES_$(part)) $(PACKAGES_test))
 
+$(BUILD)/tests/unit/api/store/test_store: private override LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc # so that they can fail
+
 $(BUILD)/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(fuzz_main) $$(if $$(filter common,$$(*D)),,$(BUILD)/lib$$(*D).a) $(BUILD)/libsilodns.a
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(@D)

@@ -68,7 +68,7 @@ class Several(Load):
         for follower in self.followers:
             assert not follower.resets, "a watcher was told to forget everything, though nothing was lost"
         for hub in self.hubs:
-            assert "does not continue what is in memory" not in hub.log(), "a hub took a node that was behind for a restored backup"
+            assert "does not continue what was in memory" not in hub.log(), "a hub took a node that was behind for a restored backup"
         assert len(self.identities()) == 1
 
     def close(self):

@@ -129,6 +129,6 @@ def test_a_node_that_is_behind_is_no_restored_backup(hub, other, proxy, database
         wait_until(lambda: follower.silos.get("a") == {"h": "10.0.0.99"}, what="the watcher")
         follower.check()
         assert not follower.resets and not follower.wrong
-    assert "does not continue what is in memory" not in hub.log()
+    assert "does not continue what was in memory" not in hub.log()
     assert hub.get("/readyz", auth=None).json["hub"] == identity
     check_agreement(database, hub, other)

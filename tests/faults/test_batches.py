@@ -115,6 +115,7 @@ FAILURES = [  # what, error, where, how often in a row, what becomes of the chan
     ("certification fails again and again", 1213, at_commit, 5, "made"), ("and does not end", 1213, at_commit, 21, "refused"),
     ("record changed", 1020, at_lock, 1, "made"), ("lock wait time-out", 1205, at_lock, 1, "refused"), ("table full", 1114, at_write, 1, "refused"),
     ("disk full", 1021, at_commit, 1, "refused"), ("Galera: not ready", 1047, at_lock, 1, "made"), ("Galera: not ready at the end", 1047, at_commit, 1, "made"),
+    ("anything else at the end", 1105, at_commit, 1, "made"),
     ("Galera: the group was lost at the end", 1180, at_commit, 1, "made"),
     ("read-only: fail-over", 1290, at_write, 1, "made"), ("shutting down", 1053, at_commit, 1, "made"), ("killed", 1927, at_write, 1, "made"),
 ]
@@ -149,6 +150,23 @@ def test_one_change_that_the_database_does_not_take_spoils_no_other(proxied, dat
         assert bad.answer.status in ((500,) if together else (500, 503)) and "poison" not in bad.answer.json["detail"]
         assert not together or {change.verdict for change in good} == {"made"}
         assert hub.get("/silos/poison").status == 404
+        met += together
+    assert met, "they never came into one batch: this test showed nothing"
+
+
+def test_a_row_that_the_database_lacks_spoils_no_other_change(proxied, database):
+    hub, proxy = proxied
+    met = 0
+    for n in range(rounds(3, 50)):
+        hub.put_silo("lacking", {"h": "10.9.0.1", "i": "10.9.0.2"})
+        database.sql("DELETE FROM record WHERE silo = 'lacking' AND hostname = 'h'")
+        good = [Change("PUT", f"s{i}", {"h": f"10.{i}.0.{n + 1}"}) for i in range(12)]
+        bad = Change("PUT", "lacking", {"i": "10.9.0.2"})
+        since = hub.revision()
+        together = send_at_once(hub, proxy, good[:6] + [bad] + good[6:])
+        check_answers([*good, bad], entries_since(database, since))
+        assert bad.verdict == "refused" and (not together or {change.verdict for change in good} == {"made"})
+        database.sql("INSERT INTO record VALUES ('lacking', 'h', '10.9.0.1')")
         met += together
     assert met, "they never came into one batch: this test showed nothing"
 

@@ -10,7 +10,7 @@ from tests.lib.waiting import wait_until
 ACKNOWLEDGED, REFUSED, OPEN = "acknowledged", "refused", "open"
 DELETE_EVERY = 8
 Attempt = collections.namedtuple("Attempt", "client ip verdict revision")  # ip None: the silo was to be deleted; revision None: not told
-RENEW_STEP = 10_000  # changelog.c: a history after a restored backup begins farther behind the lost one than this
+RENEW_STEP = 10_000  # log_read.c: a history after a restored backup begins farther behind the lost one than this
 
 
 class Ledger:

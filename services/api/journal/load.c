@@ -12,6 +12,8 @@
 
 /* Entries of the log that are read; not more, as a start shall not take longer for it. */
 #define LOG_ENTRIES_MAX 200000
+/* Seconds after which nobody is restoring a log any more that lacks what it should tell. */
+#define LOG_MADE_AGE 10
 
 struct loader {
 	struct store_state *state;
@@ -20,10 +22,10 @@ struct loader {
 	struct document **documents; /* of silos with records, owned; until the silo itself is read */
 	size_t document_count, document_capacity, next;
 	size_t records;
-	uint64_t newest;  /* revision of any row */
-	uint64_t entry;   /* the log's last that was read */
-	bool differs;     /* a table is not what the log says */
-	int64_t reported; /* clock_mono_ms */
+	uint64_t newest;                      /* revision of any row */
+	uint64_t entry;                       /* the log's last that was read */
+	int64_t reported;                     /* clock_mono_ms */
+	char differs[CHANGE_SUBJECT_MAX + 1]; /* the first whose row is not what the log says */
 };
 
 static void loader_release(struct loader *loader)
@@ -191,8 +193,9 @@ static int load_entry(void *arg, const struct db_value *row)
 	if (revision != loader->entry + 1)
 		state->point.forgotten = revision - 1;
 	loader->entry = revision;
-	loader->differs |= now < revision ||
-			   (now == revision && kind == CHANGE_SILO_PUT && records_differ(loader, row[2].text, &row[5]));
+	if (!loader->differs[0] && (now < revision || (now == revision && kind == CHANGE_SILO_PUT &&
+						       records_differ(loader, row[2].text, &row[5]))))
+		memccpy(loader->differs, row[2].text, '\0', sizeof loader->differs - 1);
 	if (kind != CHANGE_SILO_DELETE && !former->u64)
 		return ERR_OK;
 	struct document *mark = document_new(row[2].text, "", 0, 0, 0);
@@ -209,10 +212,11 @@ static int load_log(struct db *db, struct loader *loader, uint64_t revision)
 {
 	uint64_t *forgotten = &loader->state->point.forgotten;
 	bool compares = store_is_loaded(loader->memory);
+	const struct db_value upto = DB_U64_VALUE(revision);
 
 	*forgotten = revision > LOG_ENTRIES_MAX ? revision - LOG_ENTRIES_MAX : 0;
-	const struct db_value params[] = {DB_U64_VALUE(compares), DB_U64_VALUE(*forgotten), DB_U64_VALUE(revision)};
-	int err = db_query(db, SQL_LATEST, params, 3, load_entry, loader);
+	const struct db_value params[] = {DB_U64_VALUE(*forgotten), upto, upto};
+	int err = db_query(db, compares ? SQL_LATEST_DOCUMENTS : SQL_LATEST, params, 3, load_entry, loader);
 	if (loader->entry != revision)
 		*forgotten = revision;
 	return err;
@@ -223,9 +227,14 @@ static int check_whole(const struct loader *loader, const struct hub_row *hub, s
 {
 	const struct store_size *size = &loader->state->size;
 
-	if (loader->newest > hub->revision || loader->next < loader->document_count || loader->differs)
+	if (loader->newest > hub->revision || loader->next < loader->document_count)
 		return why_set(why, ERR_UNAVAILABLE, "",
 			       "the tables are of different revisions: is a backup being restored?");
+	if (loader->differs[0] && store_is_loaded(loader->memory))
+		return why_set(why, ERR_UNAVAILABLE, "",
+			       "the row of %s is not what the log says: is a backup being restored? See "
+			       "docs/database.md, Restoring a backup",
+			       loader->differs);
 	if (size->users != hub->accounts || size->silos != hub->silos || loader->records != hub->records ||
 	    size->tokens != hub->tokens)
 		return why_set(why, ERR_UNAVAILABLE, "",
@@ -237,18 +246,25 @@ static int check_whole(const struct loader *loader, const struct hub_row *hub, s
 	return ERR_OK;
 }
 
-/* Whether the log tells of what memory lacks, but for what was removed as old: never one of the newest entries. */
-static int check_log(const struct loader *loader, const struct hub_row *hub, struct why *why)
+/* Whether the log tells of what memory lacks, but for what was removed as old: never one of the newest entries; and of
+ * anything, if there is something. A log that is not being restored, but was emptied by a person, need not. */
+static int check_log(struct db *db, const struct loader *loader, const struct hub_row *hub, struct why *why)
 {
+	const struct db_value empty = DB_U64_VALUE(!loader->entry);
 	const struct store_point memory = store_view(loader->memory)->point;
-	uint64_t needed = hub->revision > STORE_GONE_MAX ? hub->revision - STORE_GONE_MAX : 0;
+	uint64_t needed = hub->revision > STORE_GONE_MAX ? hub->revision - STORE_GONE_MAX : 0, age = 0;
 
 	store_view_end(loader->memory);
 	if (needed < memory.revision)
 		needed = memory.revision;
 	bool missing = strcmp(memory.identity, hub->identity) == 0 && memory.revision <= hub->revision &&
 		       loader->state->point.forgotten > needed;
-	if (store_is_loaded(loader->memory) && (missing || (hub->revision && !loader->entry)))
+	if (!store_is_loaded(loader->memory) || !(missing || (hub->accounts && !loader->entry)))
+		return ERR_OK;
+	int err = db_query(db, SQL_LOG_AGE, &empty, 1, db_read_u64, &age);
+	if (err)
+		return why_set(why, err, "", "%s", db_error(db));
+	if (age < LOG_MADE_AGE)
 		return why_set(why, ERR_UNAVAILABLE, "",
 			       "the log does not tell of each change since revision %" PRIu64
 			       ": is a backup being restored?",
@@ -272,8 +288,10 @@ static int load_tables(struct db *db, struct loader *loader, struct hub_row *ret
 		err = load_log(db, loader, ret_hub->revision);
 	if (err)
 		return why_set(why, err, "", "%s", db_error(db));
+	if (!ret_hub->identity[0])
+		return why_set(why, ERR_UNAVAILABLE, "", "the hub's row is missing: is a backup being restored?");
 	err = check_whole(loader, ret_hub, why);
-	return err ? err : check_log(loader, ret_hub, why);
+	return err ? err : check_log(db, loader, ret_hub, why);
 }
 
 int journal_load(const struct db_settings *settings, struct store *store, bool tried, struct why *ret_why)
@@ -288,11 +306,16 @@ int journal_load(const struct db_settings *settings, struct store *store, bool t
 
 	if (!err)
 		err = load_tables(db, &loader, &hub, ret_why);
+	if (!err && !tried && hub.revision < store_revision(store)) /* since the caller has looked: not renewed */
+		err = why_set(ret_why, ERR_UNAVAILABLE, "", "the revision went back: is a backup being restored?");
 	db_close(db);
 	if (err || tried) {
 		store_state_free(loader.state);
 		return err;
 	}
+	if (loader.differs[0]) /* no reason for a hub that starts to stay away */
+		log_warn("a row is older than the log says: see docs/database.md, Restoring a backup",
+			 LOG_STR("subject", loader.differs));
 	store_replace_take(store, loader.state, hub.identity, hub.revision);
 	struct store_size size = store_size(store);
 	log_info("state loaded", LOG_U64("revision", hub.revision), LOG_U64("silos", size.silos),

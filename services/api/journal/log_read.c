@@ -211,22 +211,25 @@ int changelog_reload(struct changelog *log, struct store *store)
 {
 	struct hub_row hub = {0};
 	char identity[HUB_IDENTITY_LEN + 1];
+	uint64_t revision = store_revision(store);
+	bool loaded = store_is_loaded(store);
 	int err = end_reading(log, db_query(log->db, SQL_HUB, NULL, 0, journal_read_hub, &hub));
 
-	if (!err && store_is_loaded(store)) {
-		store_identity(store, identity);
-		log_warn("the database does not continue what is in memory: loading all of it again",
-			 LOG_U64("memory_revision", store_revision(store)), LOG_U64("database_revision", hub.revision),
-			 LOG_STR("memory_hub", identity), LOG_STR("database_hub", hub.identity));
-		/* Not before all tables are the backup's, as journal_load() sees by the hub's row: above the revision
-		 * of a renewed one there is nothing. */
-		if (hub.revision < store_revision(store)) {
-			err = journal_load(log->settings, store, true, &log->why);
-			if (!err)
-				err = renew_identity(log, &hub, store_revision(store));
-		}
+	store_identity(store, identity);
+	/* Not before all tables are the backup's, as journal_load() sees by the hub's row: above the revision of a
+	 * renewed one there is nothing. */
+	if (!err && loaded && hub.revision < revision) {
+		err = journal_load(log->settings, store, true, &log->why);
+		if (!err)
+			err = renew_identity(log, &hub, revision);
 	}
-	return err ? err : journal_load(log->settings, store, false, &log->why);
+	if (!err)
+		err = journal_load(log->settings, store, false, &log->why);
+	if (!err && loaded) /* not for each attempt while a backup is being restored */
+		log_warn("the database does not continue what was in memory: all of it was loaded again",
+			 LOG_U64("memory_revision", revision), LOG_U64("database_revision", hub.revision),
+			 LOG_STR("memory_hub", identity), LOG_STR("database_hub", hub.identity));
+	return err;
 }
 
 /* --- writing ------------------------------------------------------------------------------------------------------ */

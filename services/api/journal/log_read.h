@@ -35,7 +35,8 @@ int changelog_lock(struct changelog *log);
 /* Whether a transaction must be decided with the lock held. If not, changelog_write() locks the row by writing it. */
 bool changelog_needs_lock(const struct changelog *log);
 /* Writes the transaction. ERR_STOPPED: somebody else has changed the hub since it was decided (so there was no lock):
- * roll back, follow, decide again. The id of a new user is set. */
+ * roll back, follow, decide again. ERR_CONFLICT: the tables lack a row of one of the changes. The id of a new user is
+ * set. */
 int changelog_write(struct changelog *log, const struct transaction *transaction);
 int changelog_commit(struct changelog *log); /* ERR_UNKNOWN_OUTCOME: ask changelog_landed() over a new connection */
 void changelog_rollback(struct changelog *log);

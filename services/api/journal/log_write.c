@@ -164,7 +164,7 @@ static int write_silos(struct changelog *log, const struct silo_rows *rows)
 		if (!err && expected && db_affected(log->db) != expected)
 			err = db_is_cluster(log->db)
 				      ? ERR_DEADLOCK /* or the transaction's beginning was rolled back: see db.c */
-				      : why_set(&log->why, ERR_UNAVAILABLE, "",
+				      : why_set(&log->why, ERR_CONFLICT, "",
 						"the database lacks a silo or record: is a backup being restored?");
 	}
 	return err;

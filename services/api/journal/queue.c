@@ -439,7 +439,7 @@ bool queue_enter_commit(struct queue *queue, struct pending *taken[], size_t cou
 
 	pthread_mutex_lock(&queue->lock);
 	for (size_t i = 0; i < count; i++)
-		all &= ((struct item *)taken[i])->state == TAKEN;
+		all &= ((struct item *)taken[i])->state != ANSWERED; /* COMMITS: of a batch whose COMMIT failed */
 	for (size_t i = 0; i < count && all; i++)
 		((struct item *)taken[i])->state = COMMITS;
 	pthread_mutex_unlock(&queue->lock);

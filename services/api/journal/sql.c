@@ -12,6 +12,11 @@
 #define TOKENS                                                                                                         \
 	"SELECT t.owner, a.name, t.name, t.hash, t.scope, t.created, t.revision, u.used FROM token t "                 \
 	"JOIN account a ON a.id = t.owner LEFT JOIN token_use u ON u.hash = t.hash"
+/* At least the newest entry: the revision may be far above it, where a history was replaced. */
+#define LATEST(document)                                                                                               \
+	"SELECT revision, CAST(kind AS UNSIGNED), subject, owner, former_owner, " document " FROM change_log "         \
+	"WHERE revision > LEAST(?, (SELECT COALESCE(MAX(revision), 1) - 1 FROM change_log WHERE revision <= ?)) "      \
+	"AND revision <= ? ORDER BY revision"
 
 const char *const journal_sql[JOURNAL_SQL_COUNT] = {
 	[SQL_DURABLE] = "SELECT CAST(@@GLOBAL.innodb_flush_log_at_trx_commit AS UNSIGNED)",
@@ -34,8 +39,12 @@ const char *const journal_sql[JOURNAL_SQL_COUNT] = {
 	[SQL_LOG] = "INSERT INTO change_log (revision, batch, kind, subject, owner, former_owner, document, actor, "
 		    "peer, at, credential) "
 		    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-	[SQL_LATEST] = "SELECT revision, CAST(kind AS UNSIGNED), subject, owner, former_owner, IF(?, document, NULL) "
-		       "FROM change_log WHERE revision > ? AND revision <= ? ORDER BY revision",
+	[SQL_LATEST] = LATEST("''"),
+	[SQL_LATEST_DOCUMENTS] = LATEST("document"), /* which are large, and stand apart from the rows */
+	/* Seconds since the table was made; or, if asked for, since anything in it was changed. */
+	[SQL_LOG_AGE] = "SELECT CAST(GREATEST(TIMESTAMPDIFF(SECOND, IF(?, GREATEST(create_time, COALESCE(update_time, "
+			"create_time)), create_time), NOW()), 0) AS UNSIGNED) FROM information_schema.tables "
+			"WHERE table_schema = DATABASE() AND table_name = 'change_log'",
 
 	[SQL_RECORDS] = "SELECT silo, hostname, ip FROM record ORDER BY silo",
 	[SQL_SILOS] = "SELECT id, owner, revision FROM silo ORDER BY id",

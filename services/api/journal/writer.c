@@ -286,7 +286,7 @@ static void handle_failure_take(struct writer *w, struct pending *taken[], size_
 	if (broken || count == 1 || err == ERR_UNAVAILABLE || err == ERR_DEADLOCK) {
 		log_error("changes refused by the database", LOG_ERR(err), LOG_STR("reason", reason),
 			  LOG_U64("changes", count));
-		refuse_take(w, taken, count, err == ERR_DEADLOCK ? ERR_UNAVAILABLE : err,
+		refuse_take(w, taken, count, err == ERR_DEADLOCK || err == ERR_CONFLICT ? ERR_UNAVAILABLE : err,
 			    err == ERR_INTERNAL ? "the database refused the change; see the hub's log" : reason);
 		w->deadlocks = 0;
 		if (err == ERR_TOO_LARGE && !broken)

@@ -87,6 +87,18 @@ def test_broken_markers_are_refused(keeper, text, says):
     assert identity(keeper.hosts) == before and keeper.text() == text
 
 
+def test_a_hosts_file_of_more_than_64_mib_is_left_alone(keeper):
+    most = "#" * ((64 << 20) - 1) + "\n"
+    keeper.hosts.write_text(most)
+    assert keeper.once().returncode == 0
+    assert keeper.text() == most + block(("a", DB))
+    keeper.hosts.write_text("#" + most)
+    before = identity(keeper.hosts)
+    done = keeper.once()
+    assert done.returncode == 11 and "is longer than 67108864 bytes" in done.stderr.decode()
+    assert identity(keeper.hosts) == before
+
+
 def test_print_shows_the_file_and_writes_nothing(keeper):
     before = identity(keeper.hosts)
     done = keeper.run("--print")

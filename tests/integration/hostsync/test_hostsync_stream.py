@@ -208,7 +208,7 @@ def test_a_watch_that_becomes_possible_is_used_and_the_polling_ends(keeper, hub)
 
 def test_a_hub_that_comes_back_is_asked_for_a_watch_at_once(keeper, hub):
     hub.watches = False
-    follow(keeper, INTERVAL="5s")
+    follow(keeper, INTERVAL="1h")
     hub.rules.append(Scripted(status=503, path="/silos/a"))
     keeper.process.send_signal(signal.SIGHUP)
     keeper.wait_event(AWAY)

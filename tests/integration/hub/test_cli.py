@@ -234,7 +234,7 @@ def test_made_secrets_are_what_the_hub_takes(make_hub, database, tmp_path):
 
 def test_settings_that_are_wrong_are_all_named_at_once(settings):
     wrong = {"THREADS": "many", "MAX_BODY": 1, "TRUSTED_PROXIES": "10.0.0.1/8", "PORTT": "1", "POLL": "fast", "LOG_LEVEL": "loud",
-             "ADMIN_PASSWORD": "short", "DB_PASSWORD_FILE": "/nonexistent"}
+             "LOG_FORMAT": "xml", "ADMIN_PASSWORD": "short", "DB_PASSWORD_FILE": "/nonexistent"}
     done = run_api("--nonsense", settings={**settings, **wrong})
     assert done.returncode == 2
     for word in (*wrong, "nonsense", "10.0.0.0/8"):

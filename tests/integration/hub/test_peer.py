@@ -71,6 +71,8 @@ def test_when_it_is_known_which_header_the_proxy_writes_the_other_is_not_looked_
     own = lines.pop(chosen)
     for others in ([], lines.values()):
         assert explain(hub, own, *others)[:2] == (re.split("[ =]", own)[-1], "untrusted")
+    described = hub.get("/openapi.json").json["components"]["schemas"]["PeerPath"]["properties"]["header"]["enum"]
+    assert explain(hub, own)[2]["header"] in described
     ip, end, told = explain(hub, *lines.values())
     assert (ip, end, told["header"]) == ("127.0.0.1", "direct", None)
     assert explain(hub, f"{chosen}: unknown")[:2] == ("127.0.0.1", "unreadable")

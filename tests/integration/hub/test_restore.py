@@ -8,7 +8,7 @@ import pytest
 
 from tests.lib import processes
 from tests.lib.follower import Follower
-from tests.lib.hub import SLOW
+from tests.lib.hub import REPO, SLOW, run_api
 from tests.lib.mariadb import Database, dump
 from tests.lib.waiting import wait_until
 from tests.lib.watcher import Watcher
@@ -139,3 +139,82 @@ def test_a_revision_that_a_restored_backup_has_lost_continues_nothing_though_nob
             hub.stop()
             hub.start()
     assert begun[0] > lost[1] and begun[1] > lost[2]
+
+
+DOCUMENTED = next(line.strip() for line in (REPO / "docs/database.md").read_text().splitlines() if line.startswith("    UPDATE hub SET identity"))
+
+
+@pytest.mark.hub
+def test_a_history_far_ahead_of_its_log_is_taken(make_hub, database):
+    """Where a history was replaced, or said to be another one by hand, the log's newest entry may be a million revisions back."""
+    hub = make_hub(database, POLL="10ms")
+    hub.put_silo("a", {"h": "192.0.2.1"})
+    backup = steps(dump(database))
+    hub.stop()
+    database.sql(DOCUMENTED)
+    hub.start()
+    hub.put_silo("a", {"h": "192.0.2.2"})
+    restore(hub, database, backup)
+    assert hub.get("/silos/a").json["dnsrecords"][0]["ip"] == "192.0.2.1"
+    identity, last = hub.get("/readyz").json["hub"], hub.revision()
+    database.sql(DOCUMENTED)
+    wait_until(lambda: hub.get("/readyz").json.get("hub", identity) != identity and hub.revision() > last, 10 * SLOW, "the step of docs/database.md")
+    hub.put_silo("a", {"h": "192.0.2.3"})
+    assert hub.log().count("does not continue what was in memory") == 2, "once for each history that is lost"
+    hub.check_memory()
+
+
+@pytest.mark.hub
+def test_a_log_that_was_emptied_by_hand_keeps_no_hub_away(make_hub, database):
+    one, two = make_hub(database, POLL="10ms"), make_hub(database, POLL="10ms")
+    one.put_silo("a", {"h": "192.0.2.1"})
+    wait_until(lambda: two.revision() == one.revision())
+    with Follower(two) as follower:
+        processes.freeze(two.process)
+        one.put_silo("b", {"h": "192.0.2.1"})
+        database.sql("DELETE FROM change_log")
+        processes.thaw(two.process)
+        wait_until(lambda: two.revision() == one.revision() and two.get("/readyz").status == 200, 20 * SLOW, "the hub that was behind")
+        wait_until(lambda: "b" in follower.silos)
+        identity = one.get("/readyz").json["hub"]
+        database.sql("UPDATE hub SET identity = MD5(RANDOM_BYTES(16))")
+        for hub in (one, two):
+            wait_until(lambda: hub.get("/readyz").json.get("hub", identity) != identity, 20 * SLOW, "the other identity")  # noqa: B023
+            hub.check_memory()
+        assert one.put_silo("c", {"h": "192.0.2.1"}).status == 201
+        wait_until(lambda: "c" in follower.silos)
+        follower.check()
+
+
+@pytest.mark.hub
+def test_the_backup_of_an_empty_hub_is_taken(make_hub, database):
+    run_api("migrate", settings=database.settings())
+    backup = steps(dump(database))
+    hub = make_hub(database, POLL="10ms")
+    hub.put_silo("a", {"h": "192.0.2.1"})
+    identity = hub.get("/readyz").json["hub"]
+    for made, _ in backup.values():  # all tables are empty for a while, and the hub's row is not there
+        step(database, made)
+        looks(database)
+    assert hub.get("/readyz", auth=None).status == 503
+    for _, filled in backup.values():
+        step(database, filled)
+    wait_until(lambda: hub.get("/readyz", auth=None).json.get("hub", identity) != identity, 10 * SLOW, "the restored state")
+    assert database.sql("SELECT revision > 10000, accounts FROM hub") == [["1", "0"]] and hub.get("/silos").status == 401
+
+
+@pytest.mark.hub
+def test_a_row_that_was_put_back_by_hand_is_said(make_hub, database):
+    hub = make_hub(database, POLL="10ms")
+    hub.put_silo("a", {"h": "192.0.2.1"})
+    hub.put_silo("a", {"h": "192.0.2.2"})
+    database.sql("UPDATE silo SET revision = revision - 1; " + DOCUMENTED)
+    wait_until(lambda: "the row of a is not what the log says" in hub.get("/readyz").json.get("reason", ""), what="the reason")
+    hub.stop()
+    hub.start()
+    assert 'subject=a' in hub.log() and hub.get("/silos/a").status == 200
+    database.sql(DOCUMENTED)
+    wait_until(lambda: hub.get("/readyz").status == 503, what="the doubt")
+    database.sql("UPDATE silo SET revision = (SELECT revision FROM hub)")
+    wait_until(lambda: hub.get("/readyz").status == 200, 10 * SLOW)
+    hub.check_memory()

@@ -131,8 +131,8 @@ def test_a_common_user_sees_and_changes_only_its_own(shared_hub):
 
 def test_an_admin_gives_a_silo_to_somebody_else(shared_hub):
     carol = shared_hub.add_user("carol")
-    assert shared_hub.put("/silos/gift?owner=carol", ONE).status == 201
-    assert shared_hub.get("/silos/gift", auth=carol).status == 200
+    assert [shared_hub.put(f"/silos/gift{query}", ONE).status for query in ("", "?owner=carol")] == [201, 200]
+    assert shared_hub.get("/silos/gift", auth=carol).status == 200 and shared_hub.get("/users/carol").json["silos"] == 1
     assert shared_hub.put("/silos/gift", {"dnsrecords": []}).status == 200  # without owner: it stays carol's
     assert shared_hub.get("/silos/gift", auth=carol).json["dnsrecords"] == []
     assert problem(shared_hub.put("/silos/gift?owner=nobody", ONE), 422, "invalid")["errors"][0]["field"] == "owner"
@@ -162,6 +162,16 @@ def test_a_common_users_listing_pages_through_its_own(make_hub, database):
     assert [silo["id"] for silo in page.json] == ["mine4", "mine5", "mine6"] and "Link" not in page.headers
     assert hub.get("/silos?after=zzz", auth=user).json == []
     assert len(hub.get("/silos?after=mine2x&limit=1", auth=user).json) == 1, "`after` need not exist"
+
+
+def test_a_page_of_a_listing_ends_at_8_mib(make_hub, database):
+    hub = make_hub(database)
+    records = {f"{n:04}-{'x' * 58}": "192.0.2.1" for n in range(10_000)}  # 1,000,000 bytes
+    for n in range(9):
+        assert hub.put_silo(f"s{n}", records).status == 201
+    first, second = hub.pages("/silos")
+    assert 7 << 20 < len(first.body) <= 8 << 20
+    assert [silo["id"] for page in (first, second) for silo in page.json] == [f"s{n}" for n in range(9)]
 
 
 def test_a_silo_that_comes_back_has_a_new_tag(shared_hub):

@@ -229,6 +229,13 @@ def test_what_cannot_be_used_is_refused_and_the_old_one_stays(renewable, authori
     wait_until(lambda: presented(hub) == "mended", 15 * SLOW, "the new certificate")
 
 
+def test_a_chain_may_have_sixteen_certificates(renewable, authority, tmp_path):
+    cert, key = authority.issue("long")
+    (tmp_path / "cert-new").write_bytes(cert.read_bytes() + 15 * authority.file.read_bytes())
+    put_in_place(tmp_path, (tmp_path / "cert-new", key))
+    wait_until(lambda: presented(renewable) == "long", 15 * SLOW, "the new certificate")
+
+
 def test_sighup_loads_it_in_any_case(renewable):
     hub = renewable
     hub.signal(signal.SIGHUP)
@@ -243,11 +250,13 @@ def bad_pairs(authority, directory):
     cert, key = authority.issue("good")
     garbage, encrypted = directory / "garbage", directory / "encrypted"
     garbage.write_text("this is no PEM\n")
+    (directory / "long").write_bytes(17 * cert.read_bytes())
     openssl("pkcs8", "-topk8", "-in", key, "-out", encrypted, "-passout", "pass:secret", "-v2", "aes-256-cbc")
     return {"missing certificate": (directory / "nothing", key, f"{directory}/nothing cannot be read: No such file"),
             "missing key": (cert, directory / "nothing", f"{directory}/nothing cannot be read: No such file"),
             "a directory": (directory, key, "cannot be read: Is a directory"),
             "no certificate": (garbage, key, f"{garbage} holds no certificate in PEM form"),
+            "too long a chain": (directory / "long", key, "The given memory buffer is too short"),
             "no key": (cert, garbage, f"{garbage} holds no private key in PEM form"),
             "the key as certificate": (key, key, "holds no certificate in PEM form"),
             "another's key": (cert, authority.issue("other")[1], "is not that of the first certificate in"),

@@ -93,6 +93,10 @@ def test_a_bad_user_is_refused(shared_hub, body, status, field):
     assert shared_hub.revision() == before and shared_hub.get("/users/refused").status == 404
 
 
+def test_a_name_has_64_characters_at_most(shared_hub):
+    assert shared_hub.get("/silos", auth=shared_hub.add_user("x" * 64)).status == 200
+
+
 @pytest.mark.parametrize("name", ["a%20b", "-a", ".a", "_a", "@a", "a%3Ab", "a%2Fb", "%c3%a4", "x" * 65, "a%0Ab", "%ff"])
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
 def test_a_bad_name_is_refused(shared_hub, name, method):

@@ -92,10 +92,11 @@ def test_it_continues_where_it_was_cut_off(hub, watch):
     assert [e.kind for e in watch(hub, since=6).wait_synced().events] == ["synced"]
 
 
-def test_what_cannot_be_continued_is_reset(hub, watch):
+@pytest.mark.parametrize("names", [[], ["a"]])
+def test_what_cannot_be_continued_is_reset(hub, watch, names):
     hub.put_silo("a", {"h": "192.0.2.1"})
     for more in ({"since": 3}, {"since": 2, "identity": "0" * 32}, {"since": 0}):
-        watcher = watch(hub, **more).wait_synced()
+        watcher = watch(hub, *names, **more).wait_synced()
         assert [(e.kind, e.id) for e in watcher.events] == [("reset", "0"), ("silo", "0"), ("synced", "2")], more
         assert watcher.told("reset")[0]["revision"] == 2
 

@@ -43,7 +43,7 @@ def test_every_endpoint_of_the_contract_has_an_example():
 
 def test_the_tables_of_settings_and_exit_codes_are_those_of_the_programs():
     text = README.read_text()
-    assert text == with_generated(text), "run python3 tests/integration/readme.py"
+    assert text == with_generated(text), "run python3 -m tests.lib.readme"
     assert text.count("| `SILODNS_") > 50
 
 

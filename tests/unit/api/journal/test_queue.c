@@ -66,3 +66,24 @@ static void draining_waits_for_whoever_is_being_resumed_by_the_writer(void **sta
 	sem_destroy(&waiting.drained);
 	sem_destroy(&waiting.resuming);
 }
+
+/* A batch whose COMMIT was refused is split, and each of it goes to COMMIT once more, unless it was answered. */
+static void a_change_may_be_committed_again_until_it_is_answered(void **state)
+{
+	struct change change = {.kind = CHANGE_SILO_DELETE, .subject = "a"};
+	struct pending *taken[TRANSACTION_MAX], *pending;
+	struct queue *queue;
+	struct why why;
+
+	(void)state;
+	assert_int_equal(queue_new(&queue), ERR_OK);
+	queue_open(queue);
+	assert_int_equal(queue_submit_take(queue, &change, NULL, &pending, &why), ERR_PENDING);
+	assert_int_equal(queue_take(queue, 0, taken), 1);
+	assert_true(queue_enter_commit(queue, taken, 1));
+	assert_true(queue_enter_commit(queue, taken, 1));
+	queue_abandon_take(queue, pending);
+	assert_false(queue_enter_commit(queue, taken, 1));
+	queue_return(queue, taken, 1);
+	queue_free(queue);
+}
