@@ -38,7 +38,8 @@ int password_hash(const char *password, size_t len, char ret_hash[static PASSWOR
 /* libsodium takes a want of memory for a wrong password. */
 static bool has_memory(void)
 {
-	void *memory = mmap(NULL, PASSWORD_MEMLIMIT, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); // cppcheck-suppress invalidFunctionArg
+	// cppcheck-suppress invalidFunctionArg
+	void *memory = mmap(NULL, PASSWORD_MEMLIMIT, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	return memory != MAP_FAILED && munmap(memory, PASSWORD_MEMLIMIT) == 0;
 }
