@@ -54,13 +54,13 @@ struct ratelimit {
 	struct strikes (*strikes)[WAYS];
 };
 
-static struct rate rate_of(const char *policy, long tokens, long seconds, long burst)
+static struct rate rate_of(const char *policy, int64_t tokens, int64_t seconds, int64_t burst)
 {
-	int64_t interval = tokens ? seconds * NS_PER_S / tokens : 0;
+	int64_t interval = tokens > 0 ? seconds * NS_PER_S / tokens : 0;
 
 	return (struct rate){.policy = policy,
 			     .quota = (unsigned long)burst,
-			     .window_s = tokens ? (unsigned long)((burst * seconds + tokens - 1) / tokens) : 0,
+			     .window_s = tokens > 0 ? (unsigned long)((burst * seconds + tokens - 1) / tokens) : 0,
 			     .interval_ns = interval,
 			     .ahead_ns = interval * (burst - 1)};
 }

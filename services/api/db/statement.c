@@ -69,6 +69,7 @@ static int bind_rows(const struct db_value *rows, size_t columns, size_t count, 
 	size_t cells = columns * count;
 	unsigned long long *values = calloc(cells + 1, sizeof *values + sizeof(unsigned long) + sizeof(char));
 
+	*ret_arrays = values;
 	if (!values)
 		return ERR_NOMEM;
 	unsigned long *lengths = (unsigned long *)(values + cells);
@@ -93,7 +94,6 @@ static int bind_rows(const struct db_value *rows, size_t columns, size_t count, 
 					.length = lengths,
 					.u.indicator = indicators};
 	}
-	*ret_arrays = values - cells;
 	return ERR_OK;
 }
 

@@ -137,12 +137,12 @@ static int parse_query(struct request *request)
 {
 	if (!request->query || request->params)
 		return ERR_OK;
-	_cleanup_free_ struct request_param *params =
-		malloc(REQUEST_PARAMS_MAX * sizeof *params + strlen(request->query) + 1);
+	size_t size = strlen(request->query) + 1;
+	_cleanup_free_ struct request_param *params = malloc(REQUEST_PARAMS_MAX * sizeof *params + size);
 	if (!params)
 		return ERR_NOMEM;
 
-	char *rest = strcpy((char *)(params + REQUEST_PARAMS_MAX), request->query);
+	char *rest = memcpy(params + REQUEST_PARAMS_MAX, request->query, size);
 	size_t count = 0;
 	for (char *value; (value = strsep(&rest, "&"));) {
 		char *name = strsep(&value, "=");

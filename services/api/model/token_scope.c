@@ -210,10 +210,10 @@ int token_parse(const char *json, size_t len, struct token **ret_token, struct w
 	_cleanup_(token_cleanup) struct token *token = token_new_void();
 	const char *name;
 	json_t *value;
-	int err = token ? jsontext_parse_object(json, len, "{\"verbs\":[\"read\"],\"silos\":[\"silo1\"]}", &document,
-						ret_why)
-			: ERR_NOMEM;
 
+	if (!token)
+		return ERR_NOMEM;
+	int err = jsontext_parse_object(json, len, "{\"verbs\":[\"read\"],\"silos\":[\"silo1\"]}", &document, ret_why);
 	json_object_foreach(document, name, value)
 	{
 		err = read_member(name, value, token, ret_why);

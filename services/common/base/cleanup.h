@@ -22,7 +22,7 @@
 /* Defines a function for _cleanup_() that releases what a variable points to, unless it is NULL:
  * DEFINE_CLEANUP(cleanup_thing, struct thing *, thing_free) */
 #define DEFINE_CLEANUP(name, type, release)                                                                            \
-	static inline void name(type *variable)                                                                        \
+	static inline void name(type *variable) /* NOLINT(bugprone-macro-parentheses) */                               \
 	{                                                                                                              \
 		if (*variable)                                                                                         \
 			release(*variable);                                                                            \
