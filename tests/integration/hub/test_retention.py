@@ -142,7 +142,7 @@ def test_a_hub_that_slept_while_the_log_was_pruned_past_it_reloads_and_ends_at_t
     finally:
         processes.thaw(sleeper.process)
     wait_until(lambda: sleeper.revision() == awake.revision(), 30 * SLOW, "the sleeper to arrive")
-    assert "loading all of it again" in sleeper.log()
+    assert "all of it was loaded again" in sleeper.log()
     for path in ("/silos", "/users"):
         assert sleeper.get(path).json == awake.get(path).json
     assert [s["id"] for s in sleeper.get("/silos").json] == ["changed", "kept", "new"]

@@ -191,7 +191,7 @@ def test_who_comes_from_a_hub_that_was_ahead_is_told_nothing_older(make_hub, dat
     one, behind = make_hub(database), make_hub(database, DB_PORT=proxy.port)
     one.put_silo("a", {"h": "192.0.2.1"})
     wait_until(lambda: behind.revision() == one.revision(), what="the change")
-    hold = proxy.arm(lambda packet: packet.part == 0 and "FROM hub" in packet.sql, "hold")
+    hold = proxy.arm(lambda packet: packet.part == 0 and "FROM hub" in packet.sql, "hold", times=100)  # a connection that is tried again, too
     hold.wait()
     revision = one.put_silo("a", {"h": "192.0.2.2"}).revision
     watcher = watch(behind, *names, since=revision, identity=one.get("/readyz").json["hub"])
